@@ -1,0 +1,5 @@
+"""`python -m boxsnake`."""
+
+from boxsnake.cli import main
+
+main()

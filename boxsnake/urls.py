@@ -1,0 +1,26 @@
+"""URLs as they may be shown and stored: without credentials, tokens and signatures."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+# Anaconda-style channel tokens sit in the path: /t/<token>/channel.
+_TOKEN = re.compile(r"/t/[^/]+(?=/|$)")
+
+
+def without_credentials(url: str) -> str:
+    """The URL without user, password, channel token and query: what a lock, a log or an artifact may hold.
+
+    The fragment is kept unless it could hold a secret of its own (it never names one in PEP 508 or PEP 440 URLs).
+    """
+    parts = urlsplit(url)
+    if not parts.scheme or not parts.netloc:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, _TOKEN.sub("", parts.path), "", parts.fragment))
+
+
+def redact(text: str) -> str:
+    """Free text (a tool's log, an exception) with every URL in it replaced by the one without credentials."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+", lambda match: without_credentials(match.group()), text)
