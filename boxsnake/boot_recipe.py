@@ -1,0 +1,79 @@
+"""How a box is booted, as data: what a packager says and what the boot harness carries out. Values only.
+
+A packager knows its format but starts no container; the harness knows containers but no format. What passes between
+them is a `BootRecipe`, and the checks that the manifest asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ARTIFACT_HOST = "artifact"
+"""The host's name in a recipe whose artifact is itself the image that is started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a booted box must hold, no more and no less.
+
+    `distributions` are (normalised name, version) of the Python distributions, `conda` (name, version, build) of the
+    records in `conda-meta` (empty: not looked at), `console_scripts` the names of the entry points that must start,
+    `exempt` the top-level modules that are known not to import (a platform's own, a plug-in of something absent).
+    """
+
+    distributions: tuple[tuple[str, str], ...]
+    conda: tuple[tuple[str, str, str], ...]
+    console_scripts: tuple[str, ...]
+    exempt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootRecipe:
+    """What it takes to boot one artifact.
+
+    `host`: name of the system that it is installed on, or `ARTIFACT_HOST` where the artifact is itself the image.
+    `copies`: (file or folder on this machine, absolute path in the container) pairs.
+    `install`, `remove`: commands that must exit 0, run as root.
+    `python`: argv prefix of the box's own interpreter; what follows it are the interpreter's own options.
+    `scripts`: the folder of the console scripts after the install; None where there is none, and each entry point is
+    called through `python`.
+    `command`: what starts the application, its program an absolute path.
+    `writes`: path prefixes that installing and running may write. `remains`: path prefixes that may still differ
+    from the clean host after the removal.
+    `user`: the uid[:gid] as which everything but installing and removing runs; None is the harness's own unprivileged
+    uid. `read_only` mounts the root read-only where the artifact is the image; formats that are installed first have
+    a writable root, and what they write is judged by `writes`.
+    """
+
+    host: str
+    copies: tuple[tuple[str, str], ...]
+    install: tuple[tuple[str, ...], ...]
+    python: tuple[str, ...]
+    scripts: str | None
+    command: tuple[str, ...]
+    remove: tuple[tuple[str, ...], ...]
+    writes: tuple[str, ...]
+    remains: tuple[str, ...]
+    expects: Expected
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    read_only: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check of the manifest: either a command (`run`) or a request to the running application (`http`).
+
+    `run` is started as it stands and must exit with `exit_code`; `expect`, where given, must be in its output.
+    `http` is a path (`/health`) that must answer `status` on `port` of 127.0.0.1 inside the box; `expect`, where
+    given, must be in the body. `timeout` is in seconds, for the check as a whole.
+    """
+
+    name: str
+    run: tuple[str, ...] | None = None
+    expect: str | None = None
+    exit_code: int = 0
+    http: str | None = None
+    port: int | None = None
+    status: int = 200
+    timeout: float = 30.0
