@@ -1,0 +1,116 @@
+"""Packagers: one file for each format.
+
+A module of this package that has a `PACKAGER` is a format. The command line, the manifest's schema, the docs table
+and the contract tests find it by that alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from boxsnake.boot_recipe import BootRecipe
+from boxsnake.entries import Tree
+from boxsnake.layers import Group, LayerBlob
+from boxsnake.lock import CondaPackage, Wheel
+from boxsnake.manifest import Section
+from boxsnake.plan import Plan
+from boxsnake.store import Store
+
+
+class Materials(Protocol):
+    """Where a packager gets what it packs. Everything that it hands out was fetched by digest and checked.
+
+    It brings only what is asked for: a format that takes wheels alone stages no tree.
+    """
+
+    @property
+    def store(self) -> Store:
+        """The store, for blobs and selectors of the packager's own."""
+        ...
+
+    def wheels(self, wheels: Sequence[Wheel]) -> Mapping[str, Path]:
+        """Local paths of wheels by their file names, in one folder under those very names."""
+        ...
+
+    def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
+        """Local paths of conda archives by their file names, in one folder under those very names."""
+        ...
+
+    def tree(self, prefix: str) -> AbstractContextManager[Tree]:
+        """The environment and the application, linked for `prefix`, in a folder that lasts for the block.
+
+        The packager may move files out of it, but must not change them.
+        """
+        ...
+
+    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+        """One compressed layer for each group of owners, below `prefix`; staged only where the store lacks one."""
+        ...
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """An empty folder on the store's file system, removed after the block."""
+        ...
+
+
+class Packager(Protocol):
+    """A format: its options, its file name, how it is written, how it is booted."""
+
+    @property
+    def name(self) -> str:
+        """The format's name, as in `boxsnake build NAME` and `[boxes.NAME]`."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it is and for whom, in one line for `--help` and the docs table."""
+        ...
+
+    @property
+    def options(self) -> type[Section]:
+        """The model of `[boxes.<name>]`. Every option has a default."""
+        ...
+
+    @property
+    def moments(self) -> frozenset[str]:
+        """The hooks that the format runs, such as "post-install"; the user is told of the others."""
+        ...
+
+    def check(self, plan: Plan) -> None:
+        """Refuse, before anything is fetched, what the format cannot carry. Errors: PackError."""
+        ...
+
+    def file_name(self, plan: Plan) -> str:
+        """The artifact's conventional file name."""
+        ...
+
+    def inputs(self, plan: Plan) -> dict[str, Any]:
+        """JSON values that decide the artifact's bytes and are not in the plan: tool versions, a base's digest."""
+        ...
+
+    def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
+        """Write the artifact to `out`, a file that does not exist yet; return notes for the user.
+
+        Same plan, same bytes. Errors: PackError.
+        """
+        ...
+
+    def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
+        """How the artifact is proven to work."""
+        ...
+
+
+@cache
+def packagers() -> Mapping[str, Packager]:
+    """Every format by its name, in alphabetical order."""
+    found: dict[str, Packager] = {}
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        packager = getattr(importlib.import_module(f"{__name__}.{module.name}"), "PACKAGER", None)
+        if packager is not None:
+            found[packager.name] = packager
+    return found

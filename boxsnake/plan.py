@@ -1,0 +1,75 @@
+"""The plan: everything that decides the bytes of one box, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from boxsnake.boot_recipe import Check
+from boxsnake.lock import TargetLock, Wheel
+from boxsnake.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """The application as every format must describe it; texts are as the user gave them, never yet escaped."""
+
+    name: str
+    version: str
+    command: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    summary: str = ""
+    description: str = ""
+    license: str = ""
+    homepage: str = ""
+    maintainer: str = ""
+    wheel: Wheel | None = None
+    """The application's own wheel; None where the box holds requirements alone."""
+    console_scripts: tuple[str, ...] = ()
+    """The names of the wheel's entry points that become programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """A script of the user's for one moment of the box's life ("post-install"), by its content."""
+
+    moment: str
+    file_name: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one packager packs: the application, one target's lock, the format's own options."""
+
+    application: Application
+    lock: TargetLock
+    options: Any
+    """The packager's own options model, decoded from `[boxes.<format>]`."""
+    root: Path
+    """The manifest's folder, against which the options' relative paths are read."""
+    epoch: int
+    """The one time of everything in the box, in seconds since 1970."""
+    requires_rpm: tuple[str, ...] = ()
+    requires_deb: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    checks: tuple[Check, ...] = ()
+    labels: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def target(self) -> Target:
+        """The target of the plan's lock."""
+        return self.lock.target
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The wheels of a box without conda: the whole closure and the application's own."""
+        own = (self.application.wheel,) if self.application.wheel else ()
+        return self.lock.wheels + own
+
+    @property
+    def wheels_over_conda(self) -> tuple[Wheel, ...]:
+        """The wheels that are installed over the conda half, without the application's own."""
+        return self.lock.wheels_over_conda
