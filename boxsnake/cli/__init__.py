@@ -1,0 +1,83 @@
+"""The command line: `boxsnake COMMAND`.
+
+A command's module is imported when the command runs, and its `command` taken: `--help` imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from boxsnake import __version__
+
+COMMANDS = {
+    "init": "Write a manifest from what lies in a folder.",
+    "lock": "Resolve conda and pip requirements into one lock.",
+    "build": "Make the boxes that the manifest asks for.",
+    "boot": "Prove that boxes work, in clean containers.",
+    "channel": "Build a conda channel from recipes.",
+    "cache": "Look at, verify and clean the store.",
+    "schema": "Print the manifest's JSON schema, for editors.",
+    "doctor": "Say what this machine lacks, and how to get it.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands, in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"boxsnake.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when there is none of that name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine, 2 usage, 3 manifest, 4 no solution, 5 lock, 6 network, 7 integrity, 8 this machine, "
+    "9 cannot pack, 10 does not boot, 11 container engine, 12 refused, 70 a fault of boxsnake's own.",
+)
+@click.version_option(__version__, prog_name="boxsnake")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.pass_context
+def boxsnake(context: click.Context, quiet: bool) -> None:
+    """One locked set of conda and pip requirements, every deployable box, each one proven to boot.
+
+    Start with `boxsnake init`, then `lock`, `build` and `boot`. Shell completion:
+    `eval "$(_BOXSNAKE_COMPLETE=bash_source boxsnake)"` (or zsh_source, fish_source).
+    """
+    context.ensure_object(dict)
+    context.obj["quiet"] = quiet
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and leave with its exit code."""
+    from boxsnake.cli.console import run
+
+    sys.exit(run(boxsnake, arguments))

@@ -1,0 +1,114 @@
+"""Settings: what belongs to a user or a machine and not to an application.
+
+They lie in the user's configuration folder as `boxsnake/config.toml`, or in the file that `$BOXSNAKE_CONFIG` names.
+Nothing that decides what an application requires may be set here; only where it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from boxsnake.errors import Fault, ManifestError
+
+DEFAULT_CHANNELS = ("conda-forge",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The user's configuration; every key has a default that works on a machine with access to public servers."""
+
+    channels: tuple[str, ...] = DEFAULT_CHANNELS
+    """Conda channels of manifests that name none: names, URLs or absolute folders."""
+    index_url: str | None = field(default=None, repr=False)
+    """The package index; None: uv's default. May hold credentials, which go nowhere else."""
+    extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Base images by the name that manifests use: what to take instead of pulling that name from a registry."""
+    hosts: Path | None = None
+    """A folder with the user's own host definitions, beside boxsnake's."""
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """URL prefix → "user:password" or a channel token."""
+    origin: Path | None = None
+    """The file that was read, if any."""
+
+
+def path_of_settings() -> Path:
+    """Where the settings are looked for."""
+    named = os.environ.get("BOXSNAKE_CONFIG")
+    if named:
+        return Path(named).absolute()
+    import platformdirs
+
+    return platformdirs.user_config_path("boxsnake") / "config.toml"
+
+
+def load() -> Settings:
+    """The settings of this user. Errors: ManifestError with every fault of the file."""
+    path = path_of_settings()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if os.environ.get("BOXSNAKE_CONFIG"):
+            fault = Fault(source=str(path), line=0, key="BOXSNAKE_CONFIG", message="names a file that does not exist")
+            raise ManifestError(str(path), (fault,), "Create it or unset BOXSNAKE_CONFIG.") from None
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        fault = Fault(source=str(path), line=0, key="", message=f"cannot be read: {error}")
+        raise ManifestError(str(path), (fault,), "Mend the file, or name another by BOXSNAKE_CONFIG.") from None
+    return decode(text, path)
+
+
+def decode(text: str, path: Path) -> Settings:
+    """Settings from the text of a file; relative folders in it are read against the file's own."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(str(path), (Fault(source=path.name, line=0, key="", message=str(error)),)) from None
+    faults: list[Fault] = []
+    known = {spec.name.replace("_", "-"): spec.name for spec in fields(Settings) if spec.name != "origin"}
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        message = _fault_of(key, value, known)
+        if message:
+            faults.append(Fault(source=path.name, line=0, key=key, message=message))
+        else:
+            values[known[key]] = tuple(value) if isinstance(value, list) else value
+    if faults:
+        raise ManifestError(str(path), tuple(faults))
+    root = path.parent
+    if "hosts" in values:
+        values["hosts"] = root / values["hosts"]
+    if "channels" in values:
+        values["channels"] = tuple(_absolute_channel(channel, root) for channel in values["channels"])
+    if "bases" in values:
+        values["bases"] = {name: _absolute_base(base, root) for name, base in values["bases"].items()}
+    return Settings(**values, origin=path)
+
+
+def _fault_of(key: str, value: object, known: Mapping[str, str]) -> str | None:
+    if key not in known:
+        import difflib
+
+        near = difflib.get_close_matches(key, known, n=1)
+        return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; there are {', '.join(known)}"
+    if key in {"channels", "extra-index-urls"}:
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if fits else "must be an array of texts"
+    if key in {"bases", "credentials"}:
+        fits = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        return None if fits else "must be a table of texts"
+    return None if isinstance(value, str) else "must be a text"
+
+
+def _absolute_channel(channel: str, root: Path) -> str:
+    is_folder = channel.startswith((".", "/"))
+    return str((root / channel).resolve()) if is_folder else channel
+
+
+def _absolute_base(base: str, root: Path) -> str:
+    return str((root / base).resolve()) if base.startswith(("./", "../", "/")) else base
