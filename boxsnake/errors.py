@@ -57,7 +57,9 @@ class ManifestError(BoxsnakeError):
     exit_code = 3
     kind = "manifest"
 
-    def __init__(self, source: str, faults: tuple[Fault, ...], next_step: str = "Correct the lines named above.") -> None:
+    def __init__(
+        self, source: str, faults: tuple[Fault, ...], next_step: str = "Correct the lines named above."
+    ) -> None:
         self.faults = tuple(sorted(faults))
         listing = "\n".join(f"  {fault}" for fault in self.faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
@@ -98,7 +100,7 @@ class IntegrityError(BoxsnakeError):
 
 
 class ResourceError(BoxsnakeError):
-    """This machine lacks something: disk, permission, a tool, a lock that another process holds."""
+    """The machine at hand lacks something: disk, permission, a tool, a lock that another process holds."""
 
     exit_code = 8
     kind = "resource"

@@ -81,6 +81,11 @@ class Packager(Protocol):
         """The hooks that the format runs, such as "post-install"; the user is told of the others."""
         ...
 
+    @property
+    def unfolds(self) -> bool:
+        """Whether the artifact, a tar of one folder, is laid out as that folder beside it as well."""
+        ...
+
     def check(self, plan: Plan) -> None:
         """Refuse, before anything is fetched, what the format cannot carry. Errors: PackError."""
         ...

@@ -1,0 +1,97 @@
+"""`boxsnake build`: make the boxes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from boxsnake.cli.console import Console, console_of, human_size
+
+if TYPE_CHECKING:
+    from boxsnake.pack import Made
+
+
+@click.command(
+    epilog="FORMAT is one of the manifest's [boxes], such as image, pex, rpm or wheelhouse; without any, all of them. "
+    "A box whose inputs did not change is left as it is."
+)
+@click.argument("formats", nargs=-1, metavar="[FORMAT]...")
+@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
+@click.option("--load", is_flag=True, help="Put images into the container engine as well.")
+@click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(
+    context: click.Context,
+    formats: tuple[str, ...],
+    manifest: Path | None,
+    targets: tuple[str, ...],
+    output: Path | None,
+    load: bool,
+    offline: bool,
+    as_json: bool,
+) -> None:
+    """Make the boxes that the manifest asks for, from its lock."""
+    from boxsnake.cli.workspace import open_workspace
+    from boxsnake.pack import pack
+
+    console = console_of(context, as_json=as_json)
+    started = time.monotonic()
+    with console.progress():
+        workspace = open_workspace(manifest, output=output)
+        made: list[Made] = []
+        for box in workspace.boxes(formats, targets):
+            result = pack(box, workspace.store, credentials=workspace.credentials, offline=offline)
+            _tell(console, result)
+            made.append(result)
+        loaded = _load(console, made) if load else []
+    console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
+    console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded})
+
+
+def _tell(console: Console, made: Made) -> None:
+    state = "unchanged" if made.unchanged else f"{made.seconds:.2f} s"
+    digest = made.digest.removeprefix("sha256:")[:12]
+    console.say(f"{made.box.name:<12} {human_size(made.size):>9}  {digest}  {state:>9}  {_shown(made.box.path)}")
+    for note in made.notes:
+        console.say(f"{'':<12} note: {note}")
+
+
+def _shown(path: Path) -> str:
+    """The path as its reader would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _load(console: Console, made: list[Made]) -> list[str]:
+    from boxsnake.engine import connect
+    from boxsnake.packagers.image import PACKAGER, load
+
+    names: list[str] = []
+    for result in made:
+        if result.box.packager.name == PACKAGER.name:
+            with connect() as engine:
+                names += load(engine, result.box.path, result.box.plan)
+    for name in names:
+        console.say(f"loaded {name}")
+    return names
+
+
+def _facts(made: Made) -> dict[str, Any]:
+    return {
+        "format": made.box.packager.name,
+        "target": made.box.plan.target.name,
+        "path": str(made.box.path),
+        "size": made.size,
+        "digest": made.digest,
+        "seconds": round(made.seconds, 3),
+        "unchanged": made.unchanged,
+        "notes": list(made.notes),
+    }

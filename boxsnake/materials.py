@@ -1,0 +1,114 @@
+"""Materials: what packagers pack, brought from the store, the network and the staging step when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from boxsnake.credentials import Credentials
+from boxsnake.entries import Tree
+from boxsnake.errors import IntegrityError, LockError
+from boxsnake.fetch import Wanted, fetch
+from boxsnake.layers import Group, LayerBlob
+from boxsnake.lock import CondaPackage, Wheel
+from boxsnake.plan import Plan
+from boxsnake.store import Store
+
+
+class StoreMaterials:
+    """The materials of one plan. A context manager: the folders that it hands out last until it is left."""
+
+    def __init__(self, store: Store, plan: Plan, *, credentials: Credentials, offline: bool) -> None:
+        self.store = store
+        self._plan = plan
+        self._credentials = credentials
+        self._offline = offline
+        self._folders = ExitStack()
+
+    def __enter__(self) -> StoreMaterials:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._folders.close()
+
+    def wheels(self, wheels: Sequence[Wheel]) -> Mapping[str, Path]:
+        """See `boxsnake.packagers.Materials`."""
+        for wheel in wheels:
+            self._build_where_missing(wheel)
+        wanted = [
+            Wanted(name=w.file_name, url=w.url or "", sha256=w.sha256, size=w.size, kind="wheel") for w in wheels
+        ]
+        return self._under_their_names(wanted)
+
+    def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
+        """See `boxsnake.packagers.Materials`."""
+        wanted = [Wanted(name=p.file_name, url=p.url, sha256=p.sha256, size=p.size, kind="conda") for p in packages]
+        return self._under_their_names(wanted)
+
+    @contextmanager
+    def tree(self, prefix: str) -> Iterator[Tree]:
+        """See `boxsnake.packagers.Materials`."""
+        from boxsnake.stage import stage
+
+        plan = self._plan
+        application = plan.application.wheel
+        with stage(
+            self.store,
+            plan.lock,
+            conda=self.conda(plan.lock.conda),
+            wheels=self.wheels(plan.wheels_over_conda + ((application,) if application else ())),
+            application=application,
+            prefix=prefix,
+            epoch=plan.epoch,
+        ) as tree:
+            yield tree
+
+    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+        """See `boxsnake.packagers.Materials`."""
+        from boxsnake.layer_blobs import layer_blobs
+
+        return layer_blobs(
+            self.store,
+            groups,
+            self._plan.lock,
+            application=self._plan.application.wheel,
+            prefix=prefix,
+            epoch=self._plan.epoch,
+            tree=lambda: self.tree(prefix),
+        )
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `boxsnake.packagers.Materials`."""
+        return self.store.scratch("pack")
+
+    def _under_their_names(self, wanted: Sequence[Wanted]) -> Mapping[str, Path]:
+        """The blobs in one folder as links that bear the archives' names: tools read facts off those."""
+        blobs = fetch(self.store, wanted, offline=self._offline, credentials=self._credentials)
+        folder = self._folders.enter_context(self.store.scratch("archives"))
+        found: dict[str, Path] = {}
+        for item in wanted:
+            link = folder / item.name
+            link.symlink_to(blobs[item.sha256])
+            found[item.name] = link
+        return found
+
+    def _build_where_missing(self, wheel: Wheel) -> None:
+        """A wheel that no index serves is built again from its origin; the lock's digest must come out."""
+        digest = f"sha256:{wheel.sha256}"
+        if wheel.url is not None or self.store.has(digest):
+            return
+        if wheel.origin is None:
+            cause = "the lock gives neither an URL nor an origin for it"
+            raise LockError(wheel.file_name, cause, "Run `boxsnake lock` again.")
+        from boxsnake.project import build_wheel, source_of
+
+        built = build_wheel(self.store, source_of(wheel.origin, self._plan.root), python=self._plan.lock.python_minor)
+        if built.sha256 != wheel.sha256:
+            raise IntegrityError(
+                wheel.file_name,
+                f"built again from {wheel.origin.url}, it has the digest {built.sha256}, the lock says {wheel.sha256}",
+                "Its build is not reproducible: keep the store's copy, serve the wheel from an index, or lock again.",
+                expected=wheel.sha256,
+                found=built.sha256,
+            )

@@ -1,0 +1,304 @@
+"""Packing: from a manifest and its lock to artifacts under their final names, each whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from boxsnake.boot_recipe import Check
+from boxsnake.credentials import Credentials
+from boxsnake.errors import Fault, ManifestError, PackError, UsageError
+from boxsnake.lock import Lock, TargetLock, Wheel
+from boxsnake.manifest import CheckTable, Manifest
+from boxsnake.materials import StoreMaterials
+from boxsnake.packagers import Packager, packagers
+from boxsnake.plan import Application, Hook, Plan
+from boxsnake.store import Store, publish_file, publish_tree
+
+DEFAULT_EPOCH = 1577836800
+"""2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""
+
+DEFAULT_TARGET = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """One thing to make: a format for a target, and where its artifact goes."""
+
+    packager: Packager
+    plan: Plan
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """For people: "image", or "image (el9)" for a target that has a name of its own."""
+        target = self.plan.target.name
+        return self.packager.name if target == DEFAULT_TARGET else f"{self.packager.name} ({target})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One artifact, made now or found to be what it would be. `seconds` are of wall time."""
+
+    box: Box
+    size: int
+    digest: str
+    seconds: float
+    unchanged: bool
+    notes: tuple[str, ...]
+
+
+def epoch() -> int:
+    """The one time of everything that is packed, in seconds since 1970.
+
+    Honours SOURCE_DATE_EPOCH (the Reproducible Builds specification). Errors: UsageError where it is no number.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return DEFAULT_EPOCH
+    if not text.isdecimal():
+        cause = f"is {text!r}, which is no number of seconds"
+        raise UsageError("SOURCE_DATE_EPOCH", cause, "Unset it or give it seconds since 1970.")
+    return int(text)
+
+
+def boxes(
+    manifest: Manifest, lock: Lock, store: Store, *, root: Path, output: Path, formats: Sequence[str] = (), targets: Sequence[str] = ()
+) -> list[Box]:
+    """The boxes that the manifest asks for, or those of `formats` and `targets` alone.
+
+    Artifacts of the target "default" go to `output`, those of another into a folder of its name below it: file
+    names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
+    """
+    chosen = _chosen_formats(manifest, formats)
+    found: list[Box] = []
+    for target_lock in _chosen_targets(lock, targets):
+        application = describe(manifest, store, root, target_lock)
+        folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
+        for packager in chosen:
+            plan = Plan(
+                application=application,
+                lock=target_lock,
+                options=manifest.boxes.get(packager.name) or packager.options(),
+                root=root,
+                epoch=epoch(),
+                requires_rpm=manifest.requires.rpm,
+                requires_deb=manifest.requires.deb,
+                hooks=_hooks(manifest, root),
+                checks=tuple(check_of(check, application) for check in manifest.checks),
+            )
+            packager.check(plan)
+            found.append(Box(packager=packager, plan=plan, path=folder / packager.file_name(plan)))
+    return found
+
+
+def pack(box: Box, store: Store, *, credentials: Credentials, offline: bool = False) -> Made:
+    """Make one box, unless its artifact lies there already, made from the same inputs and unharmed since."""
+    started = time.monotonic()
+    key = _key(box)
+    receipt = store.selected("artifact", key)
+    if receipt and box.path.is_file() and store.digest_of_file(box.path) == receipt["digest"] and _is_unfolded(box):
+        size = box.path.stat().st_size
+        notes = tuple(receipt["notes"])
+        elapsed = time.monotonic() - started
+        return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
+    notes = _make(box, store, credentials, offline=offline)
+    digest = store.digest_of_file(box.path)
+    store.select("artifact", key, {"digest": digest, "notes": list(notes)})
+    size = box.path.stat().st_size
+    elapsed = time.monotonic() - started
+    return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)
+
+
+def _make(box: Box, store: Store, credentials: Credentials, *, offline: bool) -> tuple[str, ...]:
+    """Write the artifact beside its final name first: the rename that publishes it must not cross file systems."""
+    box.path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        StoreMaterials(store, box.plan, credentials=credentials, offline=offline) as materials,
+        _beside(box.path) as folder,
+    ):
+        temporary = folder / box.path.name
+        notes = tuple(box.packager.pack(box.plan, materials, temporary))
+        if box.packager.unfolds:
+            _unfold(temporary, folder / "unfolded")
+            publish_tree(folder / "unfolded", unfolded(box.path))
+        publish_file(temporary, box.path)
+    return notes + _hook_notes(box)
+
+
+def unfolded(path: Path) -> Path:
+    """The folder that an artifact which unfolds is laid out in: its name without ".tar"."""
+    return path.with_suffix("")
+
+
+def _is_unfolded(box: Box) -> bool:
+    return not box.packager.unfolds or unfolded(box.path).is_dir()
+
+
+def _unfold(archive: Path, folder: Path) -> None:
+    """Lay out a tar that we wrote ourselves, without the one folder that everything in it lies in."""
+    with tarfile.open(archive) as members:
+        for member in members:
+            member.name = member.name.partition("/")[2]
+            if member.name:
+                members.extract(member, folder, filter="data")
+
+
+class _beside:  # noqa: N801 - used as a context manager, and named as one
+    """A hidden folder beside an artifact; leftovers of killed runs are removed by the next."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.parent / f".{path.name}.{os.getpid()}"
+
+    def __enter__(self) -> Path:
+        for leftover in self._folder.parent.glob(f"{_glob_escaped(self._folder.stem)}.*"):
+            if not _is_running(leftover.suffix[1:]):
+                shutil.rmtree(leftover, ignore_errors=True)
+        self._folder.mkdir(mode=0o755)
+        return self._folder
+
+    def __exit__(self, *raised: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _glob_escaped(text: str) -> str:
+    import glob
+
+    return glob.escape(text)
+
+
+def _is_running(pid: str) -> bool:
+    return pid.isdecimal() and Path(f"/proc/{pid}").exists()
+
+
+def _hook_notes(box: Box) -> tuple[str, ...]:
+    left = [hook.moment for hook in box.plan.hooks if hook.moment not in box.packager.moments]
+    return tuple(f"the {moment} hook is not run by this format" for moment in left)
+
+
+def _key(box: Box) -> dict[str, Any]:
+    """Everything that decides the artifact's bytes, and the name that it lies under."""
+    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=())
+    return {
+        "path": str(box.path),
+        "format": box.packager.name,
+        "plan": _plain(plan),
+        "options": box.plan.options.model_dump(mode="json"),
+        "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
+        "inputs": box.packager.inputs(box.plan),
+        "code": _code_digest(),
+    }
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    values = dataclasses.asdict(plan)
+    del values["root"]
+    return values
+
+
+@cache
+def _code_digest() -> str:
+    """The digest of boxsnake's own code: an artifact that another version made is made again."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.*")):
+        if path.suffix in {".py", ".sh"}:
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _chosen_formats(manifest: Manifest, formats: Sequence[str]) -> list[Packager]:
+    known = packagers()
+    for name in formats:
+        if name not in known:
+            raise UsageError(name, "there is no such format", f"There are {', '.join(known)}.", formats=list(known))
+    return [known[name] for name in (formats or manifest.boxes)]
+
+
+def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
+    known = {target_lock.target.name: target_lock for target_lock in lock.targets}
+    for name in targets:
+        if name not in known:
+            raise UsageError(name, "the lock has no such target", f"There are {', '.join(known)}.", targets=list(known))
+    yield from (known[name] for name in (targets or known))
+
+
+def describe(manifest: Manifest, store: Store, root: Path, target_lock: TargetLock) -> Application:
+    """The application as formats describe it; its wheel is built here, unless the store has it."""
+    app = manifest.app
+    wheel: Wheel | None = None
+    scripts: tuple[str, ...] = ()
+    version, summary = app.version, app.summary
+    if app.source is not None:
+        from boxsnake.project import build_wheel, parse_source
+
+        built = build_wheel(store, parse_source(app.source, root), python=target_lock.python_minor)
+        wheel = Wheel(
+            name=built.name,
+            version=built.version,
+            file_name=built.file_name,
+            sha256=built.sha256,
+            size=built.size,
+            url=None,
+            origin=built.origin,
+        )
+        version = version or built.version
+        summary = summary or built.summary
+        scripts = built.console_scripts
+    if version is None:
+        fault = Fault(source="manifest", line=0, key="app.version", message="is needed where app.source is left out")
+        raise ManifestError("manifest", (fault,))
+    if not app.command and not scripts and not target_lock.wheels and not target_lock.conda:
+        raise PackError(app.name, "there is nothing to pack", "Give app.source or [requires].")
+    return Application(
+        name=app.name,
+        version=version,
+        command=app.command or scripts[:1],
+        ports=app.ports,
+        environment=tuple(sorted(app.environment.items())),
+        summary=summary or f"{app.name} {version}",
+        description=app.description or "",
+        license=app.license or "",
+        homepage=app.homepage or "",
+        maintainer=app.maintainer or "",
+        wheel=wheel,
+        console_scripts=scripts,
+    )
+
+
+def check_of(table: CheckTable, application: Application) -> Check:
+    """A check of the manifest as the harness takes it."""
+    port = table.port or (application.ports[0] if application.ports else None)
+    return Check(
+        name=table.name,
+        run=table.run,
+        expect=table.expect,
+        exit_code=table.exit_code,
+        http=table.http,
+        port=port if table.http else None,
+        status=table.status,
+        timeout=table.timeout,
+    )
+
+
+def _hooks(manifest: Manifest, root: Path) -> tuple[Hook, ...]:
+    found: list[Hook] = []
+    for key, value in manifest.hooks.model_dump(by_alias=True).items():
+        if value is None:
+            continue
+        path = root / value
+        if not path.is_file():
+            fault = Fault(source="manifest", line=0, key=f"hooks.{key}", message=f"there is no file {value}")
+            raise ManifestError("manifest", (fault,))
+        found.append(Hook(moment=key, file_name=path.name, content=path.read_bytes()))
+    return tuple(found)
