@@ -1,0 +1,159 @@
+"""Wheels as archives: what their metadata says, and one canonical form for those that are built here.
+
+Specifications: the binary distribution format (PEP 427), the core metadata, entry points, RECORD (PEP 376, PEP 627).
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import csv
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.metadata import parse_email
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from boxsnake.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The first moment that a zip archive can name: no member tells when it was made.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+_BROKEN = (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, configparser.Error, EOFError, OSError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelMetadata:
+    """What a wheel says of itself. `name` is normalised (PEP 503), `version` in its normal form (PEP 440)."""
+
+    name: str
+    version: str
+    requires_dist: tuple[str, ...] = ()
+    """Every requirement, those of the extras with their `extra == …` markers."""
+    requires_python: str | None = None
+    extras: tuple[str, ...] = ()
+    console_scripts: tuple[str, ...] = ()
+    summary: str = ""
+    license: str = ""
+    homepage: str = ""
+    maintainer: str = ""
+
+
+def read_metadata(wheel: Path, file_name: str | None = None) -> WheelMetadata:
+    """The metadata of a wheel. Raises IntegrityError, which names `file_name`, where it cannot be read."""
+    shown = file_name or wheel.name
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            folder = _dist_info(archive.namelist())
+            text = archive.read(f"{folder}/METADATA")
+            entry_points = f"{folder}/entry_points.txt"
+            scripts = archive.read(entry_points).decode() if entry_points in archive.namelist() else ""
+        return _parse(text, scripts)
+    except (*_BROKEN, InvalidVersion) as error:
+        raise _unreadable(shown, error) from error
+
+
+def _parse(text: bytes, entry_points: str) -> WheelMetadata:
+    raw, _ = parse_email(text)
+    return WheelMetadata(
+        name=canonicalize_name(raw["name"]),
+        version=str(Version(raw["version"])),
+        requires_dist=tuple(raw.get("requires_dist", ())),
+        requires_python=raw.get("requires_python"),
+        extras=tuple(canonicalize_name(extra) for extra in raw.get("provides_extra", ())),
+        console_scripts=console_scripts(entry_points),
+        summary=raw.get("summary", ""),
+        license=raw.get("license_expression") or raw.get("license", "").partition("\n")[0],
+        homepage=homepage(raw.get("project_urls", {})) or raw.get("home_page", ""),
+        maintainer=raw.get("maintainer_email") or raw.get("author_email") or raw.get("author", ""),
+    )
+
+
+def homepage(urls: dict[str, str]) -> str:
+    """The homepage among a project's URLs, by its well-known labels."""
+    labels = {"".join(c for c in label.lower() if c.isalnum()): url for label, url in urls.items()}
+    return next((labels[label] for label in ("homepage", "source", "repository", "sourcecode") if label in labels), "")
+
+
+def console_scripts(entry_points: str) -> tuple[str, ...]:
+    """The names of the console scripts that an `entry_points.txt` declares, sorted."""
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case, as documented
+    parser.read_string(entry_points)
+    return tuple(sorted(parser["console_scripts"])) if parser.has_section("console_scripts") else ()
+
+
+def is_portable(file_name: str) -> bool:
+    """Whether the wheel runs on every platform and on every Python 3, by its tags."""
+    try:
+        tags = parse_wheel_filename(file_name)[3]
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+    return any(tag.abi == "none" and tag.platform == "any" and tag.interpreter == "py3" for tag in tags)
+
+
+def rewrite(wheel: Path, out: Path) -> None:
+    """Write the canonical form of a wheel: the same files give the same bytes, whoever packed them and when.
+
+    Members lie in the order of their names, the metadata last and RECORD at the very end, at the first moment of the
+    zip calendar and with modes 0644 or 0755. They are stored and not deflated: another zlib packs the same bytes
+    into others, and the digest of what is built here must hold on every machine. Raises IntegrityError.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            _write(archive, out)
+    except _BROKEN as error:
+        raise _unreadable(wheel.name, error) from error
+
+
+def _write(archive: zipfile.ZipFile, out: Path) -> None:
+    folder = _dist_info(archive.namelist())
+    record = f"{folder}/RECORD"
+    # Signatures of the old RECORD say nothing about the new one.
+    left_out = {record, f"{record}.jws", f"{record}.p7s"}
+    members = [member for member in archive.infolist() if not member.is_dir() and member.filename not in left_out]
+    names = [member.filename for member in members]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice} is in it twice")
+    rows = []
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
+        for member in sorted(members, key=lambda member: (member.filename.startswith(f"{folder}/"), member.filename)):
+            content = archive.read(member)
+            executable = member.create_system == _UNIX and bool(member.external_attr >> 16 & 0o111)
+            _add(target, member.filename, content, executable=executable)
+            rows.append((member.filename, _record_hash(content), str(len(content))))
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([*sorted(rows), (record, "", "")])
+        _add(target, record, table.getvalue().encode())
+
+
+def _add(target: zipfile.ZipFile, name: str, content: bytes, *, executable: bool = False) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.create_system = _UNIX
+    info.external_attr = (0o100755 if executable else 0o100644) << 16
+    target.writestr(info, content)
+
+
+def _record_hash(content: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+
+
+def _dist_info(names: list[str]) -> str:
+    folders = {name.partition("/")[0] for name in names if name.partition("/")[0].endswith(".dist-info")}
+    if len(folders) != 1:
+        raise ValueError(f"it has {len(folders)} .dist-info folders, not one")
+    return folders.pop()
+
+
+def _unreadable(shown: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        shown, f"is not a wheel that can be read ({error})", "Build or download the wheel again.", file=shown
+    )
