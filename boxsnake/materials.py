@@ -36,9 +36,7 @@ class StoreMaterials:
         """See `boxsnake.packagers.Materials`."""
         for wheel in wheels:
             self._build_where_missing(wheel)
-        wanted = [
-            Wanted(name=w.file_name, url=w.url or "", sha256=w.sha256, size=w.size, kind="wheel") for w in wheels
-        ]
+        wanted = [Wanted(name=w.file_name, url=w.url or "", sha256=w.sha256, size=w.size, kind="wheel") for w in wheels]
         return self._under_their_names(wanted)
 
     def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:

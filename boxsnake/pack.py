@@ -72,7 +72,14 @@ def epoch() -> int:
 
 
 def boxes(
-    manifest: Manifest, lock: Lock, store: Store, *, root: Path, output: Path, formats: Sequence[str] = (), targets: Sequence[str] = ()
+    manifest: Manifest,
+    lock: Lock,
+    store: Store,
+    *,
+    root: Path,
+    output: Path,
+    formats: Sequence[str] = (),
+    targets: Sequence[str] = (),
 ) -> list[Box]:
     """The boxes that the manifest asks for, or those of `formats` and `targets` alone.
 

@@ -128,10 +128,10 @@ class Console:
         self._quiet = quiet or as_json
         self._as_json = as_json
 
-    def say(self, line: str) -> None:
-        """One line for people."""
+    def say(self, line: str, *, before: str = "") -> None:
+        """One line for people; `before` is a text of our own that may be styled."""
         if not self._quiet:
-            click.echo(printable(line))
+            click.echo(before + printable(line))
 
     def result(self, document: Callable[[], Any]) -> None:
         """The command's result for machines; only made where it is wanted."""

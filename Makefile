@@ -1,0 +1,82 @@
+# Everything that a fresh Debian machine needs, in the order in which it needs it. `make help` lists the targets.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Debian packages: the engine, the host systems' builder, and what tests compare with.
+APT_PACKAGES := docker.io iptables mmdebstrap ca-certificates curl git
+TEST_APT_PACKAGES := rpm createrepo-c shellcheck busybox-static
+BENCH_APT_PACKAGES := rpm
+# The demo and the tests solve against the channel that the project's recipes make.
+export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench docs clean engine channel hosts
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(BIN)/boxsnake ## make the virtual environment in .venv
+
+$(BIN)/boxsnake: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "boxsnake needs Python 3.11 or newer; give one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing boxsnake and its tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# $(call need,packages): install Debian packages that are missing when we are root, else name them.
+define need
+	@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || printf '%s ' $$p; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Debian packages: $$missing"; \
+		log=$$(mktemp); \
+		{ DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >$$log 2>&1 \
+		|| { apt-get update -q >$$log 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >>$$log 2>&1; }; } \
+		|| { tail -n 20 $$log; echo "apt-get failed; its log is $$log"; exit 1; }; rm -f $$log; \
+	else echo "These Debian packages are needed; install them as root: apt-get install $$missing"; exit 1; fi
+endef
+
+engine:
+	$(call need,$(APT_PACKAGES))
+	@sh docker/engine.sh
+
+build/config.toml: Makefile
+	@mkdir -p build
+	@printf '%s\n' '# What is local to this checkout: its own channel and base system stand in for public ones.' \
+		'channels = ["./channel"]' '[bases]' '"debian:12-slim" = "host:debian-12"' > $@
+
+channel: $(BIN)/boxsnake build/config.toml ## build the local conda channel from recipes
+	$(call need,$(APT_PACKAGES))
+	@$(BIN)/boxsnake channel build recipes --output build/channel
+
+demo: $(BIN)/boxsnake engine channel ## box the examples in every format and boot each box
+	@set -e; for example in hello-web report; do \
+		echo; echo "== examples/$$example"; \
+		manifest=examples/$$example/boxsnake.toml; \
+		$(BIN)/boxsnake lock --manifest $$manifest; \
+		$(BIN)/boxsnake build --manifest $$manifest; \
+		$(BIN)/boxsnake boot --manifest $$manifest; \
+	done
+
+test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among them
+	$(call need,$(TEST_APT_PACKAGES))
+	@$(BIN)/python -m pytest
+
+lint: $(BIN)/boxsnake ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(BIN)/boxsnake ## mypy, strict
+	@$(BIN)/mypy
+
+bench: $(BIN)/boxsnake engine channel ## measure against peers, run side by side
+	$(call need,$(BENCH_APT_PACKAGES))
+	@$(BIN)/python tests/bench.py
+
+docs: $(BIN)/boxsnake ## write the parts of docs/ and README.md that are made from the code
+	@$(BIN)/python -m boxsnake.cli.docs
+
+clean: ## remove what make made here (the store stays: boxsnake cache clean)
+	@rm -rf build $(VENV) examples/*/dist examples/*/boxsnake.lock .pytest_cache .mypy_cache .ruff_cache

