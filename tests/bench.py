@@ -1,0 +1,155 @@
+"""Figures, printed as ratios against peers that run side by side on the same machine: `make bench`.
+
+Each figure is the best of a few runs, the two sides taking turns, so that a busy moment hits both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+RUNS = 3
+
+
+def run(*command: str | Path, cwd: Path, environment: dict[str, str] | None = None) -> str:
+    """A command's standard output; its failure ends the bench."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(
+            f"{' '.join(map(str, command))} left with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return done.stdout
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def side_by_side(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    """The best time of each, taken in turns."""
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(RUNS)]
+    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+
+
+def row(name: str, figure: str, wanted: str, *, reached: bool) -> None:
+    """One line of the table."""
+    sys.stdout.write(f"{name:<44} {figure:<46} wanted {wanted:<12} {'ok' if reached else 'MISSED'}\n")
+    sys.stdout.flush()
+
+
+def boxsnake(*arguments: str, cwd: Path) -> str:
+    """Our own command line."""
+    return run(BIN / "boxsnake", *arguments, cwd=cwd)
+
+
+def bench_lock(application: Path) -> None:
+    """A lock with warm caches against uv's own compile of the same requirements."""
+    lock = json.loads(boxsnake("lock", "--json", cwd=application))
+    del lock
+    requirements = application / "requirements.in"
+    requirements.write_text("flask>=3\ngunicorn\nmarkupsafe\n")
+    compile_command = (
+        BIN / "uv", "pip", "compile", "requirements.in", "-o", "pylock.toml", "--format", "pylock.toml",
+        "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_36", "--quiet",
+    )  # fmt: skip
+    run(*compile_command, cwd=application)
+    ours, theirs = side_by_side(
+        lambda: boxsnake("lock", cwd=application), lambda: run(*compile_command, cwd=application)
+    )
+    figure = f"{ours:.2f} s, uv alone {theirs:.2f} s: {ours - theirs:+.2f} s"
+    row("warm lock", figure, "<= +1.00 s", reached=ours - theirs <= 1)
+
+
+def bench_unchanged(application: Path) -> None:
+    """A build of all formats with nothing changed."""
+    boxsnake("build", cwd=application)
+    ours = min(seconds(lambda: boxsnake("build", cwd=application)) for _ in range(RUNS))
+    row("build of every format, nothing changed", f"{ours:.2f} s", "<= 0.50 s", reached=ours <= 0.5)
+
+
+def bench_help(application: Path) -> None:
+    """`boxsnake --help`."""
+    ours = min(seconds(lambda: boxsnake("--help", cwd=application)) for _ in range(RUNS))
+    row("boxsnake --help", f"{ours:.2f} s", "<= 0.25 s", reached=ours <= 0.25)
+
+
+def bench_image(application: Path, scratch: Path) -> None:
+    """An image whose layers the store lacks, from packages that it has, against docker build from a wheelhouse."""
+    boxsnake("build", "wheelhouse", "image", cwd=application)
+    house = next((application / "dist").glob("*.wheelhouse"))
+    context = scratch / "context"
+    shutil.copytree(house, context / "house")
+    base = run(sys.executable, ROOT / "tests" / "bench_base.py", cwd=ROOT).strip()
+    (context / "Dockerfile").write_text(
+        f"FROM {base}\nCOPY house /house\nRUN python3 -m venv /opt/env"
+        " && /opt/env/bin/python -m pip install --quiet --no-index --no-deps --require-hashes"
+        " --find-links /house -r /house/requirements.txt && rm -rf /house\n"
+        'ENTRYPOINT ["/opt/env/bin/hello-web"]\n'
+    )
+    store = Path(boxsnake("cache", "dir", cwd=application).strip())
+
+    def ours() -> None:
+        for name in ("layer", "artifact", "bytecode"):
+            shutil.rmtree(store / "v1" / "selectors" / name, ignore_errors=True)
+        boxsnake("build", "image", cwd=application)
+
+    def theirs() -> None:
+        run("docker", "build", "--no-cache", "--quiet", ".", cwd=context, environment={"DOCKER_BUILDKIT": "1"})
+
+    mine, peers = side_by_side(ours, theirs)
+    figure = f"{mine:.2f} s, docker build {peers:.2f} s: {peers / mine:.1f} times faster"
+    row("cold image, warm store", figure, ">= 2 times", reached=peers / mine >= 2)
+
+
+def bench_rpm(application: Path, scratch: Path) -> None:
+    """Packing an RPM of a staged tree by nfpm against rpmbuild of the same tree, both zstd level 3."""
+    script = ROOT / "tests" / "bench_rpm.py"
+    figures = json.loads(run(sys.executable, script, application, scratch, cwd=ROOT).splitlines()[-1])
+    mine, peers = figures["ours"], figures["rpmbuild"]
+    figure = f"{mine:.2f} s, rpmbuild {peers:.2f} s: {peers / mine:.1f} times faster"
+    row("RPM (files) of the same tree", figure, ">= 2.5 times", reached=peers / mine >= 2.5)
+
+
+def bench_memory() -> None:
+    """The largest process of everything that ran above."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    row("largest process of all the above", f"{peak:.0f} MB", "<= 500 MB", reached=peak <= 500)
+
+
+def main() -> None:
+    """Measure everything on a copy of the web example."""
+    with tempfile.TemporaryDirectory(prefix="boxsnake-bench-") as folder:
+        scratch = Path(folder)
+        application = scratch / "hello-web"
+        ignored = shutil.ignore_patterns("dist", "boxsnake.lock", "__pycache__")
+        shutil.copytree(ROOT / "examples" / "hello-web", application, ignore=ignored)
+        bench_help(application)
+        bench_lock(application)
+        bench_image(application, scratch)
+        bench_rpm(application, scratch)
+        bench_unchanged(application)
+        bench_memory()
+
+
+if __name__ == "__main__":
+    main()

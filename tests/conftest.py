@@ -1,0 +1,39 @@
+"""What all tests share: the local channel's settings, and a store that tests may fill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHANNEL = ROOT / "build" / "channel"
+
+
+def pytest_configure() -> None:
+    """Tests that are run without make find the local channel as well."""
+    os.environ.setdefault("BOXSNAKE_CONFIG", str(ROOT / "build" / "config.toml"))
+
+
+def _engine_answers() -> bool:
+    if shutil.which("docker") is None and not Path("/run/docker.sock").exists():
+        return False
+    done = subprocess.run(["sh", str(ROOT / "docker" / "engine.sh")], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def channel() -> Path:
+    """The local channel. `make channel` builds it."""
+    assert (CHANNEL / "linux-64" / "repodata.json").is_file(), "run `make channel` first"
+    return CHANNEL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine_runs(request: pytest.FixtureRequest) -> None:
+    """Start the engine once when a test that needs one was chosen."""
+    if any(item.get_closest_marker("engine") for item in request.session.items):
+        assert _engine_answers(), "no container engine: run `make engine`"

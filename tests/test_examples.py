@@ -1,0 +1,136 @@
+"""The boot matrix: each example is locked, boxed in every format and booted, as a user would do it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ("hello-web", "report")
+FORMATS = ("image", "pex", "rpm", "wheelhouse")
+
+pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index]
+
+
+@dataclass(frozen=True)
+class Application:
+    """A copy of an example, and the command line in its folder."""
+
+    folder: Path
+
+    def run(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "boxsnake", *arguments]
+        variables = os.environ | (environment or {})
+        return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
+
+    def ask(self, *arguments: str, environment: dict[str, str] | None = None) -> Any:
+        done = self.run(*arguments, "--json", environment=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+def copy_of(example: str, folder: Path) -> Application:
+    ignored = shutil.ignore_patterns("dist", "boxsnake.lock", "__pycache__")
+    shutil.copytree(ROOT / "examples" / example, folder, ignore=ignored)
+    return Application(folder)
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Application:
+    application = copy_of(request.param, tmp_path_factory.mktemp("example") / request.param)
+    application.ask("lock")
+    boxes = application.ask("build")["boxes"]
+    assert sorted(box["format"] for box in boxes) == sorted(FORMATS)
+    return application
+
+
+def test_every_box_boots(built: Application) -> None:
+    done = built.run("boot")
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = json.loads((built.folder / "dist" / "boot.json").read_text())
+    boots = {report["format"]: report for report in reports["boots"]}
+    assert sorted(boots) == sorted(FORMATS)
+    assert {report["verdict"] for report in boots.values()} == {"passed"}
+    suites = ET.parse(built.folder / "dist" / "boot.xml").getroot()  # noqa: S314 - our own file
+    assert {case.get("name") for case in suites.iter("testcase")} >= {"install", "remove"}
+    assert not list(suites.iter("failure"))
+
+
+def test_a_build_with_nothing_changed_makes_nothing(built: Application) -> None:
+    assert all(box["unchanged"] for box in built.ask("build")["boxes"])
+
+
+def test_a_lock_with_nothing_changed_is_the_same_bytes(built: Application) -> None:
+    lock = built.folder / "boxsnake.lock"
+    before = lock.read_bytes()
+    built.ask("lock")
+    assert lock.read_bytes() == before
+    assert built.run("lock", "--check").returncode == 0
+
+
+def test_a_changed_manifest_makes_the_lock_stale(built: Application) -> None:
+    manifest = built.folder / "boxsnake.toml"
+    text = manifest.read_text()
+    try:
+        manifest.write_text(text.replace("pip = [", 'pip = ["tomli-w >=1", ', 1))
+        done = built.run("lock", "--check")
+        assert done.returncode == 5
+        assert "tomli-w" in done.stderr
+        assert built.run("build").returncode == 5
+    finally:
+        manifest.write_text(text)
+
+
+def test_a_code_edit_changes_the_application_layer_alone(built: Application, tmp_path: Path) -> None:
+    edited = Application(tmp_path / "edited")
+    shutil.copytree(built.folder, edited.folder)
+    module = next((edited.folder / "src").rglob("__init__.py"))
+    before = layers_of(edited)
+    module.write_text(module.read_text() + "\nEDITED = True\n")
+    edited.ask("build", "image")
+    after = layers_of(edited)
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+
+
+def layers_of(application: Application) -> list[str]:
+    import tarfile
+
+    with tarfile.open(next((application.folder / "dist").glob("*.image.tar"))) as archive:
+        member = archive.extractfile("manifest.json")
+        assert member is not None
+        layers: list[str] = json.load(member)[0]["Layers"]
+        return layers
+
+
+def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Path) -> None:
+    first = copy_of("hello-web", tmp_path / "a")
+    second = copy_of("hello-web", tmp_path / "much longer ünïcode folder")
+    first.ask("lock")
+    shutil.copy(first.folder / "boxsnake.lock", second.folder)
+    ours = first.ask("build", environment={"TZ": "UTC", "PYTHONHASHSEED": "1"})
+    before = os.umask(0o077)
+    try:
+        theirs = second.ask(
+            "build",
+            environment={
+                "TZ": "Etc/GMT-14",
+                "PYTHONHASHSEED": "2",
+                "LC_ALL": "C",
+                "HOME": "/nonexistent",
+                "BOXSNAKE_CACHE_DIR": str(tmp_path / "clean cache"),
+            },
+        )
+    finally:
+        os.umask(before)
+    digests = {box["format"]: box["digest"] for box in ours["boxes"]}
+    assert {box["format"]: box["digest"] for box in theirs["boxes"]} == digests
