@@ -12,14 +12,27 @@ EntryKind = Literal["file", "link", "folder"]
 APPLICATION = "application"
 """The owner of what comes from the application itself and not from its requirements."""
 
+NOBODY = ""
+"""The owner of folders: whoever puts something into one makes it, always with the same mode and time."""
+
+
+def conda_owner(name: str) -> str:
+    """The owner of the entries of a conda package."""
+    return f"conda:{name}"
+
+
+def wheel_owner(name: str) -> str:
+    """The owner of the entries of a wheel, by its normalised name."""
+    return f"wheel:{name}"
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Entry:
     """One path of a tree.
 
-    `path` is relative to the prefix, in POSIX form. `owner` is "conda:<name>", "wheel:<name>" or APPLICATION.
-    `mode` holds permission bits only (0o755, 0o644); `target` is a link's text; `size` and `sha256` (bare hex) are
-    those of a file's content.
+    `path` is relative to the prefix, in POSIX form. `owner` is "conda:<name>", "wheel:<name>", APPLICATION, or NOBODY
+    for a folder. `mode` holds permission bits only (0o755, 0o644); `target` is a link's text; `size` and `sha256`
+    (bare hex) are those of a file's content.
     """
 
     path: str
@@ -39,8 +52,10 @@ class Tree:
     prefix: str
     entries: tuple[Entry, ...]
     """Sorted by path; every parent folder of an entry is an entry too."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about it, such as that nothing could be compiled to bytecode."""
 
     def owned_by(self, owners: Iterable[str]) -> tuple[Entry, ...]:
-        """The entries of these owners, in order."""
+        """The files and links of these owners, in order."""
         wanted = frozenset(owners)
         return tuple(entry for entry in self.entries if entry.owner in wanted)

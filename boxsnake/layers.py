@@ -1,8 +1,31 @@
-"""Layers: which owners share one, by how often they change, and what a layer's blob is."""
+"""Layers: which owners share one, by how often they change, and what a layer's blob is.
+
+The grouping is decided by the lock alone, so that a layer can be looked up before anything is fetched or staged, and
+it is stable: a package that is added, removed or upgraded changes the layer that it is in and moves no other package.
+Three rules make it so. A distribution is heavy by its own size and not by its rank among the others. The layers that
+gather small things keep their places in the budget even where they are empty. The order is by name and not by size.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
+from boxsnake.lock import CondaPackage, TargetLock
+
+DEFAULT_BUDGET = 12
+"""How many layers the environment and the application may take; a base image's own come on top."""
+
+HEAVY = 4_000_000
+"""From this size of its archive on, in bytes, a package has a layer of its own."""
+
+# The name at the start of a MatchSpec, which a space or an operator ends.
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+_GATHERED = 4
+"""The layers that are no package's own: interpreter, libraries, rest, application."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +48,58 @@ class LayerBlob:
     diff_id: str
     """The digest of the uncompressed tar, as the OCI image specification defines it."""
     media_type: str
+
+
+def group(lock: TargetLock, *, application: bool, budget: int = DEFAULT_BUDGET) -> tuple[Group, ...]:
+    """The layers of an environment, the one that changes the least first; never more than `budget` (at least 1).
+
+    interpreter (Python and what it depends on) · libraries (conda packages without a Python distribution) · each
+    heavy package by itself, as far as the budget goes, the heaviest first · rest · application. A budget too small
+    for these gathers neighbours. Groups without owners are left out.
+    """
+    interpreter = _interpreter(lock.conda)
+    sizes = {conda_owner(package.name): package.size for package in lock.conda}
+    libraries = {conda_owner(package.name) for package in lock.conda if not package.distributions} - interpreter
+    sizes |= {wheel_owner(wheel.name): wheel.size or 0 for wheel in lock.wheels_over_conda}
+    heavy = _heavy(sizes, sizes.keys() - interpreter, budget - _GATHERED)
+    groups = [
+        ("interpreter", interpreter),
+        ("libraries", libraries - heavy),
+        *((owner.partition(":")[2], {owner}) for owner in sorted(heavy)),
+        ("rest", sizes.keys() - interpreter - libraries - heavy),
+        ("application", {APPLICATION} if application else set()),
+    ]
+    return tuple(Group(name=name, owners=tuple(sorted(owners))) for name, owners in _gather(groups, budget) if owners)
+
+
+def _interpreter(packages: Iterable[CondaPackage]) -> set[str]:
+    """The owners of Python itself and of all that it depends on: the same in every application of one Python."""
+    by_name: Mapping[str, CondaPackage] = {package.name: package for package in packages}
+    found: set[str] = set()
+    waiting = ["python"]
+    while waiting:
+        package = by_name.get(waiting.pop())
+        if package is not None and package.name not in found:
+            found.add(package.name)
+            waiting += [match[0].lower() for depend in package.depends if (match := _NAME.match(depend))]
+    return {conda_owner(name) for name in found}
+
+
+def _heavy(sizes: Mapping[str, int], candidates: Iterable[str], places: int) -> set[str]:
+    heavy = (owner for owner in candidates if sizes[owner] >= HEAVY)
+    return set(sorted(heavy, key=lambda owner: (-sizes[owner], owner))[: max(places, 0)])
+
+
+def _gather(groups: list[tuple[str, set[str]]], budget: int) -> list[tuple[str, set[str]]]:
+    """Join what a small budget has no place for: libraries to the interpreter, then the rest, then all."""
+    if budget >= _GATHERED:
+        return groups
+    joined = {"libraries": "interpreter"}
+    if budget == _GATHERED - 2:
+        joined = dict.fromkeys(("interpreter", "libraries", "rest"), "requirements")
+    if budget < _GATHERED - 2:
+        joined = dict.fromkeys(("interpreter", "libraries", "rest", "application"), "environment")
+    gathered: dict[str, set[str]] = {}
+    for name, owners in groups:
+        gathered.setdefault(joined.get(name, name), set()).update(owners)
+    return list(gathered.items())

@@ -1,0 +1,237 @@
+"""Archives whose bytes depend on nothing but their content: tar, and gzip over it.
+
+A tar is POSIX ustar; a pax record stands only before a member that ustar cannot describe. Members are sorted by name,
+belong to 0:0 without names, and have one time. There are no hard links: which of two names would be the link depends
+on what happened to the files before.
+
+The gzip stream is a row of members of one fixed size each (RFC 1952, 2.2: their concatenation is a valid file), so
+that several threads can compress it and its bytes do not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from boxsnake.errors import PackError
+
+GZIP_FORMAT = "isal-2-1MiB"
+"""Names the compressor, its level and the size of its members: part of every key that a compressed blob is kept by."""
+
+_BLOCK = 512
+_CHUNK = 1 << 20
+_GZIP_LEVEL = 2
+_USTAR = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
+_LARGEST = 0o77777777777  # what eleven octal digits hold
+_ZERO = b"0000000"
+
+
+class Sink(Protocol):
+    """Where bytes go: an open file, the store, a compressor."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of the bytes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One member of a tar, by its relative POSIX name.
+
+    A file where `source` gives its bytes or the file to read them from, a symbolic link where `link` gives its text,
+    else a folder. `mode` holds permission bits only.
+    """
+
+    name: str
+    mode: int = 0o755
+    source: Path | bytes | None = None
+    link: str | None = None
+
+
+def file_member(name: str, source: Path | bytes, *, executable: bool = False) -> Member:
+    """A plain file, 0644 or 0755."""
+    return Member(name=name, mode=0o755 if executable else 0o644, source=source)
+
+
+def write_tar(members: Iterable[Member], out: Sink, *, epoch: int) -> None:
+    """Write a whole tar of these members and the folders above them, sorted; `epoch` is in seconds since 1970.
+
+    Same members, same bytes. Files are read in chunks. Errors: PackError where two members have one name, or a file
+    changes while it is read.
+    """
+    for member in _sorted(members):
+        if member.source is None:
+            out.write(_header(member, 0, epoch))
+        elif isinstance(member.source, bytes):
+            size = len(member.source)
+            out.write(_header(member, size, epoch) + member.source + _padding(size))
+        else:
+            _write_file(member, member.source, out, epoch)
+    out.write(bytes(2 * _BLOCK))
+
+
+def _sorted(members: Iterable[Member]) -> list[Member]:
+    by_name: dict[str, Member] = {}
+    for member in members:
+        if member.name in by_name:
+            raise PackError(member.name, "two members of one archive have this name", "Report this: it is a bug.")
+        by_name[member.name] = member
+    parents = {parent for name in by_name for parent in _parents(name)}
+    for parent in parents - by_name.keys():
+        by_name[parent] = Member(name=parent)
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def _parents(name: str) -> Iterator[str]:
+    end = name.rfind("/")
+    while end > 0:
+        yield name[:end]
+        end = name.rfind("/", 0, end)
+
+
+def _write_file(member: Member, source: Path, out: Sink, epoch: int) -> None:
+    # Plain descriptors: for thousands of small files, Python's file objects cost more than the reading.
+    handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(handle).st_size
+        head = _header(member, size, epoch)
+        left = size
+        while left:
+            data = os.read(handle, min(left, _CHUNK))
+            if not data:
+                break
+            left -= len(data)
+            out.write(head + data if head else data)
+            head = b""
+        if left or os.read(handle, 1):
+            raise PackError(str(source), "the file changed while it was packed", "Pack again while nothing writes it.")
+        out.write(head + _padding(size))
+    finally:
+        os.close(handle)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)
+
+
+def _header(member: Member, size: int, epoch: int) -> bytes:
+    """The member's ustar header, after a pax one where it is needed."""
+    kind = b"2" if member.link is not None else b"5" if member.source is None else b"0"
+    records: list[tuple[str, str]] = []
+    place = _split(f"{member.name}/" if kind == b"5" else member.name)
+    if place is None:
+        records.append(("path", member.name))
+        place = b"", member.name.encode("ascii", "replace")[:100]
+    link = (member.link or "").encode("utf-8")
+    if len(link) > 100 or not link.isascii():
+        records.append(("linkpath", member.link or ""))
+        link = (member.link or "").encode("ascii", "replace")[:100]
+    if size > _LARGEST:
+        records.append(("size", str(size)))
+        size = 0
+    header = _ustar(place, member.mode, size, epoch, kind, link)
+    return _pax(records, epoch) + header if records else header
+
+
+def _split(name: str) -> tuple[bytes, bytes] | None:
+    """The (prefix, name) that ustar stores a path as, at most 155 and 100 bytes; None where it does not fit or is not ASCII."""
+    if not name.isascii():
+        return None
+    path = name.encode("ascii")
+    if len(path) <= 100:
+        return b"", path
+    cut = path.find(b"/", len(path) - 101)
+    if cut < 0 or cut > 155 or cut == len(path) - 1:
+        return None
+    return path[:cut], path[cut + 1 :]
+
+
+def _ustar(place: tuple[bytes, bytes], mode: int, size: int, epoch: int, kind: bytes, link: bytes) -> bytes:
+    prefix, name = place
+    block = _USTAR.pack(
+        name, b"%07o" % mode, _ZERO, _ZERO, b"%011o" % size, b"%011o" % epoch, b" " * 8, kind, link,
+        b"ustar", b"00", b"", b"", _ZERO, _ZERO, prefix,
+    )  # fmt: skip
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _pax(records: list[tuple[str, str]], epoch: int) -> bytes:
+    """An extended header (POSIX pax, "ustar interchange format") for the member that follows it."""
+    data = b"".join(_pax_record(key, value) for key, value in records)
+    return _ustar((b"", b"././@PaxHeader"), 0o644, len(data), epoch, b"x", b"") + data + _padding(len(data))
+
+
+def _pax_record(key: str, value: str) -> bytes:
+    """`<length> <key>=<value>` and a line feed, where the length counts itself."""
+    rest = f" {key}={value}\n".encode()
+    length = len(rest)
+    while length != len(rest) + len(str(length)):
+        length = len(rest) + len(str(length))
+    return str(length).encode() + rest
+
+
+class GzipSink:
+    """Compresses what is written to it into `out`, by as many threads as there are processors. A context manager.
+
+    `diff_id` ("sha256:<hex>" of the bytes before compression) is known after the block.
+    """
+
+    def __init__(self, out: Sink) -> None:
+        threads = min(len(os.sched_getaffinity(0)), 8)
+        self._out = out
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gzip")
+        self._pending: deque[Future[bytes]] = deque()
+        self._most = 2 * threads
+        self._buffer = bytearray()
+        self._raw = hashlib.sha256()
+        self._is_empty = True
+
+    def __enter__(self) -> GzipSink:
+        return self
+
+    def __exit__(self, kind: object, *_raised: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def diff_id(self) -> str:
+        """The digest of everything that was written."""
+        return f"sha256:{self._raw.hexdigest()}"
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes."""
+        self._buffer += data
+        while len(self._buffer) >= _CHUNK:
+            self._submit(bytes(self._buffer[:_CHUNK]))
+            del self._buffer[:_CHUNK]
+        return len(data)
+
+    def _submit(self, block: bytes) -> None:
+        self._is_empty = False
+        self._pending.append(self._pool.submit(gzip_member, block))
+        self._raw.update(block)
+        while len(self._pending) > self._most:
+            self._out.write(self._pending.popleft().result())
+
+    def _finish(self) -> None:
+        if self._buffer or self._is_empty:
+            self._submit(bytes(self._buffer))
+        while self._pending:
+            self._out.write(self._pending.popleft().result())
+
+
+def gzip_member(data: bytes) -> bytes:
+    """One gzip member without name and time."""
+    from isal import isal_zlib
+
+    return bytes(isal_zlib.compress(data, _GZIP_LEVEL, wbits=31))
