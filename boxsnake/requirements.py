@@ -19,8 +19,8 @@ class PipRequirement:
     """
 
     text: str
-    """A normalised PEP 508 requirement ("flask>=3; os_name == 'posix'", "name @ https://…"), or, where there is no
-    name, the URL or path with its extras and marker as pip reads them ("./vendor/tool[fast] ; os_name == 'posix'")."""
+    """A normalised PEP 508 requirement ("flask>=3; os_name == 'posix'", "name @ https://…"). A local path, and a URL
+    that does not tell a name, stands by itself as pip reads it: "./vendor/tool[fast] ; os_name == 'posix'"."""
     shown: str
     """The same with variables unexpanded and without credentials."""
     name: str | None
@@ -41,7 +41,7 @@ class PipRequirement:
         return f"PipRequirement({self.shown!r}, source={self.source!r})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CondaRequirement:
     """One requirement for the conda half: a MatchSpec, and where it was asked for ("environment.yml:7")."""
 
@@ -52,6 +52,9 @@ class CondaRequirement:
     def shown(self) -> str:
         """The spec without credentials of a channel's URL."""
         return redact(self.spec)
+
+    def __repr__(self) -> str:
+        return f"CondaRequirement({self.shown!r}, source={self.source!r})"
 
 
 @dataclass(frozen=True, kw_only=True)
