@@ -1,4 +1,4 @@
-"""The lock: what was resolved, by digest, for every target of a manifest."""
+"""The values of a lock: packages by digest, both halves of each target, and what was asked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from boxsnake.target import Target
 
 Noarch = Literal["python", "generic"]
 OriginKind = Literal["sdist", "git", "folder", "archive"]
+
+Inputs = tuple[tuple[str, tuple[str, ...]], ...]
+"""What was asked: (what, its lines) such as ("requires.pip", ("flask>=3",)), sorted, without credentials."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -114,6 +117,7 @@ class TargetLock:
 class Lock:
     """A whole lock file."""
 
-    inputs: tuple[tuple[str, tuple[str, ...]], ...]
-    """What was asked: (what, its lines) such as ("requires.pip", ("flask>=3",)), sorted. A stale lock is told by it."""
+    inputs: Inputs
+    """A stale lock is told by it."""
     targets: tuple[TargetLock, ...]
+    """Sorted by name."""

@@ -1,0 +1,36 @@
+"""The lock: what was resolved, by digest, for every target of a manifest."""
+
+from boxsnake.lock.codec import LOCK_VERSION, decode, encode
+from boxsnake.lock.difference import Change, LockDifference, difference, stale
+from boxsnake.lock.pylock import pylock
+from boxsnake.lock.values import (
+    CondaPackage,
+    Distribution,
+    Inputs,
+    Lock,
+    Noarch,
+    Origin,
+    OriginKind,
+    TargetLock,
+    Wheel,
+)
+
+__all__ = [
+    "LOCK_VERSION",
+    "Change",
+    "CondaPackage",
+    "Distribution",
+    "Inputs",
+    "Lock",
+    "LockDifference",
+    "Noarch",
+    "Origin",
+    "OriginKind",
+    "TargetLock",
+    "Wheel",
+    "decode",
+    "difference",
+    "encode",
+    "pylock",
+    "stale",
+]
