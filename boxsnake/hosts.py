@@ -1,0 +1,406 @@
+"""Hosts: clean systems that boxes are booted on, and the base that images are laid on.
+
+A host is data: a file `<name>.toml` in boxsnake's `docker/hosts`, or in the folder that the user's settings name. It is
+either an image of a registry, or a Debian that mmdebstrap puts together on this machine and the store keeps:
+
+    title = "what it stands for"
+    package-manager = "apt"            # or "dnf"
+    python = ["/usr/bin/python3"]      # its own interpreter, where it has one
+    image = "fedora:latest"            # either this
+
+    [mmdebstrap]                       # or this
+    suite = "bookworm"                 # with `variant`; or
+    extends = "debian-12"              # another host of this kind, built once for all that extend it
+    include = ["python3"]              # Debian packages
+    setup = ["script.sh"]              # files beside this one, run by `sh -eu` as root inside the system
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxsnake import debian_sources, resources, settings
+from boxsnake.disk import disk_faults
+from boxsnake.errors import EngineError, Fault, ManifestError, NetworkError, ResourceError
+from boxsnake.progress import track
+from boxsnake.store import Blob, Store
+from boxsnake.urls import redact
+
+if TYPE_CHECKING:
+    from boxsnake.engine import Engine
+
+# Raised when a root file system of the same definition would come out otherwise.
+_FORMAT = 1
+_EPOCH = "1577836800"
+_BUILD_SECONDS = 1200.0
+_STOP_SECONDS = 20.0
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+# Debian's own licence texts stay; manuals and translations are of no use in a box.
+_LEFT_OUT = ("--path-exclude=/usr/share/doc/*", "--path-exclude=/usr/share/man/*", "--path-exclude=/usr/share/locale/*")
+_KEPT = ("--path-include=/usr/share/doc/*/copyright",)
+# With the package usr-is-merged, it spares Debian 12 the whole of Perl, which comes only to merge folders.
+_MERGED_USR = Path("/usr/share/mmdebstrap/hooks/maybe-merged-usr")
+# What a build leaves in the tree that says where, when or by which mirror it was built, or that nobody needs.
+_SCRUBBED = (
+    "etc/apt/sources.list",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/.pwd.lock",
+    "etc/*-",
+    "var/cache/debconf/*-old",
+    "var/lib/dpkg/*-old",
+    "var/lib/dnf",
+    "var/cache/dnf",
+    "var/lib/systemd/random-seed",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How mmdebstrap makes a host: from a suite, or on top of `base`. `setup` holds (name, text) of its scripts."""
+
+    suite: str
+    variant: str
+    include: tuple[str, ...]
+    setup: tuple[tuple[str, str], ...]
+    base: Host | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A clean system. Exactly one of `image` (a reference) and `bootstrap` is set."""
+
+    name: str
+    title: str
+    package_manager: str
+    python: tuple[str, ...]
+    image: str | None
+    bootstrap: Bootstrap | None
+
+
+def load_hosts(folders: Sequence[Path] | None = None) -> dict[str, Host]:
+    """Every host by name, a later folder's before an earlier one's of the same name.
+
+    Without `folders`: boxsnake's own, then the one that the user's settings name. Errors: ManifestError with all
+    faults of a definition.
+    """
+    if folders is None:
+        own = settings.load().hosts
+        folders = [resources.folder("docker") / "hosts", *([own] if own else [])]
+    files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    hosts: dict[str, Host] = {}
+    for name in files:
+        _load(name, files, hosts, ())
+    return dict(sorted(hosts.items()))
+
+
+def rootfs(store: Store, host: Host, *, refresh: bool = False) -> Blob:
+    """The tar of the host's root file system, built once and kept in the store, or again on `refresh`.
+
+    Built from the distribution's own package sources of this machine. Errors: ResourceError without mmdebstrap or
+    root, NetworkError where the packages cannot be had, ValueError for a host that is an image.
+    """
+    bootstrap = _bootstrap_of(host)
+    key = _key(host)
+    blob = None if refresh else _known(store, key)
+    if blob is not None:
+        return blob
+    base = rootfs(store, bootstrap.base, refresh=refresh) if bootstrap.base else None
+    with store.lock(f"host-{host.name}", wait=_BUILD_SECONDS):
+        # Another process may have built it while this one waited.
+        blob = None if refresh else _known(store, key)
+        if blob is None:
+            with track(f"building host {host.name}"), store.scratch("host") as folder:
+                archive = folder / "rootfs.tar"
+                _build(bootstrap, host.name, archive, store.path(base.digest) if base else None)
+                blob = store.put_file(archive)
+            store.select("host", key, {"digest": blob.digest, "size": blob.size})
+    return blob
+
+
+def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False) -> str:
+    """The id of the host's image in the engine, which is given it first where it has not got it.
+
+    Errors: those of `rootfs`; EngineError for an image that is not there while `offline`, NetworkError for one that
+    its registry does not give.
+    """
+    if host.image is not None:
+        return _pulled(engine, host.image, offline=offline)
+    blob = _known_digest(store, host)
+    tag = f"boxsnake-host/{host.name}:{blob.removeprefix('sha256:')[:12]}" if blob else ""
+    found = engine.image(tag) if tag else None
+    # The engine's layer of an imported tar bears the tar's own digest.
+    if found is None or found.layers != (blob,):
+        built = rootfs(store, host)
+        tag = f"boxsnake-host/{host.name}:{built.digest.removeprefix('sha256:')[:12]}"
+        with track(f"importing host {host.name}"):
+            return engine.import_rootfs(store.path(built.digest), tag)
+    return found.id
+
+
+def _pulled(engine: Engine, reference: str, *, offline: bool) -> str:
+    found = engine.image(reference)
+    if found is None and offline:
+        step = "Run without --offline to pull it, or load it into the engine yourself."
+        raise EngineError(f"image {reference}", "the engine has not got it", step, image=reference)
+    if found is None:
+        with track(f"pulling {reference}"):
+            engine.pull(reference)
+        found = engine.image(reference)
+    if found is None:
+        raise EngineError(f"image {reference}", "it was pulled, but is not there", "See the engine's log.")
+    return found.id
+
+
+def _known(store: Store, key: Mapping[str, object]) -> Blob | None:
+    result = store.selected("host", key)
+    if result is None or store.intact(str(result["digest"])) is None:
+        return None
+    return Blob(digest=str(result["digest"]), size=int(result["size"]))
+
+
+def _known_digest(store: Store, host: Host) -> str | None:
+    """The digest of what was built, even where the store has since dropped the bytes: the engine may have them."""
+    result = store.selected("host", _key(host))
+    return str(result["digest"]) if result else None
+
+
+def _bootstrap_of(host: Host) -> Bootstrap:
+    if host.bootstrap is None:
+        raise ValueError(f"host {host.name} is the image {host.image}: it has no root file system of its own")
+    return host.bootstrap
+
+
+def _key(host: Host) -> dict[str, object]:
+    """Everything of a definition that decides the tree. What the mirror holds today is not in it: see `refresh`."""
+    bootstrap = _bootstrap_of(host)
+    return {
+        "format": _FORMAT,
+        "machine": platform.machine(),
+        "suite": bootstrap.suite,
+        "variant": bootstrap.variant,
+        "include": sorted(bootstrap.include),
+        "setup": [list(script) for script in bootstrap.setup],
+        "base": _key(bootstrap.base) if bootstrap.base else None,
+    }
+
+
+# Building
+
+
+def _build(bootstrap: Bootstrap, name: str, archive: Path, base: Path | None) -> None:
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        step = "Install it (`apt-get install mmdebstrap`), or name another host that is an image."
+        raise ResourceError(f"host {name}", "mmdebstrap, which builds it, is not installed", step, tool="mmdebstrap")
+    if os.geteuid() != 0:
+        step = "Run `boxsnake boot` once as root; the host is then kept in the engine and in root's store."
+        raise ResourceError(f"host {name}", "building a system with mmdebstrap takes root", step, tool="mmdebstrap")
+    with contextlib.ExitStack() as files:
+        scripts = []
+        for number, (script, text) in enumerate(bootstrap.setup):
+            path = archive.parent / f"{number}-{Path(script).name}"
+            with disk_faults(path):
+                path.write_text(text, encoding="utf-8")
+            scripts.append(path)
+        temporary = archive.parent / "tmp"
+        temporary.mkdir(mode=0o755)
+        log = files.enter_context((archive.parent / "log").open("w+b"))
+        command = _command(program, bootstrap, archive, base, scripts)
+        environment = _environment(temporary)
+        code = _run(command, environment, log.fileno())
+        log.seek(0)
+        _judge(name, code, log.read().decode(errors="replace"))
+
+
+def _command(
+    program: str, bootstrap: Bootstrap, archive: Path, base: Path | None, scripts: Sequence[Path]
+) -> list[str]:
+    sources = debian_sources.sources(bootstrap.suite)
+    command = [
+        program,
+        "--mode=root",
+        "--format=tar",
+        "--quiet",
+        "--skip=output/dev",
+        "--aptopt=APT::Install-Recommends false",
+        # The unprivileged user of apt's downloads may not look into the store's folders.
+        "--aptopt=APT::Sandbox::User root",
+    ]
+    if base is None:
+        command += [f"--variant={bootstrap.variant}", *(f"--dpkgopt={option[2:]}" for option in (*_LEFT_OUT, *_KEPT))]
+        if _MERGED_USR.is_dir():
+            command.append(f"--hook-dir={_MERGED_USR}")
+    else:
+        command += ["--variant=custom", f'--setup-hook=tar --extract --file {shlex.quote(str(base))} --directory "$1"']
+    command += [f"--include={package}" for package in bootstrap.include]
+    command += [f'--customize-hook=chroot "$1" sh -eu -s <{shlex.quote(str(script))}' for script in scripts]
+    command += [f'--customize-hook=cd "$1" && rm -rf {" ".join(_SCRUBBED)}']
+    command += ['--customize-hook=find "$1/var/log" -type f -exec truncate --size=0 {} +']
+    return [*command, bootstrap.suite, str(archive), *sources]
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(temporary),
+        "SOURCE_DATE_EPOCH": _EPOCH,
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+    proxies = ("http_proxy", "https_proxy", "no_proxy")
+    environment.update({name: os.environ[name] for name in proxies if name in os.environ})
+    return debian_sources.apt_proxies() | environment
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], log: int) -> int | None:
+    """Run to the end: the exit code, None where it took too long. Interrupted, it is left time to unmount."""
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        umask=0o022,
+        start_new_session=True,
+    ) as child:
+        try:
+            return child.wait(_BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if child.poll() is None:
+                child.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_STOP_SECONDS)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
+
+def _judge(name: str, code: int | None, log: str) -> None:
+    if code == 0:
+        return
+    lines = [redact(line.strip()) for line in log.splitlines() if line.strip()]
+    told = [line for line in lines if re.match(r"E:|Err:|error|rpm|dpkg: error|.*No space left", line)] or lines
+    cause = "; ".join(dict.fromkeys(told[-4:])) or f"exit code {code}"
+    if code is None:
+        cause = f"mmdebstrap took more than {_BUILD_SECONDS:.0f} s"
+    thing = f"host {name}"
+    if re.search(r"Failed to fetch|Could not (resolve|connect)|Temporary failure|Unable to fetch|Connection", log):
+        step = "Check that apt works on this machine (`apt-get update`), then run the command again."
+        raise NetworkError(thing, cause, step, log=lines[-20:])
+    step = "See what mmdebstrap says above; the definition is in docker/hosts, or in your settings' hosts folder."
+    raise ResourceError(thing, f"mmdebstrap failed: {cause}", step, log=lines[-20:])
+
+
+# Definitions
+
+
+def _load(name: str, files: Mapping[str, Path], hosts: dict[str, Host], above: tuple[str, ...]) -> Host | None:
+    """Read one definition and the one that it extends; None where there is no such host."""
+    if name in hosts:
+        return hosts[name]
+    if name not in files:
+        return None
+    path = files[name]
+    faults = list(_wrong(name, path))
+    if faults:
+        raise ManifestError(str(path), tuple(faults))
+    document = _document(path)
+    table = document.get("mmdebstrap")
+    bootstrap = _decode_bootstrap(table, path, files, hosts, (*above, name)) if table is not None else None
+    hosts[name] = Host(
+        name=name,
+        title=document["title"],
+        package_manager=document["package-manager"],
+        python=tuple(document.get("python", ())),
+        image=document.get("image"),
+        bootstrap=bootstrap,
+    )
+    return hosts[name]
+
+
+def _decode_bootstrap(
+    table: Mapping[str, Any], path: Path, files: Mapping[str, Path], hosts: dict[str, Host], above: tuple[str, ...]
+) -> Bootstrap:
+    base = None
+    if "extends" in table:
+        wanted = table["extends"]
+        if wanted in above:
+            raise ManifestError(str(path), (_fault(path, "mmdebstrap.extends", "extends itself"),))
+        base = _load(wanted, files, hosts, above)
+        if base is None or base.bootstrap is None:
+            message = f"there is no host {wanted!r} that mmdebstrap makes"
+            raise ManifestError(str(path), (_fault(path, "mmdebstrap.extends", message),))
+    return Bootstrap(
+        suite=base.bootstrap.suite if base and base.bootstrap else table["suite"],
+        variant=table.get("variant", "minbase"),
+        include=tuple(table.get("include", ())),
+        setup=tuple((script, (path.parent / script).read_text(encoding="utf-8")) for script in table.get("setup", ())),
+        base=base,
+    )
+
+
+_TEXT, _TEXTS, _TABLE = "a text", "an array of texts", "a table"
+_KEYS = {"title": _TEXT, "package-manager": _TEXT, "python": _TEXTS, "image": _TEXT, "mmdebstrap": _TABLE}
+_BOOTSTRAP_KEYS = {"suite": _TEXT, "variant": _TEXT, "extends": _TEXT, "include": _TEXTS, "setup": _TEXTS}
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ManifestError(str(path), (_fault(path, "", str(error)),)) from None
+
+
+def _wrong(name: str, path: Path) -> Iterator[Fault]:
+    """Every fault of a definition's form."""
+    if not _NAME.fullmatch(name):
+        yield _fault(path, "", "a host's file name is of small letters, digits, dots and hyphens")
+    document = _document(path)
+    yield from _wrong_types(path, "", document, _KEYS)
+    for key in ("title", "package-manager"):
+        if key not in document:
+            yield _fault(path, key, "is missing")
+    if ("image" in document) == ("mmdebstrap" in document):
+        yield _fault(path, "image", "a host has either `image` or a table `[mmdebstrap]`")
+    table = document.get("mmdebstrap")
+    if isinstance(table, dict):
+        yield from _wrong_types(path, "mmdebstrap.", table, _BOOTSTRAP_KEYS)
+        if ("suite" in table) == ("extends" in table):
+            yield _fault(path, "mmdebstrap.suite", "a host has either `suite` or `extends`")
+        scripts = table.get("setup")
+        for script in scripts if isinstance(scripts, list) else ():
+            if not (path.parent / str(script)).is_file():
+                yield _fault(path, "mmdebstrap.setup", f"there is no file {script}")
+
+
+def _wrong_types(path: Path, prefix: str, table: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Fault]:
+    fits = {
+        _TEXT: lambda value: isinstance(value, str),
+        _TEXTS: lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+        _TABLE: lambda value: isinstance(value, dict),
+    }
+    for key, value in table.items():
+        if key not in kinds:
+            yield _fault(path, prefix + key, f"unknown key; there are {', '.join(kinds)}")
+        elif not fits[kinds[key]](value):
+            yield _fault(path, prefix + key, f"must be {kinds[key]}")
+
+
+def _fault(path: Path, key: str, message: str) -> Fault:
+    return Fault(source=path.name, line=0, key=key, message=message)
