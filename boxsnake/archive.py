@@ -11,12 +11,12 @@ that several threads can compress it and its bytes do not depend on how many the
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import SEEK_END
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ GZIP_FORMAT = "isal-2-1MiB"
 _BLOCK = 512
 _CHUNK = 1 << 20
 _GZIP_LEVEL = 2
+_THREADS = 4  # compressing is so fast that reading and hashing cannot feed more
 _USTAR = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
 _LARGEST = 0o77777777777  # what eleven octal digits hold
 _ZERO = b"0000000"
@@ -97,24 +98,21 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _write_file(member: Member, source: Path, out: Sink, epoch: int) -> None:
-    # Plain descriptors: for thousands of small files, Python's file objects cost more than the reading.
-    handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(handle).st_size
-        head = _header(member, size, epoch)
-        left = size
+    # Unbuffered: what is read goes on as it is.
+    with source.open("rb", buffering=0) as stream:
+        size = left = stream.seek(0, SEEK_END)
+        stream.seek(0)
+        data = _header(member, size, epoch)
         while left:
-            data = os.read(handle, min(left, _CHUNK))
-            if not data:
+            chunk = stream.read(min(left, _CHUNK))
+            if not chunk:
                 break
-            left -= len(data)
-            out.write(head + data if head else data)
-            head = b""
-        if left or os.read(handle, 1):
+            left -= len(chunk)
+            out.write(data + chunk)
+            data = b""
+        if left or stream.read(1):
             raise PackError(str(source), "the file changed while it was packed", "Pack again while nothing writes it.")
-        out.write(head + _padding(size))
-    finally:
-        os.close(handle)
+    out.write(data + _padding(size))
 
 
 def _padding(size: int) -> bytes:
@@ -141,7 +139,7 @@ def _header(member: Member, size: int, epoch: int) -> bytes:
 
 
 def _split(name: str) -> tuple[bytes, bytes] | None:
-    """The (prefix, name) that ustar stores a path as, at most 155 and 100 bytes; None where it does not fit or is not ASCII."""
+    """A path as ustar stores it: prefix and name, at most 155 and 100 bytes; None where that cannot hold it."""
     if not name.isascii():
         return None
     path = name.encode("ascii")
@@ -178,17 +176,15 @@ def _pax_record(key: str, value: str) -> bytes:
 
 
 class GzipSink:
-    """Compresses what is written to it into `out`, by as many threads as there are processors. A context manager.
+    """Compresses what is written to it into `out`, in a few threads. A context manager.
 
     `diff_id` ("sha256:<hex>" of the bytes before compression) is known after the block.
     """
 
     def __init__(self, out: Sink) -> None:
-        threads = min(len(os.sched_getaffinity(0)), 8)
         self._out = out
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gzip")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gzip")
         self._pending: deque[Future[bytes]] = deque()
-        self._most = 2 * threads
         self._buffer = bytearray()
         self._raw = hashlib.sha256()
         self._is_empty = True
@@ -220,7 +216,7 @@ class GzipSink:
         self._is_empty = False
         self._pending.append(self._pool.submit(gzip_member, block))
         self._raw.update(block)
-        while len(self._pending) > self._most:
+        while len(self._pending) > 2 * _THREADS:
             self._out.write(self._pending.popleft().result())
 
     def _finish(self) -> None:
