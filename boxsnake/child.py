@@ -1,0 +1,128 @@
+"""Other people's programs: run in a process group of their own, with a deadline and an environment that is listed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxsnake.errors import ResourceError
+from boxsnake.urls import redact
+
+# What a program that talks to servers needs of the caller's environment, and nothing else of it.
+_PASSED = (
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+)
+_TAIL = 32_768  # bytes of a program's output that are looked at
+_LINES = 20  # and how many of its last lines are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A program that has ended. `code` is its exit status, negative for a signal, None where the deadline ended it."""
+
+    code: int | None
+    output: str
+    """The end of what it wrote to both streams, without credentials."""
+
+    @property
+    def last_lines(self) -> str:
+        """What it said last, for a message."""
+        lines = [line.rstrip() for line in self.output.splitlines() if line.strip()]
+        return "\n".join(f"  {line}" for line in lines[-_LINES:]) or "  (it said nothing)"
+
+    def why(self, deadline: float) -> str:
+        """Why it did not succeed, in a few words."""
+        if self.code is None:
+            return f"was stopped after {deadline:.0f} s"
+        if self.code < 0:
+            return f"was ended by {signal.Signals(-self.code).name}"
+        return f"ended with status {self.code}"
+
+
+def environment(folder: Path, **added: str) -> dict[str, str]:
+    """A child's whole environment: PATH, certificates and proxies of ours, homes below `folder`, fixed locale and zone.
+
+    `added` comes last and wins.
+    """
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    homes = {"HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "home/cache", "XDG_CONFIG_HOME": "home/config"}
+    for place in homes.values():
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    fixed = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "NO_COLOR": "1"}
+    return passed | {name: str(folder / place) for name, place in homes.items()} | fixed | added
+
+
+def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float) -> Finished:
+    """Run a program to its end, or to the deadline (seconds), and nothing of it longer.
+
+    It has no input, and its files are made with the umask 022. Raises ResourceError where it cannot be started.
+    """
+    with tempfile.TemporaryFile(dir=env.get("TMPDIR")) as output:
+        try:
+            child = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=0o022,
+            )
+        except OSError as error:
+            raise ResourceError(
+                argv[0],
+                f"cannot be started: {error.strerror}",
+                "Install it, or mend the installation.",
+                program=argv[0],
+            ) from error
+        ended = False
+        try:
+            ended = _has_ended(child, deadline)
+        finally:
+            # Its own children too, whichever way this block is left.
+            code = _end_group(child)
+        size = output.seek(0, os.SEEK_END)
+        output.seek(max(0, size - _TAIL))
+        return Finished(code=code if ended else None, output=redact(output.read().decode("utf-8", "replace")))
+
+
+def found(program: str, package: str) -> str:
+    """The path of a program of the system's; ResourceError names the package to install where there is none."""
+    path = shutil.which(program)
+    if path is None:
+        raise ResourceError(program, "is not installed", f"Install {package} and run it again.", program=program)
+    return path
+
+
+def _has_ended(child: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Whether it ended in time. It is not reaped yet: as long as it is not, its group's number is nobody else's."""
+    handle = os.pidfd_open(child.pid)
+    try:
+        return bool(select.select([handle], [], [], deadline)[0])
+    finally:
+        os.close(handle)
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> int:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    return child.wait()

@@ -1,0 +1,123 @@
+"""Git repositories as sources: which commit a branch or tag is, and that commit's files. Knows the git program."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from boxsnake import child
+from boxsnake.errors import NetworkError, UnsolvableError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_DEADLINE = 900.0
+_PERSONAL = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO")
+# No hooks and templates of the user's run while somebody else's files are laid out, and no terminal is asked.
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "init.templateDir": "",
+    "core.autocrlf": "false",
+    "advice.detachedHead": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "30",
+}
+
+
+def is_commit(ref: str) -> bool:
+    """Whether a reference is a whole commit, which never means anything else."""
+    return bool(_COMMIT.fullmatch(ref))
+
+
+def commit_of(url: str, ref: str | None, *, scratch: Path, shown: str, credentials: str | None = None) -> str:
+    """The commit that a tag or branch of a repository is now; without a reference, its default branch.
+
+    Raises UnsolvableError where the repository has no such reference, NetworkError where it cannot be asked.
+    """
+    if ref is not None and is_commit(ref):
+        return ref
+    wanted = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"] if ref else ["HEAD"]
+    done = _git(["ls-remote", "--", url, *wanted], scratch, url, credentials)
+    if done.code != 0:
+        raise _unreachable(shown, done)
+    found = {name: commit for commit, _, name in (line.partition("\t") for line in done.output.splitlines())}
+    commit = next((found[name] for name in wanted if is_commit(found.get(name, ""))), None)
+    if commit is None:
+        raise UnsolvableError(
+            shown,
+            f"the repository has no tag or branch {ref!r}" if ref else "the repository is empty",
+            "Name a tag, a branch or a whole commit after '@'.",
+            ref=ref,
+        )
+    return commit
+
+
+def check_out(url: str, commit: str, out: Path, *, scratch: Path, shown: str, credentials: str | None = None) -> None:
+    """Lay out a commit's files in `out`, with the history that tools take a version from.
+
+    Raises UnsolvableError where the repository has no such commit, NetworkError where it cannot be asked.
+    """
+    # Files of other commits are not needed; servers that cannot leave them out send them.
+    done = _git(["clone", "-q", "--no-checkout", "--filter=blob:none", "--", url, str(out)], scratch, url, credentials)
+    if done.code != 0:
+        raise _unreachable(shown, done)
+    inside = ["-C", str(out)]
+    if _git([*inside, "cat-file", "-e", f"{commit}^{{commit}}"], scratch, url, credentials).code != 0:
+        # A commit that no branch leads to any more can still be had by its name.
+        _git([*inside, "fetch", "-q", "origin", commit], scratch, url, credentials)
+    done = _git([*inside, "checkout", "-q", "--detach", commit, "--"], scratch, url, credentials)
+    if done.code != 0:
+        raise UnsolvableError(
+            shown, f"the repository has no commit {commit}\n{done.last_lines}", "Lock again.", commit=commit
+        )
+    if (out / ".gitmodules").is_file():
+        done = _git([*inside, "submodule", "update", "-q", "--init", "--recursive"], scratch, url, credentials)
+        if done.code != 0:
+            raise _unreachable(f"{shown} (its submodules)", done)
+
+
+def history(folder: Path, scratch: Path) -> str | None:
+    """What tools make a version of: the nearest tag, the commit and whether files differ; None without a history."""
+    if not (folder / ".git").exists():
+        return None
+    done = _git(["-C", str(folder), "describe", "--tags", "--long", "--always", "--dirty"], scratch, "", None)
+    return done.output.strip() if done.code == 0 else None
+
+
+def add_history(folder: Path, copy: Path, scratch: Path) -> bool:
+    """Give a copy of a work tree the history of the original, without writing into that; False where it fails."""
+    clone = scratch / "history"
+    if _git(["clone", "-q", "--no-checkout", "--shared", "--", str(folder), str(clone)], scratch, "", None).code != 0:
+        return False
+    (clone / ".git").rename(copy / ".git")
+    return _git(["-C", str(copy), "reset", "-q"], scratch, "", None).code == 0
+
+
+def _git(arguments: list[str], scratch: Path, url: str, credentials: str | None) -> child.Finished:
+    settings = dict(_SETTINGS)
+    if credentials is not None and url.startswith(("http://", "https://")):
+        # As a setting in the environment: on the command line every user of this machine could read it.
+        parts = urlsplit(url)
+        place = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        token = base64.b64encode(credentials.encode()).decode()
+        settings[f"http.{place}/.extraHeader"] = f"Authorization: Basic {token}"
+    added = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "https:http:ssh:file:git"}
+    added["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (name, value) in enumerate(settings.items()):
+        added |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    added |= {name: os.environ[name] for name in _PERSONAL if name in os.environ}
+    # The user's own home: keys, credential helpers and mirrors are configured there.
+    added |= {"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}
+    env = child.environment(scratch, **added)
+    env.pop("XDG_CONFIG_HOME")
+    return child.run([child.found("git", "git"), *arguments], cwd=scratch, env=env, deadline=_DEADLINE)
+
+
+def _unreachable(shown: str, done: child.Finished) -> NetworkError:
+    return NetworkError(
+        shown,
+        f"git {done.why(_DEADLINE)}\n{done.last_lines}",
+        "Check the URL and your access to it, then run it again.",
+        output=done.last_lines,
+    )
