@@ -1,7 +1,14 @@
-# Runs as root inside the new system. rpm's database knows nothing of what Debian's packages brought, so every RPM that
-# requires /bin/sh or glibc would be refused. This installs one RPM, host-base, which holds no file and provides what
-# is really there: each library with its symbol versions as rpm itself finds them, each program by its path, and the
-# usual RPM names of packages whose program or library exists. What an RPM requires is so checked as on any RPM host.
+# Runs as root inside the new system, after the Debian packages.
+#
+# rpm's database knows nothing of what Debian's packages brought, so every RPM that requires /bin/sh or glibc would be
+# refused. This installs one RPM, host-base, which holds no file and provides what is really there: each library with
+# its symbol versions as rpm itself finds them, each program by its path, and the usual RPM names of packages whose
+# program or library exists. What an RPM requires is so checked as on any RPM host.
+
+# Debian keeps rpm's database in each user's home; the distributions that RPMs are made for have one, here.
+mkdir -p /etc/rpm /var/lib/rpm
+echo '%_dbpath /var/lib/rpm' >/etc/rpm/macros.dbpath
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 libraries=$(dirname "$(ldconfig -p | sed -n 's/.*libc\.so\.6 .*=> //p' | head -n 1)")
