@@ -1,0 +1,92 @@
+"""`boxsnake channel`: conda channels of one's own, from recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from boxsnake.cli.console import console_of, human_size
+
+DEFAULT_RECIPES, DEFAULT_CHANNEL = Path("recipes"), Path("build/channel")
+
+
+@click.group()
+def command() -> None:
+    """Build a conda channel from recipes."""
+
+
+@command.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path), metavar="[RECIPE-FOLDER]...")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CHANNEL,
+    show_default=True,
+    help="The channel's folder.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Build this recipe and what its build needs. Repeatable.")
+@click.option("--with", "optional", multiple=True, metavar="NAME", help="Build this optional recipe too. Repeatable.")
+@click.option("--refresh", is_flag=True, help="Ask apt and pip for newer sources.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def build(  # noqa: PLR0913 - one parameter for each option
+    context: click.Context,
+    folders: tuple[Path, ...],
+    output: Path,
+    only: tuple[str, ...],
+    optional: tuple[str, ...],
+    refresh: bool,
+    as_json: bool,
+) -> None:
+    """Build recipes into a channel: those below RECIPE-FOLDER (recipes), as far as they changed.
+
+    A folder with recipe.yaml (the v1 format) is built by py-rattler-build, one with meta.yaml by conda-build where that
+    is installed.
+    """
+    from boxsnake import channel
+    from boxsnake.store import Store
+
+    console = console_of(context, as_json=as_json)
+
+    def say(result: channel.Built) -> None:
+        for package in result.packages:
+            what = f"{package.name} {package.version}-{package.build}"
+            verb = "unchanged" if result.seconds is None else "built"
+            time = "" if result.seconds is None else f"  {result.seconds:.1f} s"
+            console.say(f"{verb:<9}  {what:<44}  {package.subdir:<9} {human_size(package.size):>9}{time}")
+
+    with console.progress():
+        results = channel.build(
+            folders or (DEFAULT_RECIPES,),
+            output,
+            cache=Store.default_root() / "recipes",
+            only=only,
+            optional=optional,
+            refresh=refresh,
+            report=say,
+        )
+    console.say(f"channel    {output.absolute()}")
+    console.result(lambda: {"channel": str(output.absolute()), "recipes": [_plain(result) for result in results]})
+
+
+def _plain(result: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(result)  # type: ignore[call-overload]
+
+
+@command.command("list")
+@click.argument("folder", type=click.Path(path_type=Path), default=DEFAULT_CHANNEL)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def list_packages(context: click.Context, folder: Path, as_json: bool) -> None:
+    """List the packages of a channel's FOLDER (build/channel)."""
+    from boxsnake import channel
+
+    console = console_of(context, as_json=as_json)
+    packages = channel.listing(folder)
+    for package in packages:
+        what = f"{package.name} {package.version}-{package.build}"
+        console.say(f"{what:<50}  {package.subdir:<9} {human_size(package.size):>9}")
+    console.result(lambda: {"channel": str(folder.absolute()), "packages": [vars(package) for package in packages]})
