@@ -7,6 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 # Anaconda-style channel tokens sit in the path: /t/<token>/channel.
 _TOKEN = re.compile(r"/t/[^/]+(?=/|$)")
+# In free text quotes and brackets end a URL, but those in a password before the host do not.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)*[^\s'\"<>)\]]+")
 
 
 def without_credentials(url: str) -> str:
@@ -14,7 +16,10 @@ def without_credentials(url: str) -> str:
 
     The fragment is kept unless it could hold a secret of its own (it never names one in PEP 508 or PEP 440 URLs).
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as "http://[user:secret@host": what cannot be read is not shown
+        return f"{url.partition('://')[0]}://…"
     if not parts.scheme or not parts.netloc:
         return url
     host = parts.netloc.rpartition("@")[2]
@@ -23,4 +28,4 @@ def without_credentials(url: str) -> str:
 
 def redact(text: str) -> str:
     """Free text (a tool's log, an exception) with every URL in it replaced by the one without credentials."""
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>)\]]+", lambda match: without_credentials(match.group()), text)
+    return _URL.sub(lambda match: without_credentials(match.group()), text)

@@ -1,0 +1,125 @@
+"""The kinds of text in a manifest, as types: what each may be, said once for decoding and for the schema."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from boxsnake.conda_requirement import check_match_spec, python_specifier
+from boxsnake.pip_requirement import pip_requirement
+from boxsnake.plain_text import check_plain
+
+_SOURCE_SCHEMES = ("git+https://", "git+http://", "git+ssh://", "git+file://", "https://", "http://", "file://")
+
+
+@dataclass(frozen=True)
+class Form:
+    """Marks text that must match a pattern as a whole; `message` says in words what it must be."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+    def check(self, text: str) -> str:
+        """The text itself. Errors: ValueError."""
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(self.message)
+        return text
+
+
+def _paragraphs(text: str) -> str:
+    return check_plain(text, allowed="\n")
+
+
+def _script_argument(text: str) -> str:
+    return check_plain(text, allowed="\n\t")
+
+
+def _word(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return check_plain(text)
+
+
+def _pep_440_version(text: str) -> str:
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise ValueError("must be a version as PEP 440 writes them, such as '1.2.0' or '2.0rc1'") from None
+    return text
+
+
+def _python(text: str) -> str:
+    python_specifier(text)
+    return text
+
+
+def _pip(text: str) -> str:
+    if text.lstrip().startswith("-") or " --" in text:
+        raise ValueError("options such as --hash belong in a requirements.txt, which `files` names")
+    pip_requirement(text, source="")
+    return text
+
+
+def _conda(text: str) -> str:
+    check_match_spec(check_plain(text))
+    return text
+
+
+def _source(text: str) -> str:
+    if "://" in text and not text.startswith(_SOURCE_SCHEMES):
+        raise ValueError("must be a folder, a wheel, an sdist, an https:// URL of one, or git+https://…")
+    return _word(text)
+
+
+def _relative(text: str) -> str:
+    if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError("must be a path relative to the manifest's folder")
+    return _word(text)
+
+
+Line = Annotated[str, AfterValidator(check_plain)]
+"""Any text on one line."""
+Paragraphs = Annotated[str, AfterValidator(_paragraphs)]
+"""Any text, line breaks included."""
+ScriptArgument = Annotated[str, AfterValidator(_script_argument)]
+"""An argument that may be a small script: line breaks and tabs included."""
+Word = Annotated[str, AfterValidator(_word)]
+"""One line that is not empty."""
+Name = Annotated[
+    str,
+    Form(
+        r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?",
+        "must be at most 64 lower-case letters, digits, '.', '_' and '-', with a letter or digit at both ends",
+    ),
+]
+"""What becomes part of paths, package and image names."""
+Variable = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")]
+DistributionName = Annotated[
+    str,
+    Form(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "must be the name of a distribution"),
+    AfterValidator(canonicalize_name),
+]
+"""Decoded, it is normalised (PEP 503)."""
+ExtraName = Annotated[str, Form(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "must be the name of an extra")]
+GlibcVersion = Annotated[str, Form(r"2\.\d{1,2}", "must be a version of glibc, such as '2.28'")]
+HttpPath = Annotated[str, Form(r"/[!-~]*", "must be a path such as '/health', without blanks")]
+ImageName = Annotated[str, Form(r"[a-zA-Z0-9][!-~]*", "must be the name of an image, such as 'redis:7'")]
+VersionText = Annotated[str, AfterValidator(_pep_440_version)]
+PythonVersions = Annotated[str, AfterValidator(_python)]
+PipText = Annotated[str, AfterValidator(_pip)]
+CondaText = Annotated[str, AfterValidator(_conda)]
+Channel = Annotated[str, Form(r"\S+", "must be a channel's name, URL or folder"), AfterValidator(check_plain)]
+Source = Annotated[str, AfterValidator(_source)]
+RelativePath = Annotated[str, AfterValidator(_relative)]

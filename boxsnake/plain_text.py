@@ -1,0 +1,34 @@
+"""Text from outside: what is refused in it, and how it is shown without doing anything to a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SEPARATORS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# They make a terminal or a page show text in another order than it has (Unicode Standard Annex 9).
+_BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_harmful(character: str) -> bool:
+    """Whether a character is none that is read: a control, a line separator, a surrogate, a change of direction."""
+    return unicodedata.category(character) in _SEPARATORS_AND_CONTROLS or character in _BIDIRECTIONAL
+
+
+def check_plain(text: str, *, allowed: str = "") -> str:
+    """The text itself. Errors: ValueError where it has a control character that is not `allowed`."""
+    for character in text:
+        if is_harmful(character) and character not in allowed:
+            raise ValueError(f"the control character {escaped(character)} is not allowed")
+    return text
+
+
+def escaped(text: str) -> str:
+    r"""The text on one line, its harmful characters as escapes such as "\n" or "\x1b"."""
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if is_harmful(character) else character for character in text
+    )
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """The text, cut with an ellipsis where it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
