@@ -29,7 +29,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from boxsnake import flock
-from boxsnake.disk import disk_faults, nearest_folder, publish_file, publish_tree, remove_tree, resource_error
+from boxsnake.disk import (
+    disk_faults,
+    nearest_folder,
+    publish_bytes,
+    publish_file,
+    publish_tree,
+    remove_tree,
+    resource_error,
+)
 from boxsnake.errors import IntegrityError, ResourceError
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ __all__ = [
     "StoreSize",
     "Verified",
     "canonical_json",
+    "publish_bytes",
     "publish_file",
     "publish_tree",
 ]
