@@ -14,7 +14,6 @@ from typing import Literal
 
 from boxsnake.errors import IntegrityError
 
-if TYPE_CHECKING:
 CHECK_VERSION = 1
 """Changes whenever a check does: facts that an older check recorded are not used any more."""
 
