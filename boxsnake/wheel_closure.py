@@ -1,0 +1,119 @@
+"""Boxes without conda: what of a lock's conda half they do without, and what is expected of them when they boot."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from boxsnake.boot_recipe import Expected
+from boxsnake.errors import PackError
+
+if TYPE_CHECKING:
+    from boxsnake.lock import CondaPackage, TargetLock
+    from boxsnake.plan import Plan
+
+# Clean systems that have an interpreter of their own, by its minor version.
+_HOSTS = {"3.11": "debian-12-python", "3.13": "debian-13-python"}
+
+
+def check_closure(plan: Plan, host_brings: Sequence[str], *, box: str) -> None:
+    """Refuse a plan whose conda half has something that wheels do not bring, unless the host brings it.
+
+    Raises PackError, which names all of it; `box` is the format's name.
+    """
+    brought = _normalised(host_brings)
+    missing = [found.name for found in plan.lock.unavailable if canonicalize_name(found.name) not in brought]
+    missing += [name for name in native_packages(plan.lock) if canonicalize_name(name) not in brought]
+    if not missing:
+        return
+    names = ", ".join(f'"{name}"' for name in missing)
+    raise PackError(
+        f"{box} for {plan.target.name}",
+        f"carries wheels alone, and there is none of {', '.join(missing)}",
+        f"Where the host brings it, say so: host-brings = [{names}] in [boxes.{box}]; else pack an image or an RPM.",
+        format=box,
+        missing=missing,
+    )
+
+
+def closure_notes(plan: Plan, host_brings: Sequence[str]) -> list[str]:
+    """What the user should know of the conda packages that are not in the box."""
+    notes = []
+    if host_brings:
+        notes.append(f"the host must bring {', '.join(sorted(host_brings))}")
+    left_out = carried_by_wheels(plan.lock)
+    if left_out:
+        notes.append(f"conda's {', '.join(left_out)} left out: wheels carry their own copies of such libraries")
+    return notes
+
+
+def native_packages(lock: TargetLock) -> tuple[str, ...]:
+    """The conda packages that were asked for by themselves and bring no Python distribution, sorted.
+
+    What the interpreter needs is not among them, as the host brings an interpreter with all of its libraries; nor is
+    what a distribution's conda package needs, as its wheel carries what it needs. Of the rest only the tops are
+    named: what they depend on comes with them.
+    """
+    reached = _reached(lock.conda, [package for package in lock.conda if _is_python(package) or package.distributions])
+    rest = [package for package in lock.conda if package.name not in reached]
+    below = {name for package in rest for name in _needed(package)}
+    return tuple(sorted(package.name for package in rest if package.name not in below))
+
+
+def carried_by_wheels(lock: TargetLock) -> tuple[str, ...]:
+    """The conda packages that only Python distributions need, and not the interpreter, sorted."""
+    brought = {package.name for package in lock.conda if package.distributions}
+    with_python = _reached(lock.conda, [package for package in lock.conda if _is_python(package)])
+    with_distributions = _reached(lock.conda, [package for package in lock.conda if package.distributions])
+    return tuple(sorted(with_distributions - with_python - brought))
+
+
+def _is_python(package: CondaPackage) -> bool:
+    # Of these the interpreter itself is built for several ABIs, and the host's has one of them.
+    return package.name in {"python", "python_abi"}
+
+
+def _reached(packages: Iterable[CondaPackage], roots: Iterable[CondaPackage]) -> set[str]:
+    by_name = {package.name: package for package in packages}
+    reached: set[str] = set()
+    todo = [package.name for package in roots]
+    while todo:
+        name = todo.pop()
+        if name in by_name and name not in reached:
+            reached.add(name)
+            todo.extend(_needed(by_name[name]))
+    return reached
+
+
+def _needed(package: CondaPackage) -> list[str]:
+    return [spec.split()[0] for spec in package.depends if spec.strip()]
+
+
+def _normalised(names: Iterable[str]) -> set[str]:
+    return {canonicalize_name(name) for name in names}
+
+
+def python_host(plan: Plan) -> str:
+    """The name of a host whose own interpreter is of the plan's Python version."""
+    minor = plan.lock.python_minor
+    return _HOSTS.get(minor, f"python-{minor}")
+
+
+def expected(plan: Plan) -> Expected:
+    """What a booted box of wheels holds."""
+    return Expected(
+        distributions=tuple(sorted((wheel.name, wheel.version) for wheel in plan.wheels)),
+        conda=(),
+        console_scripts=plan.application.console_scripts,
+    )
+
+
+def start_command(plan: Plan, scripts: str) -> tuple[str, ...]:
+    """What starts the application where its programs lie in the folder `scripts`."""
+    if not plan.application.command:
+        return ()
+    program, *arguments = plan.application.command
+    return (posixpath.join(scripts, program), *arguments)
