@@ -20,6 +20,7 @@ CORE = {
     "lock",
     "manifest",
     "oci",
+    "plain_text",
     "plan",
     "requirements",
     "rpm_version",

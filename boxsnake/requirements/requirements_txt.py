@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from boxsnake.errors import Fault, ManifestError
-from boxsnake.pip_requirement import expand, pip_requirement
 from boxsnake.plain_text import escaped, shortened
-from boxsnake.requirements import IndexOptions, PipRequirement
+from boxsnake.requirements.pip_requirement import expand, pip_requirement
+from boxsnake.requirements.values import IndexOptions, PipRequirement
 from boxsnake.urls import redact, without_credentials
 
 Read = Callable[[str], str]

@@ -1,7 +1,4 @@
-"""Requirements: what an application needs from conda and from a Python index, as values.
-
-The parsers of requirements.txt and environment.yml files, and the manifest, produce these; the resolver consumes them.
-"""
+"""What is required, as values: the parsers and the manifest produce them, the resolver consumes them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from boxsnake.requirements import PipRequirement
+from boxsnake.requirements.values import PipRequirement
 from boxsnake.urls import redact, without_credentials
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")  # the only form that pip expands

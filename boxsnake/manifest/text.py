@@ -11,9 +11,9 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from boxsnake.conda_requirement import check_match_spec, python_specifier
-from boxsnake.pip_requirement import pip_requirement
 from boxsnake.plain_text import check_plain
+from boxsnake.requirements.conda_requirement import check_match_spec, python_specifier
+from boxsnake.requirements.pip_requirement import pip_requirement
 
 _SOURCE_SCHEMES = ("git+https://", "git+http://", "git+ssh://", "git+file://", "https://", "http://", "file://")
 

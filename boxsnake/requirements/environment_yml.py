@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from boxsnake.conda_requirement import check_match_spec, python_of
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.plain_text import check_plain, escaped, shortened
-from boxsnake.requirements import CondaRequirement
-from boxsnake.requirements_txt import PipFile, Read, parse_requirement_lines
+from boxsnake.requirements.conda_requirement import check_match_spec, python_of
+from boxsnake.requirements.requirements_txt import PipFile, Read, parse_requirement_lines
+from boxsnake.requirements.values import CondaRequirement
 from boxsnake.urls import redact
 
 _STRING = "tag:yaml.org,2002:str"

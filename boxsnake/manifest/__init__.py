@@ -1,0 +1,20 @@
+"""The manifest: what an application is, what it requires, where it will run and which boxes it is put in.
+
+The models are the manifest's whole grammar: `boxsnake schema` is generated from them, and decoding is strict (unknown
+keys, wrong types and impossible values are faults).
+"""
+
+from boxsnake.manifest.decoding import decode
+from boxsnake.manifest.models import App, CheckTable, Hooks, Manifest, Requires, Section, Service, TargetTable
+
+__all__ = [
+    "App",
+    "CheckTable",
+    "Hooks",
+    "Manifest",
+    "Requires",
+    "Section",
+    "Service",
+    "TargetTable",
+    "decode",
+]

@@ -1,0 +1,136 @@
+"""Decoding a manifest: TOML in, the models with every fault named at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from boxsnake.errors import Fault, ManifestError
+from boxsnake.manifest.faults import Places, nearest, validation_faults
+from boxsnake.manifest.models import App, CheckTable, Manifest, Section, TargetTable
+from boxsnake.plain_text import escaped
+from boxsnake.toml_lines import key_lines
+
+_LARGEST = 1 << 20  # characters; a manifest of a thousand requirements has a hundredth of it
+
+M = TypeVar("M", bound=Section)
+
+
+def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) -> Manifest:
+    """Decode a manifest, or the `[tool.boxsnake]` of a pyproject.toml where `source` ends in that name.
+
+    `box_options` are the models of `[boxes.<format>]` by format; in the result `boxes` holds their instances, and
+    `targets` at least "default". Errors: ManifestError with all faults, each with its key and line.
+    """
+    document, places = _document(text, source)
+    faults: list[Fault] = []
+    boxes = _boxes(document, box_options, places, faults)
+    manifest = _validated(Manifest, {**document, "boxes": boxes}, places, faults)
+    faults.extend(places.fault(*found) for found in _contradictions(document))
+    if faults or manifest is None:
+        raise ManifestError(source, tuple(faults))
+    return manifest.model_copy(update={"targets": manifest.targets or {"default": TargetTable()}})
+
+
+def _document(text: str, source: str) -> tuple[dict[str, Any], Places]:
+    """The manifest's table as plain values, and where its keys stand."""
+    if len(text) > _LARGEST:
+        raise _broken(source, 0, f"has {len(text)} characters; a manifest has at most {_LARGEST}")
+    try:
+        document = tomllib.loads(text)
+        lines = key_lines(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _broken(source, _line_of_error(str(error), text), f"not valid TOML: {error}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _broken(source, 0, f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise _broken(source, 0, "not valid TOML: nested too deeply") from None
+    if not source.endswith("pyproject.toml"):
+        return document, Places(source=source, lines=lines)
+    tool = document.get("tool")
+    table = tool.get("boxsnake") if isinstance(tool, dict) else None
+    if not isinstance(table, dict):
+        raise _broken(source, 0, "has no table [tool.boxsnake]")
+    table, elsewhere = _with_project(table, document.get("project"))
+    return table, Places(source=source, lines=lines, prefix=("tool", "boxsnake"), elsewhere=elsewhere)
+
+
+def _with_project(table: dict[str, Any], project: Any) -> tuple[dict[str, Any], dict[Any, Any]]:
+    """The table with what `[project]` says of the application filled in, and where each of that stands."""
+    app = table.get("app", {})
+    if not isinstance(app, dict) or not isinstance(project, dict):
+        return table, {}
+    filled = {key: project[key] for key in ("name", "version") if key in project and key not in app}
+    if isinstance(filled.get("name"), str):
+        filled["name"] = filled["name"].lower()
+    elsewhere = {("app", key): ("project", key) for key in filled}
+    return {**table, "app": {"source": ".", **app, **filled}}, elsewhere
+
+
+def _broken(source: str, line: int, message: str) -> ManifestError:
+    return ManifestError(source, (Fault(source=source, line=line, key="", message=escaped(message)),))
+
+
+def _line_of_error(message: str, text: str) -> int:
+    match = re.search(r"\(at line (\d+)", message)
+    return int(match[1]) if match else text.rstrip("\n").count("\n") + 1
+
+
+def _validated(model: type[M], data: Any, places: Places, faults: list[Fault], path: tuple[str, ...] = ()) -> M | None:
+    try:
+        return _validate(model, data)
+    except ValidationError as error:
+        faults.extend(validation_faults(error, model, data, path, places))
+        return None
+
+
+def _validate(model: type[M], data: Any) -> M:
+    # In a file keys are written one way; by_name is for callers in Python.
+    return model.model_validate(data, by_alias=True, by_name=False)
+
+
+def _boxes(
+    document: Mapping[str, Any], box_options: Mapping[str, type[Section]], places: Places, faults: list[Fault]
+) -> Any:
+    """The options of every format that is asked for; what is no table is left for the whole's validation."""
+    tables = document.get("boxes", {name: {} for name in box_options})
+    if not isinstance(tables, dict):
+        return tables
+    boxes: dict[str, Section] = {}
+    for name, table in tables.items():
+        if name not in box_options:
+            faults.append(places.fault(("boxes", name), f"unknown format; {nearest(name, box_options)}"))
+        elif (options := _validated(box_options[name], table, places, faults, ("boxes", name))) is not None:
+            boxes[name] = options
+    return boxes
+
+
+def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What does not fit together across tables, judged by those that are right by themselves."""
+    app = _salvaged(App, document.get("app"))
+    tables = document.get("checks")
+    checks = [_salvaged(CheckTable, table) for table in tables] if isinstance(tables, list) else []
+    if app and app.version is None and app.source is None:
+        yield ("app", "version"), "is needed where there is no source to take it from"
+    if app and app.extras and app.source is None:
+        yield ("app", "extras"), "are the extras of a source, and there is none"
+    names: set[str] = set()
+    for number, check in enumerate(checks):
+        if check and check.name in names:
+            yield ("checks", number, "name"), f"there is another check called {check.name!r}"
+        names |= {check.name} if check else set()
+        if check and check.http and app and not (check.port or app.ports):
+            yield ("checks", number, "http"), "needs a port: its own, or one in app.ports"
+        if check and check.http and app and not app.command:
+            yield ("checks", number, "http"), "needs app.command, which starts what is asked"
+
+
+def _salvaged(model: type[M], data: Any) -> M | None:
+    try:
+        return _validate(model, data)
+    except ValidationError:
+        return None
