@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Section)
 
 
 def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) -> Manifest:
-    """Decode a manifest, or the `[tool.boxsnake]` of a pyproject.toml where `source` ends in that name.
+    """Decode a manifest, or the `[tool.boxsnake]` of a pyproject.toml where `source` is such a file's path.
 
     `box_options` are the models of `[boxes.<format>]` by format; in the result `boxes` holds their instances, and
     `targets` at least "default". Errors: ManifestError with all faults, each with its key and line.
@@ -49,7 +49,7 @@ def _document(text: str, source: str) -> tuple[dict[str, Any], Places]:
         raise _broken(source, 0, f"not valid TOML: {error}") from None
     except RecursionError:
         raise _broken(source, 0, "not valid TOML: nested too deeply") from None
-    if not source.endswith("pyproject.toml"):
+    if source.replace("\\", "/").rpartition("/")[2] != "pyproject.toml":
         return document, Places(source=source, lines=lines)
     tool = document.get("tool")
     table = tool.get("boxsnake") if isinstance(tool, dict) else None

@@ -169,7 +169,9 @@ class Service(Section):
 
 
 class CheckTable(Section):
-    """`[[checks]]`: something that a booted box must do."""
+    """`[[checks]]`: something that a booted box must do: run a command, or answer a request."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["run"]}, {"required": ["http"]}]})
 
     name: Word
     """What the report calls it; no two checks share one."""

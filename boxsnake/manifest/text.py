@@ -68,6 +68,8 @@ def _python(text: str) -> str:
 def _pip(text: str) -> str:
     if text.lstrip().startswith("-") or " --" in text:
         raise ValueError("options such as --hash belong in a requirements.txt, which `files` names")
+    if "${" in text:
+        raise ValueError("environment variables are for a requirements.txt, which `files` names")
     pip_requirement(text, source="")
     return text
 
