@@ -1,0 +1,192 @@
+"""Byte-code: every source compiled once, with the target's Python, for every prefix.
+
+All times in a box are one constant, which makes time-stamped `.pyc` files stale: each import would compile again. So
+they are unchecked-hash ones (PEP 552), which are valid as they are. Their bytes depend on the source, its path below
+the prefix and the Python alone, and are kept in the store by package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from boxsnake import child
+from boxsnake.disk import disk_faults
+from boxsnake.errors import PackError
+from boxsnake.lock import TargetLock
+from boxsnake.store import Store
+
+DEADLINE = 1800.0
+"""Seconds that compiling one environment may take."""
+
+_FORMAT = 1
+_UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
+_NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The sources of one owner: paths below the prefix, sorted, and the digest of the package that they come from."""
+
+    owner: str
+    digest: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiler:
+    """A Python that compiles for a target: its program and full version."""
+
+    program: Path
+    version: str
+
+
+def expected_compiler(lock: TargetLock) -> str:
+    """The version of the Python that will compile for this target on this machine, or "none": known without staging."""
+    if _runs_here(lock):
+        return lock.python
+    other = _other_python(lock.python_minor)
+    return other.version if other else _NONE
+
+
+def compile_sources(
+    store: Store, root: Path, sources: Sequence[Sources], lock: TargetLock
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Put byte-code beside the sources in the tree: the owner of each path that was added, and notes for the user.
+
+    Errors: PackError where the compiling process fails.
+    """
+    added: dict[str, str] = {}
+    missing: list[Sources] = []
+    version = expected_compiler(lock)
+    for one in sources:
+        known = _unpack(store, root, _key(one, version))
+        if known is None:
+            missing.append(one)
+        else:
+            added |= dict.fromkeys(known, one.owner)
+    if not missing:
+        return added, ()
+    compiler, notes = _choose(root, lock)
+    if compiler is None:
+        return added, notes
+    with store.scratch("bytecode") as folder:
+        compiled = _compile(compiler, root, missing, folder)
+    for one in missing:
+        paths = [compiled[path] for path in one.paths if path in compiled]
+        added |= dict.fromkeys(paths, one.owner)
+        _keep(store, root, _key(one, compiler.version), paths)
+    return added, notes
+
+
+def _key(sources: Sources, version: str) -> dict[str, object]:
+    # The paths as well: where a noarch package's files go is decided by the Python that it is linked for.
+    return {"format": _FORMAT, "python": version, "package": sources.digest, "paths": list(sources.paths)}
+
+
+# Choosing a Python
+
+
+def _choose(root: Path, lock: TargetLock) -> tuple[Compiler | None, tuple[str, ...]]:
+    if _runs_here(lock):
+        own = root / "bin" / f"python{lock.python_minor}"
+        if _probe(own) is not None:
+            return Compiler(program=own, version=lock.python), ()
+    other = _other_python(lock.python_minor)
+    if other is not None:
+        return other, (f"byte-code was compiled by this machine's Python {other.version}",)
+    minor = lock.python_minor
+    return None, (f"no byte-code: the target's Python does not run here, and there is no Python {minor} that does",)
+
+
+def _runs_here(lock: TargetLock) -> bool:
+    return sys.platform == "linux" and lock.target.is_linux and platform.machine() == lock.target.machine
+
+
+@cache
+def _other_python(minor: str) -> Compiler | None:
+    """A Python of this minor version on this machine: our own interpreter first, then those of PATH."""
+    candidates = [Path(sys.executable)]
+    candidates += [Path(folder, f"python{minor}") for folder in os.get_exec_path() if folder]
+    for program in dict.fromkeys(candidates):
+        found = _probe(program) if shutil.which(program) else None
+        if found is not None and found.version.rpartition(".")[0] == minor:
+            return found
+    return None
+
+
+def _probe(program: Path) -> Compiler | None:
+    """The interpreter with its version, if it starts."""
+    import subprocess
+
+    script = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+    argv = [str(program), "-I", "-S", "-B", "-c", script]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True, cwd="/")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return Compiler(program=program, version=done.stdout.strip())
+
+
+# Compiling
+
+
+def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder: Path) -> dict[str, str]:
+    """Compile: the `.pyc` of each source that compiles, both as paths below the root."""
+    units = [list(one.paths[start : start + _UNIT]) for one in sources for start in range(0, len(one.paths), _UNIT)]
+    job, result = folder / "job.json", folder / "result.json"
+    document = {
+        "root": str(root),
+        "units": units,
+        "processes": len(os.sched_getaffinity(0)),
+        "result": str(result),
+    }
+    with disk_faults(folder):
+        job.write_text(json.dumps(document), encoding="utf-8")
+    script = Path(__file__).with_name("bytecode_child.py").read_text(encoding="utf-8")
+    # Not -I: it would make the interpreter ignore PYTHONHASHSEED.
+    argv = [str(compiler.program), "-s", "-S", "-B", "-W", "ignore", "-c", script, str(job)]
+    finished = child.run(argv, cwd=folder, env=child.environment(folder), deadline=DEADLINE)
+    try:
+        compiled: dict[str, str] = json.loads(result.read_text(encoding="utf-8"))["compiled"]
+    except (OSError, ValueError):
+        cause = f"compiling to byte-code {finished.why(DEADLINE)}\n{finished.last_lines}"
+        raise PackError(f"Python {compiler.version}", cause, "Run it again; if it returns, report it.") from None
+    return compiled
+
+
+# Keeping: a line of JSON with the paths and sizes of all files, then their bytes
+
+
+def _keep(store: Store, root: Path, key: Mapping[str, object], paths: Sequence[str]) -> None:
+    index = [[path, (root / path).stat().st_size] for path in paths]
+    with store.writer(origin="byte-code") as writer:
+        writer.write(json.dumps(index).encode() + b"\n")
+        for path in paths:
+            writer.write((root / path).read_bytes())
+    store.select("bytecode", key, {"digest": writer.blob.digest})
+
+
+def _unpack(store: Store, root: Path, key: Mapping[str, object]) -> list[str] | None:
+    """Put the kept files of a package into the tree: their paths, None where none are kept."""
+    known = store.selected("bytecode", key)
+    kept = store.intact(str(known["digest"])) if known else None
+    if kept is None:
+        return None
+    with disk_faults(root), kept.open("rb") as stream:
+        index = json.loads(stream.readline())
+        folder = ""
+        for path, size in index:
+            parent = path.rpartition("/")[0]
+            if parent != folder:
+                (root / parent).mkdir(exist_ok=True)
+                folder = parent
+            (root / path).write_bytes(stream.read(size))
+    return [path for path, _ in index]

@@ -1,0 +1,126 @@
+"""Linking conda packages into a folder, in a child process: the only module that knows rattler's installer.
+
+rattler's link step can panic, abort, or crash at the interpreter's exit after it has succeeded. So it runs in a child
+(`python -m boxsnake.link JOB`), and what tells success is the file that the child writes when it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from boxsnake import child
+from boxsnake.disk import disk_faults
+from boxsnake.errors import IntegrityError, PackError, ResourceError
+from boxsnake.lock import CondaPackage
+from boxsnake.target import Platform
+
+DEADLINE = 900.0
+"""Seconds that linking one environment may take."""
+
+
+def link(
+    archives: Mapping[str, Path], packages: Mapping[str, CondaPackage], *, root: Path, prefix: str, platform: Platform
+) -> None:
+    """Install conda archives into `root`, a folder that does not exist yet, with `prefix` patched into their files.
+
+    Both mappings are by file name; the archives bear these names on disk and passed the ingest check. Link scripts
+    are not run. Files may be hard links into a cache beside `root`, which is thrown away with it. Errors: PackError,
+    IntegrityError where an archive is not the locked one, ResourceError.
+    """
+    folder = root.with_name(f"{root.name}-link")
+    job, result = folder / "job.json", folder / "result.json"
+    document = {
+        "archives": {str(archives[name].absolute()): packages[name].sha256 for name in sorted(archives)},
+        "cache": str(folder / "cache"),
+        "platform": platform,
+        "prefix": prefix,
+        "result": str(result),
+        "root": str(root),
+    }
+    with disk_faults(folder):
+        folder.mkdir()
+        job.write_text(json.dumps(document), encoding="utf-8")
+    # The interpreter's own search path goes along: boxsnake need not be installed where `python -m` looks for it.
+    environment = child.environment(folder, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    argv = [sys.executable, "-P", "-m", "boxsnake.link", str(job)]
+    finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
+    _judge(result, finished)
+
+
+def _judge(result: Path, finished: child.Finished) -> None:
+    try:
+        outcome = json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        cause = f"the linking process {finished.why(DEADLINE)} before it was done\n{finished.last_lines}"
+        step = "Free some memory and disk, and run it again; if it returns, report it with these lines."
+        raise ResourceError("conda packages", cause, step) from None
+    if "mismatch" in outcome:
+        name = Path(outcome["mismatch"]).name
+        step = "Run `boxsnake cache verify`, then run it again."
+        raise IntegrityError(name, "the archive is not the one that was locked", step, archive=name)
+    if "error" in outcome:
+        raise _refused(outcome["error"])
+
+
+def _refused(text: str) -> PackError | ResourceError:
+    if "No space left" in text or "os error 28" in text:
+        return ResourceError("conda packages", text, "Free some space, then run it again.")
+    return PackError("conda packages", f"they cannot be linked: {text}", "See the cause above.")
+
+
+async def _install(job: Mapping[str, Any]) -> dict[str, str]:
+    import rattler
+    from rattler.platform.subdir import Subdir
+
+    records = []
+    for path, sha256 in job["archives"].items():
+        record = await rattler.RepoDataRecord.from_package_archive(path)
+        if record.sha256 is None or record.sha256.hex() != sha256:
+            return {"mismatch": path}
+        records.append(record)
+    await rattler.install(
+        records,
+        target_prefix=job["root"],
+        cache_dir=Path(job["cache"]),
+        installed_packages=[],
+        platform=Subdir(job["platform"]),
+        execute_link_scripts=False,
+        show_progress=False,
+        alternative_target_prefix=job["prefix"],
+    )
+    return {}
+
+
+def _main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    try:
+        outcome = asyncio.run(_install(job))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        outcome = {"error": _explain(error)}
+    temporary = Path(f"{job['result']}.part")
+    temporary.write_text(json.dumps(outcome), encoding="utf-8")
+    temporary.rename(job["result"])
+    # Past this point a crash of the library's threads at the interpreter's exit must not count.
+    os._exit(0)
+
+
+def _explain(error: BaseException) -> str:
+    """An exception and its causes, in one line; the library often says only at the end what happened."""
+    texts: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        text = " ".join(str(seen).split()) or type(seen).__name__
+        if text not in texts:
+            texts.append(text)
+        seen = seen.__cause__ or seen.__context__
+    return ": ".join(texts)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boxsnake.entries import APPLICATION, NOBODY, Tree
+from boxsnake.errors import IntegrityError, PackError, ResourceError
+from boxsnake.stage.inventory import inventory, with_folders
+from boxsnake.stage.owners import Owners
+from boxsnake.store import Store
+
+from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Program, Workshop
+
+FLASK = {
+    "site-packages/flask/__init__.py": "def main():\n    return 0\n",
+    "site-packages/flask-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: flask\nVersion: 1.0\n",
+    "site-packages/flask-1.0.dist-info/INSTALLER": "conda\n",
+    "site-packages/flask-1.0.dist-info/REQUESTED": "",
+    "site-packages/flask-1.0.dist-info/direct_url.json": '{"url": "file:///home/somebody/work"}',
+    "site-packages/flask-1.0.dist-info/RECORD": (
+        "flask/__init__.py,,\nflask/__pycache__/__init__.cpython-311.pyc,,\n../../../bin/flask,,\n"
+        "flask-1.0.dist-info/METADATA,,\nflask-1.0.dist-info/INSTALLER,,\nflask-1.0.dist-info/direct_url.json,,\n"
+        "flask-1.0.dist-info/RECORD,,\n"
+    ),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    (tmp_path / "archives").mkdir()
+    return Workshop(tmp_path / "archives")
+
+
+@pytest.fixture
+def usual(workshop: Workshop) -> Workshop:
+    """One of everything."""
+    workshop.python(
+        {
+            f"lib/python{MINOR}/prefixed.py": f"PREFIX = '{PLACEHOLDER}'\n",
+            f"lib/python{MINOR}/shipped.py": "VALUE = 1\n",
+            f"lib/python{MINOR}/__pycache__/shipped.cpython-{MINOR.replace('.', '')}.pyc": b"stale",
+            f"lib/python{MINOR}/__pycache__/orphan.cpython-34.pyc": b"stale",
+            f"lib/python{MINOR}/sourceless.pyc": b"the module itself",
+            "etc/text.conf": f"prefix={PLACEHOLDER}/share\n",
+        }
+    )
+    workshop.conda(
+        "flask", FLASK, noarch="python", depends=["python"], entry_points=["flask = flask:main"], distribution=True
+    )
+    workshop.wheel(
+        "web",
+        {
+            "web/__init__.py": "def main():\n    return 0\n",
+            "web/broken.py": "def (\n",
+            "web/run.sh": Program("#!/bin/sh\n"),
+            "web/__pycache__/__init__.cpython-311.pyc": b"shipped in the wheel",
+            "web-1.0.data/scripts/web-tool": "#!python\nprint(1)\n",
+            "web-1.0.data/scripts/web-shell": "#!/bin/sh\necho\n",
+            "web-1.0.data/data/share/web/page.txt": "page",
+            "web-1.0.data/headers/web.h": "",
+        },
+        entry_points="[console_scripts]\nweb = web:main\n",
+    )
+    workshop.wheel("hello", {"hello.py": "VALUE = 2\n"}, own=True)
+    return workshop
+
+
+def owners(tree: Tree) -> dict[str, str]:
+    return {entry.path: entry.owner for entry in tree.entries if entry.kind != "folder"}
+
+
+def text(tree: Tree, path: str) -> str:
+    return (tree.root / path).read_text()
+
+
+def test_every_path_has_its_owner(usual: Workshop, store: Store) -> None:
+    tag = f"cpython-{MINOR.replace('.', '')}"
+    with usual.stage(store) as tree:
+        found = owners(tree)
+    assert {path for path, owner in found.items() if owner == "wheel:web"} == {
+        "bin/web",
+        "bin/web-shell",
+        "bin/web-tool",
+        f"include/python{MINOR}/web/web.h",
+        *(f"{SITE}/web-1.0.dist-info/{name}" for name in ("INSTALLER", "METADATA", "RECORD", "WHEEL")),
+        f"{SITE}/web-1.0.dist-info/entry_points.txt",
+        f"{SITE}/web/__init__.py",
+        f"{SITE}/web/__pycache__/__init__.{tag}.pyc",
+        f"{SITE}/web/broken.py",
+        f"{SITE}/web/run.sh",
+        "share/web/page.txt",
+    }
+    assert {path for path, owner in found.items() if owner == "conda:flask"} == {
+        "bin/flask",
+        "conda-meta/flask-1.0-0.json",
+        *(f"{SITE}/flask-1.0.dist-info/{name}" for name in ("INSTALLER", "METADATA", "RECORD")),
+        f"{SITE}/flask/__init__.py",
+        f"{SITE}/flask/__pycache__/__init__.{tag}.pyc",
+    }
+    assert found[f"{SITE}/hello.py"] == found[f"{SITE}/__pycache__/hello.{tag}.pyc"] == APPLICATION
+
+
+def test_entries_tell_what_is_on_the_disk(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        assert [entry.path for entry in tree.entries] == sorted(entry.path for entry in tree.entries)
+        on_disk = {str(path.relative_to(tree.root)) for path in tree.root.rglob("*")}
+        assert {entry.path for entry in tree.entries} == on_disk
+        for entry in tree.entries:
+            path = tree.root / entry.path
+            assert path.lstat().st_mtime == EPOCH
+            if entry.kind == "link":
+                assert str(path.readlink()) == entry.target
+                continue
+            assert path.stat().st_mode & 0o7777 == entry.mode
+            assert entry.mode in {0o644, 0o755}
+            if entry.kind == "folder":
+                assert (path.is_dir(), entry.owner) == (True, NOBODY)
+            else:
+                data = path.read_bytes()
+                assert (len(data), hashlib.sha256(data).hexdigest()) == (entry.size, entry.sha256)
+
+
+def test_files_are_linked_for_the_prefix_and_not_for_the_folder(usual: Workshop, store: Store) -> None:
+    with usual.stage(store, prefix="/opt/some/app") as tree:
+        assert text(tree, "etc/text.conf") == "prefix=/opt/some/app/share\n"
+        assert text(tree, "bin/web").startswith("#!/opt/some/app/bin/python\n")
+        assert text(tree, "bin/web-tool") == "#!/opt/some/app/bin/python\nprint(1)\n"
+        assert text(tree, "bin/web-shell") == "#!/bin/sh\necho\n"
+        assert text(tree, "bin/flask").startswith("#!/opt/some/app/bin/python")
+
+
+def test_scripts_start_where_the_interpreter_line_would_be_too_long(usual: Workshop, store: Store) -> None:
+    prefix = "/opt/" + "p" * 140
+    with usual.stage(store, prefix=prefix) as tree:
+        for script in ("bin/web", "bin/web-tool"):
+            lines = text(tree, script).splitlines()
+            assert lines[0] == "#!/bin/sh"
+            assert f"{prefix}/bin/python" in lines[1]
+            compile(text(tree, script), script, "exec")
+
+
+def test_nothing_of_the_installation_is_left(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        names = {Path(entry.path).name for entry in tree.entries}
+        assert not names & {"CACHEDIR.TAG", "history", "REQUESTED", "direct_url.json", "__clobbers__"}
+        everything = b"".join((tree.root / e.path).read_bytes() for e in tree.entries if e.kind == "file")
+        for forbidden in (str(store.root), "secret", "token-1", "extracted_package_dir", "requested_spec", "/home/"):
+            assert forbidden.encode() not in everything
+
+
+def test_conda_meta_is_read_by_conda_tools_and_right(usual: Workshop, store: Store) -> None:
+    from rattler import PrefixRecord
+
+    with usual.stage(store) as tree:
+        for path in (tree.root / "conda-meta").iterdir():
+            record = PrefixRecord.from_path(path)
+            owner = f"conda:{record.name.normalized}"
+            own = {entry.path for entry in tree.owned_by([owner])} - {f"conda-meta/{path.name}"}
+            assert {str(name) for name in record.files} == own
+            document = json.loads(path.read_text())
+            assert document["url"] == f"https://channel.example/main/{document['subdir']}/{document['fn']}"
+            for listed in document["paths_data"]["paths"]:
+                place = tree.root / listed["_path"]
+                if not place.is_symlink():
+                    digest = hashlib.sha256(place.read_bytes()).hexdigest()
+                    assert listed.get("sha256_in_prefix", listed["sha256"]) == digest
+
+
+def test_packages_of_a_channel_in_a_folder_do_not_name_the_folder(workshop: Workshop, store: Store) -> None:
+    workshop.conda("data", {"share/data": "x"}, noarch="generic", url="file:///home/somebody/channel")
+    with workshop.stage(store) as tree:
+        document = json.loads(text(tree, "conda-meta/data-1.0-0.json"))
+    assert document["url"] == "file:///channel/noarch/data-1.0-0.conda"
+    assert document["channel"] == "file:///channel"
+
+
+def test_records_are_sorted_and_right(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        for name, owner in {"web-1.0": "wheel:web", "flask-1.0": "conda:flask", "hello-1.0": APPLICATION}.items():
+            rows = list(csv.reader(text(tree, f"{SITE}/{name}.dist-info/RECORD").splitlines()))
+            assert rows == sorted(rows)
+            paths = {os.path.normpath(f"{SITE}/{row[0]}") for row in rows}
+            own = {entry.path for entry in tree.owned_by([owner])}
+            assert paths == {path for path in own if not path.startswith("conda-meta/")}
+            for path, digest, _size in rows:
+                assert bool(digest) != path.endswith((".pyc", "/RECORD"))
+        assert text(tree, f"{SITE}/web-1.0.dist-info/INSTALLER") == "boxsnake\n"
+
+
+def test_code_that_packages_ship_is_replaced_and_what_has_no_source_stays(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        found = owners(tree)
+        assert f"lib/python{MINOR}/sourceless.pyc" in found
+        assert f"lib/python{MINOR}/__pycache__/orphan.cpython-34.pyc" not in found
+        caches = [tree.root / path for path in found if "__pycache__" in path]
+        assert len(caches) == 5
+        for path in caches:
+            assert path.read_bytes()[4:8] == b"\x01\0\0\0", f"{path} is not an unchecked-hash one"
+
+
+def test_sources_that_hold_the_prefix_are_not_compiled(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        assert not [path for path in owners(tree) if path.endswith(".pyc") and "prefixed" in path]
+
+
+CONDA_TWICE = "the conda package one and the conda package two both bring this path"
+
+
+def test_two_conda_packages_with_one_path_are_refused(workshop: Workshop, store: Store) -> None:
+    workshop.conda("one", {"share/same": "1"})
+    workshop.conda("two", {"share/same": "2"})
+    with pytest.raises(PackError, match=f"share/same: {CONDA_TWICE}") as caught, workshop.stage(store):
+        pass
+    assert caught.value.data == {"path": "share/same", "owners": ["conda:one", "conda:two"]}
+
+
+@pytest.mark.parametrize(
+    ("own", "owner"), [(False, "the wheel flask"), (True, "the application")], ids=["wheel", "application"]
+)
+def test_a_wheel_over_a_conda_package_is_refused(workshop: Workshop, store: Store, own: bool, owner: str) -> None:
+    workshop.python()
+    workshop.conda("flask", FLASK, noarch="python", depends=["python"])
+    workshop.wheel("flask", {"flask/__init__.py": ""}, own=own)
+    with pytest.raises(PackError) as caught, workshop.stage(store):
+        pass
+    assert f"{SITE}/flask/__init__.py" in str(caught.value)
+    assert owner in str(caught.value)
+    assert "the conda package flask" in str(caught.value)
+
+
+def test_two_wheels_with_one_path_are_refused(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    workshop.wheel("one", {"tests/__init__.py": ""})
+    workshop.wheel("two", {"tests/__init__.py": ""})
+    with pytest.raises(PackError, match="the wheel one and the wheel two both bring"), workshop.stage(store):
+        pass
+
+
+@pytest.mark.parametrize("files", [("lib.py", "lib.py/a.txt"), ("lib.py/a.txt", "lib.py")], ids=["file", "folder"])
+def test_a_file_where_another_has_a_folder_is_refused(workshop: Workshop, store: Store, files: tuple[str, str]) -> None:
+    workshop.python()
+    workshop.wheel("one", {files[0]: ""})
+    workshop.wheel("two", {files[1]: ""})
+    with pytest.raises(PackError, match="the wheel one and the wheel two both bring"), workshop.stage(store):
+        pass
+
+
+def test_a_script_that_a_wheel_brings_twice_is_its_entry_point(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    workshop.wheel(
+        "web",
+        {"web.py": "", "web-1.0.data/scripts/web": "#!python\nold\n"},
+        entry_points="[console_scripts]\nweb = web:main\n",
+    )
+    with workshop.stage(store) as tree:
+        assert "from web import main" in text(tree, "bin/web")
+
+
+def test_a_host_interpreter_has_no_tree(usual: Workshop, store: Store) -> None:
+    lock = usual.lock(interpreter="host")
+    with pytest.raises(PackError, match="wheelhouse, pex"), usual.stage(store, lock=lock):
+        pass
+
+
+def test_other_systems_have_no_tree(usual: Workshop, store: Store) -> None:
+    with pytest.raises(PackError, match="not for osx-arm64"), usual.stage(store, lock=usual.lock(platform="osx-arm64")):
+        pass
+
+
+def test_wheels_need_a_python(workshop: Workshop, store: Store) -> None:
+    workshop.wheel("one", {"one.py": ""})
+    with pytest.raises(PackError, match="no Python to install it for"), workshop.stage(store):
+        pass
+
+
+def test_an_environment_without_python_is_staged(workshop: Workshop, store: Store) -> None:
+    workshop.conda("data", {"share/data": "x"}, noarch="generic")
+    with workshop.stage(store) as tree:
+        assert set(owners(tree)) == {"conda-meta/data-1.0-0.json", "share/data"}
+
+
+def test_a_python_that_names_its_site_packages_gets_them(workshop: Workshop) -> None:
+    from boxsnake.stage import layout_of
+
+    python = workshop.python()
+    records = [{"name": "python", "python_site_packages_path": "lib/python3.13t/site-packages"}]
+    layout = layout_of([python], records, "/opt/env")
+    assert (layout.site_packages, layout.headers) == ("lib/python3.13t/site-packages", "include/python3.13t")
+
+
+def test_a_free_path_of_a_wheel_stays_in_the_tree(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    path = workshop.wheel("one", {"one-1.0.data/data/../../escaped": "x"})
+    assert path.file_name
+    with pytest.raises(PackError, match="leads out of the tree"), workshop.stage(store):
+        pass
+
+
+def test_an_archive_that_is_not_the_locked_one_is_refused(workshop: Workshop, store: Store) -> None:
+    package = workshop.conda("data", {"share/data": "x"}, noarch="generic")
+    lock = workshop.lock()
+    other = dataclasses.replace(lock, conda=(dataclasses.replace(package, sha256="0" * 64),))
+    with pytest.raises(IntegrityError, match="not the one that was locked"), workshop.stage(store, lock=other):
+        pass
+
+
+def test_a_dead_linker_is_an_error_with_its_last_words(
+    workshop: Workshop, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.conda("data", {"share/data": "x"}, noarch="generic")
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\necho 'PyGILState_Release: panic' >&2\nkill -9 $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    with pytest.raises(ResourceError, match=r"was ended by SIGKILL(.|\n)*PyGILState_Release"), workshop.stage(store):
+        pass
+
+
+def test_a_prefix_that_does_not_fit_is_an_error(workshop: Workshop, store: Store) -> None:
+    content = b"\x7fELF\0" + PLACEHOLDER.encode() + b"\0"
+    workshop.conda("binary", {"bin/binary": content})
+    with pytest.raises(PackError, match="cannot be linked"), workshop.stage(store, prefix="/opt/" + "p" * 300):
+        pass
+
+
+def test_a_staging_leaves_nothing_behind(usual: Workshop, store: Store) -> None:
+    with usual.stage(store) as tree:
+        assert tree.root.is_dir()
+    assert not tree.root.parent.exists()
+
+
+def test_code_is_compiled_once_for_every_prefix(usual: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxsnake import bytecode
+
+    def codes(tree: Tree) -> dict[str, str]:
+        return {entry.path: entry.sha256 for entry in tree.entries if entry.path.endswith(".pyc")}
+
+    with usual.stage(store) as tree:
+        first = codes(tree)
+    monkeypatch.setattr(bytecode, "_compile", None)
+    with usual.stage(store, prefix="/opt/elsewhere") as tree:
+        assert codes(tree) == first
+
+
+# The inventory's gates, which a sound staging never meets
+
+
+def tree_of(tmp_path: Path, files: dict[str, bytes]) -> tuple[Path, Owners]:
+    root, owners_of = tmp_path / "root", Owners()
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+        owners_of.claim(path, "wheel:one")
+    return root, owners_of
+
+
+@pytest.mark.parametrize("start", [0, 5, (1 << 20) - 7, 1 << 20, 3_000_000])
+def test_a_file_that_holds_the_staging_folder_is_refused_by_name(tmp_path: Path, start: int) -> None:
+    content = bytes(start) + b"/staging/folder" + bytes(100)
+    root, owners_of = tree_of(tmp_path, {"lib/fine": b"/staging/other", "lib/leaky": content})
+    with pytest.raises(PackError, match=r"lib/leaky: the wheel one holds the path of the folder"):
+        inventory(root, owners_of, later=(), forbidden=[b"/staging/folder"])
+
+
+def test_a_link_into_the_staging_folder_is_refused(tmp_path: Path) -> None:
+    root, owners_of = tree_of(tmp_path, {"file": b""})
+    (root / "leaky").symlink_to("/staging/folder/file")
+    owners_of.claim("leaky", "wheel:one")
+    with pytest.raises(PackError, match="leaky: the wheel one holds the path"):
+        inventory(root, owners_of, later=(), forbidden=[b"/staging/folder"])
+
+
+def test_a_file_without_owner_is_refused(tmp_path: Path) -> None:
+    root, owners_of = tree_of(tmp_path, {"owned": b""})
+    (root / "stray").write_bytes(b"")
+    with pytest.raises(PackError, match="stray: no package owns"):
+        inventory(root, owners_of, later=(), forbidden=())
+
+
+def test_a_path_that_is_listed_and_absent_is_refused(tmp_path: Path) -> None:
+    root, owners_of = tree_of(tmp_path, {"owned": b""})
+    owners_of.claim("absent", "conda:two")
+    with pytest.raises(PackError, match="absent: the conda package two lists this path"):
+        inventory(root, owners_of, later=(), forbidden=())
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    root, owners_of = tree_of(tmp_path, {"file": b""})
+    os.mkfifo(root / "pipe")
+    owners_of.claim("pipe", "wheel:one")
+    with pytest.raises(PackError, match="pipe: the wheel one brings something"):
+        inventory(root, owners_of, later=(), forbidden=())
+
+
+def test_modes_are_made_plain_and_empty_folders_go(tmp_path: Path) -> None:
+    root, owners_of = tree_of(tmp_path, {"bin/tool": b"", "lib/data": b""})
+    (root / "bin/tool").chmod(0o4711)
+    (root / "lib/data").chmod(0o600)
+    (root / "lib").chmod(0o700)
+    (root / "empty/in/vain").mkdir(parents=True)
+    found = inventory(root, owners_of, later=(), forbidden=())
+    assert {path: entry.mode for path, entry in found.items()} == {"bin/tool": 0o755, "lib/data": 0o644}
+    assert (root / "bin/tool").stat().st_mode & 0o7777 == 0o755
+    assert (root / "lib").stat().st_mode & 0o7777 == 0o755
+    assert not (root / "empty").exists()
+    assert with_folders(found.values())[0].path == "bin"
+
+
+SCRIPT = """
+import hashlib, json, sys
+from pathlib import Path
+from boxsnake.store import Store
+from tests.trees import *
+
+folder = Path(sys.argv[1])
+(folder / "archives").mkdir(parents=True)
+workshop = Workshop(folder / "archives")
+sets = "X = {'a', 'b', 'c', 'd'}\\ndef f(x):\\n    return x in {'p', 'q', 'r'}\\n"
+workshop.python({f"lib/python{MINOR}/sets.py": sets})
+flask = json.loads(sys.argv[2])
+workshop.conda("flask", flask, noarch="python", depends=["python"], entry_points=["flask = flask:main"])
+workshop.wheel("web", {"web/__init__.py": "", "web-1.0.data/scripts/tool": "#!python\\n"})
+with workshop.stage(Store(folder / "store")) as tree:
+    for entry in tree.entries:
+        print(entry, (tree.root / entry.path).lstat().st_mtime)
+"""
+
+
+def test_the_same_inputs_give_the_same_tree_everywhere(tmp_path: Path) -> None:
+    def listing(folder: str, umask: int, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / folder), json.dumps(FLASK)],
+            env=os.environ | environment,
+            umask=umask,
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    plain = listing("a", 0o022, TZ="UTC", PYTHONHASHSEED="1", LC_ALL="C")
+    odd = listing("much/longer/ünïcode folder", 0o077, TZ="Asia/Tokyo", PYTHONHASHSEED="77", LC_ALL="C.UTF-8")
+    assert "sets.cpython" in plain
+    assert odd == plain
