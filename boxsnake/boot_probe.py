@@ -1,0 +1,377 @@
+"""What the boot harness runs inside a box, with the box's own interpreter: it looks, starts things, and tells.
+
+Handed over as text (`python -c <this file> <job as JSON>`), so it is self-contained: the standard library alone, Python
+3.9 or later, no import of boxsnake. It judges nothing: the facts go back as one line of JSON behind the job's nonce.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib
+import importlib.machinery
+import importlib.metadata
+import json
+import os
+import selectors
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_KEPT_OUTPUT = 16_384
+_KEPT_BODY = 1 << 20
+_STOP_SECONDS = 10.0
+_REQUEST_SECONDS = 5.0
+_SETTLE_SECONDS = 0.2
+_TICK = 0.05
+_MOST_AT_ONCE = 8
+_EXIT_CANNOT_START = 127
+# Answers of a server, or of a proxy before it, that say "not yet".
+_NOT_YET = (502, 503, 504)
+
+Facts = dict[str, Any]
+
+
+class _Process:
+    """A child with its own session, and the last of what it has said."""
+
+    def __init__(self, name: str, pid: int, pipe: int, seconds: float) -> None:
+        self.name = name
+        self.pid = pid
+        self.pipe = pipe
+        self.tail = b""
+        self.cut = 0
+        self.started = time.monotonic()
+        self.deadline = self.started + seconds
+        self.status: int | None = None
+        self.late = False
+
+    def hear(self) -> bool:
+        """Take what the child has said; False when it has closed its end."""
+        try:
+            data = os.read(self.pipe, 65_536)
+        except BlockingIOError:
+            return True
+        self.cut += max(0, len(self.tail) + len(data) - _KEPT_OUTPUT)
+        self.tail = (self.tail + data)[-_KEPT_OUTPUT:]
+        return bool(data)
+
+    def has_ended(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = status
+        return self.status is not None
+
+    def kill(self, number: int) -> None:
+        """Signal the child and what it has started in its session."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def end(self) -> None:
+        """End it and its offspring, and hear the rest."""
+        self.kill(signal.SIGKILL)
+        if self.status is None:
+            self.status = os.waitpid(self.pid, 0)[1]
+        for _ in range(64):
+            if not self.hear():
+                break
+        os.close(self.pipe)
+
+    def facts(self) -> Facts:
+        code = signalled = None
+        if self.status is not None and os.WIFEXITED(self.status):
+            code = os.WEXITSTATUS(self.status)
+        elif self.status is not None:
+            signalled = signal.Signals(os.WTERMSIG(self.status)).name
+        return {
+            "name": self.name,
+            "code": None if self.late else code,
+            "signal": None if self.late else signalled,
+            "late": self.late,
+            "output": self.tail.decode("utf-8", "replace"),
+            "cut": self.cut,
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+
+
+def _spawn(name: str, work: Callable[[], None], seconds: float) -> _Process:
+    """Fork: a process of its own at the price of none, since the interpreter has started already."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    receiver, sender = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            for source, target in ((nothing, 0), (sender, 1), (sender, 2)):
+                os.dup2(source, target)
+            work()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:  # noqa: BLE001 - whatever it is, it goes to the parent as text
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    os.close(sender)
+    os.set_blocking(receiver, False)
+    return _Process(name, pid, receiver, seconds)
+
+
+def _start(name: str, argv: list[str], job: Facts, seconds: float) -> _Process:
+    """Start a program with the job's environment and folder; one that cannot be started ends with 127 and says why."""
+
+    def work() -> None:
+        os.chdir(job["folder"])
+        try:
+            os.execvpe(argv[0], argv, job["environment"])  # noqa: S606 - starting programs is what this is for
+        except OSError as error:
+            # A script whose interpreter is missing is "not found" as well, though it is there.
+            sys.stderr.write(f"cannot start {argv[0]}: {error.strerror}{_interpreter(argv[0])}\n")
+            sys.stderr.flush()
+            os._exit(_EXIT_CANNOT_START)
+
+    return _spawn(name, work, seconds)
+
+
+def _interpreter(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 - nothing is gained by a Path here
+            line = stream.readline(512)
+    except OSError:
+        return ""
+    return f" (its interpreter: {line[2:].decode('utf-8', 'replace').strip()})" if line[:2] == b"#!" else ""
+
+
+def _run_all(starters: list[Callable[[], _Process]]) -> list[Facts]:
+    """Run every process to its end or deadline, some at once; the facts in the order of the starters."""
+    jobs = min(os.cpu_count() or 1, _MOST_AT_ONCE)
+    results: list[Facts | None] = [None] * len(starters)
+    running: dict[int, tuple[int, _Process]] = {}
+    selector = selectors.DefaultSelector()
+    waiting = list(enumerate(starters))
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            index, starter = waiting.pop(0)
+            process = starter()
+            running[process.pipe] = (index, process)
+            selector.register(process.pipe, selectors.EVENT_READ)
+        for key, _ in selector.select(_TICK):
+            if not running[key.fd][1].hear():
+                selector.unregister(key.fd)
+        for pipe, (index, process) in list(running.items()):
+            process.late = not process.has_ended() and time.monotonic() > process.deadline
+            if process.late or process.status is not None:
+                with contextlib.suppress(KeyError):
+                    selector.unregister(pipe)
+                process.end()
+                results[index] = process.facts()
+                del running[pipe]
+        _rest(selector)
+    return [result for result in results if result is not None]
+
+
+def _rest(selector: selectors.BaseSelector) -> None:
+    """A selector without anything to wait for does not wait: children that closed their output still run."""
+    if not selector.get_map():
+        time.sleep(0.005)
+
+
+# What is installed
+
+
+def _inspect(job: Facts) -> Facts:
+    distributions = list(importlib.metadata.distributions())
+    exempt = set(job["exempt"])
+    modules = sorted({module for found in distributions for module in _top_modules(found)})
+    chosen = [module for module in modules if module.partition(".")[0] not in exempt and module not in exempt]
+    seconds = float(job["seconds"])
+    starters = [_importer(module, seconds) for module in chosen]
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "distributions": sorted([_name(found), _version(found), str(found.locate_file(""))] for found in distributions),
+        "conda": _conda_records(),
+        "imports": _run_all(starters),
+    }
+
+
+def _importer(module: str, seconds: float) -> Callable[[], _Process]:
+    def work() -> None:
+        importlib.import_module(module)
+
+    return lambda: _spawn(module, work, seconds)
+
+
+def _name(found: importlib.metadata.Distribution) -> str:
+    return str(found.metadata["Name"] or "")
+
+
+def _version(found: importlib.metadata.Distribution) -> str:
+    return str(found.metadata["Version"] or "")
+
+
+def _conda_records() -> list[list[str]]:
+    """The (name, version, build) of each record of this prefix: the parts of its file's name, as conda has it."""
+    folder = Path(sys.prefix, "conda-meta")
+    return sorted(path.name[: -len(".json")].rsplit("-", 2) for path in folder.glob("*-*-*.json"))
+
+
+def _top_modules(found: importlib.metadata.Distribution) -> list[str]:
+    """The modules that a distribution puts at the top: packages, single modules, and the packages of namespaces."""
+    files = [file.parts for file in found.files or ()]
+    if not files:
+        return (found.read_text("top_level.txt") or "").split()
+    packages = {parts[:-1] for parts in files if parts[-1] == "__init__.py" or _module_of(parts[-1]) == "__init__"}
+    names = {_module_of(parts[0]) for parts in files if len(parts) == 1}
+    for parts in files:
+        # A folder without code is data that lies beside the modules.
+        if len(parts) > 1 and _module_of(parts[-1]):
+            names.add(".".join(_outermost_package(parts[:-1], packages)))
+    return sorted(name for name in names if name and all(part.isidentifier() for part in name.split(".")))
+
+
+def _outermost_package(folders: tuple[str, ...], packages: set[tuple[str, ...]]) -> tuple[str, ...]:
+    for depth in range(1, len(folders) + 1):
+        if folders[:depth] in packages:
+            return folders[:depth]
+    return folders[:1]
+
+
+def _module_of(file_name: str) -> str:
+    """The module's name of a file with Python code; "" for any other."""
+    for suffix in (*importlib.machinery.EXTENSION_SUFFIXES, ".py"):
+        if file_name.endswith(suffix):
+            return file_name[: -len(suffix)]
+    return ""
+
+
+# What starts
+
+
+def _scripts(job: Facts) -> Facts:
+    starters = [_starter(script["name"], script["argv"], job) for script in job["scripts"]]
+    return {"scripts": _run_all(starters)}
+
+
+def _starter(name: str, argv: list[str], job: Facts) -> Callable[[], _Process]:
+    return lambda: _start(name, argv, job, float(job["seconds"]))
+
+
+def _run(job: Facts) -> Facts:
+    return {"ran": _run_all([_starter("check", job["argv"], job)])[0]}
+
+
+def _serve(job: Facts) -> Facts:
+    """Start the application, ask it what is to be asked, stop it."""
+    process = _start("application", job["argv"], job, 0.0)
+    listener = threading.Thread(target=_listen, args=[process], daemon=True)
+    listener.start()
+    answers = []
+    for request in job["requests"]:
+        answers.append(_ask(process, request))
+        if answers[-1]["problem"]:
+            break
+    died = _dies_soon(process)
+    stopped = "" if died else _stop(process)
+    process.kill(signal.SIGKILL)
+    listener.join(_REQUEST_SECONDS)
+    return {"answers": answers, "died": died, "stopped": stopped, "application": process.facts()}
+
+
+def _dies_soon(process: _Process) -> bool:
+    """Whether the application has ended, or does so at once after its answers."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while not process.has_ended() and time.monotonic() < deadline:
+        time.sleep(_TICK)
+    return process.status is not None
+
+
+def _listen(process: _Process) -> None:
+    os.set_blocking(process.pipe, True)
+    with contextlib.suppress(OSError):
+        while process.hear():
+            pass
+
+
+def _stop(process: _Process) -> str:
+    """Ask it to end, then make it: "TERM" or "KILL"."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < deadline:
+        if process.has_ended():
+            return "TERM"
+        time.sleep(0.01)
+    process.kill(signal.SIGKILL)
+    process.status = os.waitpid(process.pid, 0)[1]
+    return "KILL"
+
+
+def _ask(process: _Process, request: Facts) -> Facts:
+    """Ask until there is an answer, the application ends, or the time is over."""
+    started = time.monotonic()
+    deadline = started + float(request["timeout"])
+    tries = 0
+    status, body, problem = None, "", "never asked"
+    while True:
+        tries += 1
+        with_answer = _one_request(request, max(0.1, min(_REQUEST_SECONDS, deadline - time.monotonic())))
+        status, body, problem = with_answer
+        if status is not None and (status == request["status"] or status not in _NOT_YET):
+            break
+        if process.has_ended():
+            problem = "it ended"
+            break
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_TICK)
+    seconds = round(time.monotonic() - started, 3)
+    if status is not None and status != request["status"]:
+        problem = f"answered {status}, not {request['status']}"
+    elif status is not None and request["expect"] is not None and request["expect"] not in body:
+        problem = f"answered {status}, but without {request['expect']!r}"
+    return {"status": status, "body": body[:2000], "problem": problem, "seconds": seconds, "tries": tries}
+
+
+def _one_request(request: Facts, seconds: float) -> tuple[int | None, str, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", request["port"], timeout=seconds)
+    try:
+        connection.request("GET", request["path"], headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.read(_KEPT_BODY).decode("utf-8", "replace"), ""
+    except (OSError, http.client.HTTPException) as error:
+        return None, "", f"no answer: {str(error) or type(error).__name__}"
+    finally:
+        connection.close()
+
+
+def _killed_for_memory() -> bool:
+    """Whether the kernel has killed a process of this container for want of memory (cgroup v2, then v1)."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        with contextlib.suppress(OSError, ValueError):
+            words = Path(path).read_text(encoding="ascii").split()
+            return int(words[words.index("oom_kill") + 1]) > 0
+    return False
+
+
+def main() -> None:
+    """Do the job that the last argument names and tell its facts."""
+    job = json.loads(sys.argv[-1])
+    # `-c` puts the current folder first; what lies there is no part of the box.
+    sys.path[:] = [entry for entry in sys.path if entry]
+    verbs = {"inspect": _inspect, "scripts": _scripts, "run": _run, "serve": _serve}
+    facts = verbs[job["do"]](job)
+    facts["starved"] = _killed_for_memory()
+    sys.stdout.write(f"\n{job['nonce']} {json.dumps(facts)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

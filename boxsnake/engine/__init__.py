@@ -1,0 +1,350 @@
+"""The container engine: images in and out of it, containers started, looked into and removed.
+
+This package alone knows the docker SDK, which speaks to Docker and to podman's socket alike. Whatever goes wrong
+between us and the engine is an EngineError, never a verdict about what runs inside a container.
+
+Every container of ours bears two labels, `boxsnake.run` and `boxsnake.owner`. What a killed run left behind is removed
+by the next one that connects, and by nobody while its owner lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxsnake.engine import places
+from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
+from boxsnake.engine.container import Change, Container, Finished
+from boxsnake.engine.owner import LIFETIME_SECONDS, OWNER_LABEL, RUN_LABEL, is_leftover, own_name
+from boxsnake.engine.places import Place
+from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
+from boxsnake.urls import redact
+
+if TYPE_CHECKING:
+    import docker
+
+__all__ = [
+    "INSTALLING",
+    "Change",
+    "Container",
+    "Engine",
+    "Finished",
+    "Image",
+    "Place",
+    "connect",
+    "diagnose",
+    "sleeper",
+]
+    "INSTALLING",
+    "Change",
+    "Container",
+    "Engine",
+    "Finished",
+    "Image",
+    "Place",
+    "connect",
+    "diagnose",
+    "sleeper",
+]
+
+_MEMORY_BYTES = 4 << 30
+_PROCESSES = 1024
+_CHUNK = 1 << 20
+
+INSTALLING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
+"""What installing as root takes (owners and modes of files), and nothing that reaches beyond the container."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image in the engine. `layers` are diff ids, lowest first; the rest is its configuration."""
+
+    id: str
+    layers: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    user: str
+    folder: str
+
+
+def connect(environment: Mapping[str, str] | None = None) -> Engine:
+    """The first engine that answers: the one of DOCKER_HOST alone where that is set, else those of the usual sockets.
+
+    Removes what killed runs of this machine left in it. Errors: EngineError, whose remedy depends on whether there
+    is no engine, no permission, or one that does not answer.
+    """
+    variables = os.environ if environment is None else environment
+    seen = []
+    for address in places.addresses(variables):
+        place = places.look(address, variables)
+        if place.state == "answers":
+            engine = Engine(address, variables)
+            engine.reap()
+            return engine
+        seen.append(place)
+    raise places.no_engine(seen, variables)
+
+
+def diagnose(environment: Mapping[str, str] | None = None) -> tuple[Place, ...]:
+    """What is found at each address that `connect` tries, for people who wonder why there is no engine."""
+    variables = os.environ if environment is None else environment
+    return tuple(places.look(address, variables) for address in places.addresses(variables))
+
+
+class Engine:
+    """A container engine that has answered. Safe for threads: each has a connection of its own."""
+
+    def __init__(self, address: str, environment: Mapping[str, str]) -> None:
+        self.run = uuid.uuid4().hex
+        self._connection = Connection(address, environment)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, without credentials."""
+        return self._connection.address
+
+    @property
+    def version(self) -> str:
+        """The engine's name and version, for people."""
+        with self._connection.faults("the container engine"):
+            facts = self._connection.client().version()
+        components = facts.get("Components") or [{}]
+        name = components[0].get("Name", "Engine")
+        return f"{name.removesuffix(' Engine')} {facts.get('Version', '?')}"
+
+    # Images
+
+    def image(self, reference: str) -> Image | None:
+        """The image of that name or id; None where the engine has none."""
+        from docker.errors import ImageNotFound
+
+        with self._connection.faults(f"image {reference}"):
+            try:
+                facts: dict[str, Any] = self._connection.untyped().inspect_image(reference)
+            except ImageNotFound:
+                return None
+        config = facts.get("Config") or {}
+        pairs = [variable.partition("=") for variable in config.get("Env") or ()]
+        return Image(
+            id=facts["Id"],
+            layers=tuple((facts.get("RootFS") or {}).get("Layers") or ()),
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            environment=tuple((name, value) for name, _, value in pairs),
+            user=config.get("User") or "",
+            folder=config.get("WorkingDir") or "/",
+        )
+
+    def tags(self) -> dict[str, str]:
+        """Every tag in the engine, and the id of its image."""
+        with self._connection.faults("the engine's images"):
+            images = self._connection.client().images()
+        return {tag: image["Id"] for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"}
+
+    def leading_layers(self, layers: Sequence[str]) -> int:
+        """How many of these diff ids, from the lowest on, some image in the engine has in the same order."""
+        best = 0
+        for identity in {*self.tags().values()}:
+            image = self.image(identity)
+            if image is not None:
+                pairs = zip(layers, image.layers, strict=False)
+                best = max(best, len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))))
+        return best
+
+    def load(self, archive: Path | Iterable[bytes]) -> tuple[str, ...]:
+        """Take the images of a docker archive, a file or a stream of its bytes: their names, or ids without a name.
+
+        Errors: BootError where the engine refuses the archive itself.
+        """
+        from docker.errors import APIError
+
+        thing = f"image archive {archive}" if isinstance(archive, Path) else "image archive"
+        with contextlib.ExitStack() as files:
+            data = files.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
+            with self._connection.faults(thing):
+                try:
+                    answers = list(self._connection.untyped(TRANSFER_SECONDS).load_image(data))
+                except APIError as error:
+                    answers = [{"error": error.explanation}]
+        names = []
+        for answer in answers:
+            if "error" in answer:
+                raise _refused_archive(str(answer["error"]), thing, self.address)
+            _, loaded, name = str(answer.get("stream", "")).strip().partition(": ")
+            if loaded and answer["stream"].startswith("Loaded image"):
+                names.append(name)
+        return tuple(names)
+
+    def import_rootfs(self, archive: Path, tag: str) -> str:
+        """Make an image of one layer from the tar of a root file system: its id. The layer's diff id is the tar's."""
+        repository, _, version = tag.rpartition(":")
+        client = self._connection.client()
+        # Not by the SDK: its import of a file knows no timeout.
+        query = {"fromSrc": "-", "repo": repository, "tag": version, "changes": 'CMD ["/bin/sh"]'}
+        with self._connection.faults(f"importing {archive}"), archive.open("rb") as stream:
+            answer = client.post(
+                self._connection.url("/images/create"),
+                params=query,
+                data=stream,
+                headers={"Content-Type": "application/tar"},
+                timeout=TRANSFER_SECONDS,
+            )
+            raise_unless_fine(answer)
+        found = self.image(tag)
+        if found is None:
+            raise EngineError(str(archive), f"it was not imported: {printable(answer.text)}", "See the engine's log.")
+        return found.id
+
+    def pull(self, reference: str) -> None:
+        """Fetch an image from its registry. Errors: NetworkError where the registry does not give it."""
+        from docker.errors import APIError
+
+        thing = f"image {reference}"
+        with self._connection.faults(thing):
+            try:
+                answers = self._connection.client(TRANSFER_SECONDS).pull(reference, stream=True, decode=True)
+                refusals = [str(answer["error"]) for answer in answers if "error" in answer]
+            except APIError as error:
+                refusals = [str(error.explanation)]
+        if refusals:
+            step = "Check the name and that its registry is reachable from the engine, or load the image by hand."
+            raise NetworkError(thing, redact(refusals[0]), step, image=reference)
+
+    def save(self, reference: str, archive: Path) -> None:
+        """Write an image as a docker archive."""
+        with self._connection.faults(f"saving image {reference}"), archive.open("wb") as out:
+            for chunk in self._connection.client(TRANSFER_SECONDS).get_image(reference, chunk_size=_CHUNK):
+                out.write(chunk)
+
+    def tag(self, reference: str, tag: str) -> None:
+        """Give an image another name."""
+        repository, _, version = tag.rpartition(":")
+        with self._connection.faults(f"image {reference}"):
+            self._connection.client().tag(reference, repository, version)
+
+    def remove_image(self, reference: str) -> None:
+        """Remove a name, and the image with its last name; absent or in use is fine."""
+        from docker.errors import APIError
+
+        with self._connection.faults(f"image {reference}"):
+            try:
+                self._connection.client(TRANSFER_SECONDS).remove_image(reference)
+            except APIError as error:
+                if error.status_code not in {404, 409}:
+                    raise
+
+    # Containers
+
+    @contextlib.contextmanager
+    def container(
+        self,
+        image: str,
+        *,
+        sleep: Sequence[str],
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        capabilities: Sequence[str] = (),
+        memory: int = _MEMORY_BYTES,
+        keep: bool = False,
+    ) -> Iterator[Container]:
+        """Start a container without network that only sleeps (`sleep`: a command that lasts), to run commands in.
+
+        Its /tmp is outside of what `Container.changes` reports. It is removed when the block ends, however that
+        ends, unless `keep`. `capabilities` are those that its root has (`INSTALLING`), none by default. Errors:
+        EngineError; BootError where the image has no such command, or cannot run it.
+        """
+        client = self._connection.client()
+        # A volume lies on the disk, where a large box has room to unpack; but it takes its mode from the image's
+        # own /tmp, which a read-only artifact need not have.
+        scratch: dict[str, Any] = (
+            {"tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}} if read_only else {}  # noqa: S108 - inside the box
+        )
+        with self._connection.faults(f"starting a container of {image}"):
+            created = client.create_container(
+                image,
+                command=list(sleep[1:]),
+                entrypoint=list(sleep[:1]),
+                user=user or None,
+                environment=dict(environment or {}),
+                volumes=None if read_only else ["/tmp"],  # noqa: S108 - inside the box
+                # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.
+                labels={RUN_LABEL: self.run} if keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
+                network_disabled=True,
+                host_config=client.create_host_config(
+                    network_mode="none",
+                    read_only=read_only,
+                    cap_drop=["ALL"],
+                    cap_add=list(capabilities),
+                    security_opt=["no-new-privileges"],
+                    mem_limit=memory,
+                    memswap_limit=memory,
+                    pids_limit=_PROCESSES,
+                    init=True,
+                    **scratch,
+                ),
+            )
+        container = Container(self._connection, str(created["Id"]))
+        try:
+            with self._connection.faults(f"starting a container of {image}"):
+                _start(client, container.id, image)
+            yield container
+        finally:
+            if not keep:
+                self._remove(container.id)
+
+    def reap(self) -> int:
+        """Remove the containers of runs that were killed: how many."""
+        with self._connection.faults("leftover containers"):
+            found = self._connection.client().containers(all=True, filters={"label": OWNER_LABEL})
+        left = [container for container in found if is_leftover(container)]
+        for container in left:
+            self._remove(container["Id"])
+        return len(left)
+
+    def _remove(self, identity: str) -> None:
+        from docker.errors import APIError
+
+        # Gone already, or being removed by somebody else, is what is wanted; an engine that died takes no orders,
+        # and the error that ended the block must not be replaced by this one.
+        with contextlib.suppress(APIError, EngineError), self._connection.faults("removing a container"):
+            self._connection.client().remove_container(identity, v=True, force=True)
+
+
+def _start(client: docker.APIClient, identity: str, image: str) -> None:
+    """Start a container; that its command cannot be run is the image's fault, everything else the engine's."""
+    from docker.errors import APIError
+
+    try:
+        client.start(identity)
+    except APIError as error:
+        words = str(error.explanation)
+        # The words of runc and crun for what execve(2) has refused.
+        reasons = ("executable file not found", "no such file or directory", "permission denied", "exec format error")
+        if "exec" in words and any(reason in words.lower() for reason in reasons):
+            step = "See that the image is whole, made for this machine's architecture, and has that program."
+            raise BootError(f"image {image}", printable(words), step, image=image) from error
+        raise
+
+
+def _refused_archive(words: str, thing: str, address: str) -> BoxsnakeError:
+    fault = translated(RuntimeError(words), thing, address)
+    if isinstance(fault, ResourceError):
+        return fault
+    return BootError(
+        thing, f"the engine refuses it: {fault.cause}", "Build it again; if that fails as well, report it."
+    )
+
+
+def sleeper(python: Sequence[str] = ()) -> tuple[str, ...]:
+    """A command that lasts as long as a container may: by its own Python where there may be no `sleep`."""
+    if python:
+        return (*python, "-c", f"import time; time.sleep({LIFETIME_SECONDS})")
+    return ("sleep", str(LIFETIME_SECONDS))

@@ -1,0 +1,213 @@
+"""A container of ours: commands in it, files into it, what has changed in it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, raise_unless_fine
+from boxsnake.errors import EngineError
+from boxsnake.tar_stream import tar_stream
+
+if TYPE_CHECKING:
+    import docker
+
+# The exit code of a process that was ended by SIGKILL.
+_KILLED = 137
+# In bytes, of each of the two streams.
+_KEPT_OUTPUT = 1 << 20
+_LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a command in a container ended.
+
+    `exit_code` is None where none is known. `ended_by` is "" where it ended by itself, "timeout" where it took too
+    long, "memory" where the kernel killed it for want of memory. Output is capped: the end is kept, and `cut` counts
+    the bytes left out.
+    """
+
+    exit_code: int | None
+    output: bytes
+    errors: bytes
+    seconds: float
+    cut: int = 0
+    ended_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Change:
+    """One path that differs from the container's image: "added", "changed" or "removed"."""
+
+    path: str
+    kind: str
+
+
+class Container:
+    """A running container of ours."""
+
+    def __init__(self, connection: Connection, identity: str) -> None:
+        self.id = identity
+        self._connection = connection
+
+    def execute(
+        self,
+        command: Sequence[str],
+        *,
+        seconds: float,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        folder: str = "/",
+    ) -> Finished:
+        """Run a command to its end. One that takes longer than `seconds` is ended, and the container with it.
+
+        Errors: EngineError where the engine or the container went away for a reason that is not the command's.
+        """
+        started = time.monotonic()
+        client = self._connection.client()
+        output, errors = _Tail(), _Tail()
+        late = threading.Event()
+        with self._connection.faults(f"running {command[0]}"):
+            made = client.exec_create(
+                self.id,
+                list(command),
+                user=user,
+                environment=dict(environment or {}),
+                workdir=folder,
+            )
+            # The API cannot end an exec; it can end the container, which nothing survives.
+            alarm = threading.Timer(seconds, self._end, args=[late])
+            alarm.start()
+            try:
+                url = self._connection.url(f"/exec/{made['Id']}/start")
+                _collect(client, url, seconds, output, errors)
+                exit_code = _exit_code(client, made["Id"])
+            finally:
+                alarm.cancel()
+            ended_by = "timeout" if late.is_set() else self._ended_by(client)
+        if exit_code == _KILLED and not ended_by and self._was_starved():
+            ended_by = "memory"
+        return Finished(
+            exit_code=None if ended_by == "timeout" else exit_code,
+            output=output.kept,
+            errors=errors.kept,
+            seconds=time.monotonic() - started,
+            cut=output.cut + errors.cut,
+            ended_by=ended_by,
+        )
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copy a file or a folder to an absolute path, owned by root and readable by all; parents are made."""
+        parent = target
+        names: list[str] = []
+        while parent != "/" and (not names or not self.is_folder(parent)):
+            parent, _, name = parent.rpartition("/")
+            parent = parent or "/"
+            names.insert(0, name)
+        with self._connection.faults(f"copying {source.name} into a container"):
+            self._connection.client(TRANSFER_SECONDS).put_archive(self.id, parent, tar_stream(source, "/".join(names)))
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path of the container is a folder (a link to one is not)."""
+        client = self._connection.client()
+        with self._connection.faults(f"looking at {path} in a container"):
+            answer = client.head(
+                self._connection.url(f"/containers/{self.id}/archive"),
+                params={"path": path},
+                timeout=ANSWER_SECONDS,
+            )
+            if answer.status_code == 404:
+                return False
+            raise_unless_fine(answer)
+            facts = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        # The mode is Go's: its highest bit is the folder's.
+        return bool(facts["mode"] >> 31 & 1)
+
+    def changes(self) -> tuple[Change, ...]:
+        """Every path that differs from the image, sorted."""
+        kinds = {0: "changed", 1: "added", 2: "removed"}
+        with self._connection.faults("comparing a container with its image"):
+            found = self._connection.client(TRANSFER_SECONDS).diff(self.id) or []
+        return tuple(sorted(Change(path=entry["Path"], kind=kinds[entry["Kind"]]) for entry in found))
+
+    def _end(self, late: threading.Event) -> None:
+        late.set()
+        with contextlib.suppress(Exception):
+            self._connection.client().kill(self.id)
+
+    def _ended_by(self, client: docker.APIClient) -> str:
+        """Why the container has ended while a command ran in it: "" where it has not, "memory", or EngineError."""
+        state = client.inspect_container(self.id)["State"]
+        if state.get("Running"):
+            return ""
+        if state.get("OOMKilled"):
+            return "memory"
+        cause = f"it ended with {state.get('ExitCode')} while a command ran in it, and not by our doing"
+        raise EngineError("a container", cause, "See the engine's log, then run the command again.", state=state)
+
+    def _was_starved(self) -> bool:
+        """Whether the kernel has killed a process in the container for want of memory.
+
+        The engine's own `OOMKilled` speaks of the container's first process alone.
+        """
+        counters = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+        counted = self.execute(["cat", *counters], seconds=_LOOK_SECONDS).output.decode(errors="replace")
+        words = counted.split()
+        return any(word == "oom_kill" and count != "0" for word, count in itertools.pairwise(words))
+
+
+class _Tail:
+    """The last bytes of a stream, and how many came before them."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+        self.cut = 0
+
+    def add(self, data: bytes) -> None:
+        self.kept += data
+        if len(self.kept) > 2 * _KEPT_OUTPUT:
+            self.trim()
+
+    def trim(self) -> None:
+        surplus = max(0, len(self.kept) - _KEPT_OUTPUT)
+        self.kept = self.kept[surplus:]
+        self.cut += surplus
+
+
+def _collect(client: docker.APIClient, url: str, seconds: float, output: _Tail, errors: _Tail) -> None:
+    """Read an exec's output to its end.
+
+    Not by the SDK: it reads from the bare socket and so loses what has come in together with the HTTP headers.
+    The stream is the Engine API's: frames of one byte (1 output, 2 errors), three of padding, a 32-bit length, data.
+    """
+    waiting = (ANSWER_SECONDS, seconds + ANSWER_SECONDS)
+    with client.post(url, json={"Detach": False, "Tty": False}, stream=True, timeout=waiting) as answer:
+        raise_unless_fine(answer)
+        rest = b""
+        for data in answer.iter_content(chunk_size=None):
+            rest += data
+            while len(rest) >= 8 and len(rest) >= (end := 8 + int.from_bytes(rest[4:8], "big")):
+                (errors if rest[0] == 2 else output).add(rest[8:end])
+                rest = rest[end:]
+    output.trim()
+    errors.trim()
+
+
+def _exit_code(client: docker.APIClient, identity: str) -> int | None:
+    """The exit code of an exec whose output has ended; the engine notes it a moment later."""
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while time.monotonic() < deadline:
+        facts = client.exec_inspect(identity)
+        if not facts["Running"] and facts["ExitCode"] is not None:
+            return int(facts["ExitCode"])
+        time.sleep(0.02)
+    return None

@@ -1,0 +1,48 @@
+"""Whose container is it: what a run writes on its containers, and when a container is a leftover."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RUN_LABEL = "boxsnake.run"
+OWNER_LABEL = "boxsnake.owner"
+
+LIFETIME_SECONDS = 7200
+"""A container whose owner cannot be asked (another machine, another namespace) ends by itself after this time."""
+
+
+def own_name() -> str:
+    """Name this process so that nobody mistakes another for it: boot, namespace of process ids, id, start time."""
+    return f"{_scope()}:{os.getpid()}:{_start_time(os.getpid())}"
+
+
+def _scope() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return "unknown"
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in the kernel's ticks; "" where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The second field is the program's name in parentheses, and may hold anything; start time is the 22nd.
+    return text.rpartition(")")[2].split()[19]
+
+
+def is_leftover(container: Mapping[str, Any]) -> bool:
+    """Whether the run that started a container (as the engine lists it) is over without having removed it."""
+    scope, _, process = str(container["Labels"].get(OWNER_LABEL, "")).partition(":")
+    pid, _, start = process.partition(":")
+    if scope == _scope() and pid.isdecimal():
+        return _start_time(int(pid)) != start
+    # Another machine's or namespace's: its sleep is over and nobody has cleared it away.
+    return container["State"] == "exited" and time.time() - float(container["Created"]) > LIFETIME_SECONDS

@@ -1,0 +1,92 @@
+"""Where engines listen, what was found there, and what to do when none answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxsnake.engine.connection import first_line, new_client
+from boxsnake.errors import EngineError
+from boxsnake.urls import without_credentials
+
+_PING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One address at which an engine may listen, and what was found there.
+
+    `state`: "answers", "absent" (nothing there), "refused" (no permission) or "dead" (there, but no answer).
+    """
+
+    address: str
+    state: str
+    detail: str
+
+
+def addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where to look, in order: where DOCKER_HOST says and nowhere else, or at Docker's and podman's usual sockets."""
+    named = environment.get("DOCKER_HOST")
+    if named:
+        return (named,)
+    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    home = environment.get("HOME", "/nonexistent")
+    sockets = (
+        "/var/run/docker.sock",
+        f"{runtime}/docker.sock",
+        f"{home}/.docker/run/docker.sock",
+        f"{home}/.docker/desktop/docker.sock",
+        f"{runtime}/podman/podman.sock",
+        "/run/podman/podman.sock",
+    )
+    return tuple(f"unix://{socket}" for socket in sockets)
+
+
+def look(address: str, environment: Mapping[str, str]) -> Place:
+    """Ask an address whether there is an engine."""
+    shown = without_credentials(address)
+    socket = Path(address.removeprefix("unix://")) if address.startswith("unix://") else None
+    # A folder above the socket that we may not search is a matter of permission as well, and no sign of absence.
+    try:
+        if socket is not None:
+            socket.stat()
+            if not os.access(socket, os.R_OK | os.W_OK):
+                return Place(address=shown, state="refused", detail="permission denied")
+    except PermissionError as error:
+        return Place(address=shown, state="refused", detail=str(error.strerror))
+    except OSError as error:
+        return Place(address=shown, state="absent", detail=str(error.strerror))
+    try:
+        new_client(address, environment, _PING_SECONDS).ping()
+    except Exception as error:  # noqa: BLE001 - each library below has its own ways to say that nobody answers
+        return Place(address=shown, state="dead", detail=first_line(error))
+    return Place(address=shown, state="answers", detail="")
+
+
+def no_engine(places: Sequence[Place], environment: Mapping[str, str]) -> EngineError:
+    """Say why none of these places has an engine for us, and what to do about it."""
+    data = {"tried": [{"address": p.address, "state": p.state, "detail": p.detail} for p in places]}
+    named = environment.get("DOCKER_HOST")
+    if named:
+        step = "Start the engine that DOCKER_HOST names, or unset DOCKER_HOST to use the one of this machine."
+        return EngineError(f"DOCKER_HOST {places[0].address}", f"does not answer: {places[0].detail}", step, **data)
+    refused = [place.address for place in places if place.state == "refused"]
+    if refused:
+        step = "Run as root, or let an administrator add you to the group of that socket (usually `docker`)."
+        return EngineError("container engine", f"no permission to use {', '.join(refused)}", step, **data)
+    dead = [f"{place.address} ({place.detail})" for place in places if place.state == "dead"]
+    tried = ", ".join(place.address for place in places)
+    cause = f"does not answer at {', '.join(dead)}" if dead else f"none found; tried {tried}"
+    return EngineError("container engine", cause, _how_to_get_one(), **data)
+
+
+def _how_to_get_one() -> str:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if shutil.which("dockerd", path=path):
+        return "Start it, as root: `systemctl start docker`, or `sh docker/engine.sh` where there is no systemd."
+    if shutil.which("podman", path=path):
+        return "Start podman's socket: `systemctl --user start podman.socket`, or `podman system service -t 0 &`."
+    return "Install one: `apt-get install docker.io iptables` or `dnf install podman`; then `boxsnake doctor`."
