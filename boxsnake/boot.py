@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from boxsnake import boot_image, hosts
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.boot_report import BootReport, Step
-from boxsnake.engine import INSTALLING, Change, Container, Engine, Finished, Image, sleeper
+from boxsnake.engine import INSTALLING, MEMORY_BYTES, Change, Container, Engine, Finished, Image, sleeper
 from boxsnake.errors import BootError, UsageError
 from boxsnake.store import Store
 from boxsnake.urls import redact
@@ -148,6 +148,7 @@ def _started(
                 user=user if is_image else "",
                 environment=environment,
                 read_only=is_image and recipe.read_only,
+                memory=MEMORY_BYTES,
                 keep=keep,
                 capabilities=() if is_image else INSTALLING,
             )

@@ -31,17 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INSTALLING",
-    "Change",
-    "Container",
-    "Engine",
-    "Finished",
-    "Image",
-    "Place",
-    "connect",
-    "diagnose",
-    "sleeper",
-]
-    "INSTALLING",
+    "MEMORY_BYTES",
     "Change",
     "Container",
     "Engine",
@@ -53,9 +43,11 @@ __all__ = [
     "sleeper",
 ]
 
-_MEMORY_BYTES = 4 << 30
 _PROCESSES = 1024
 _CHUNK = 1 << 20
+
+MEMORY_BYTES = 4 << 30
+"""What a container may take, unless it is told otherwise."""
 
 INSTALLING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
 """What installing as root takes (owners and modes of files), and nothing that reaches beyond the container."""
@@ -252,7 +244,7 @@ class Engine:
         environment: Mapping[str, str] | None = None,
         read_only: bool = False,
         capabilities: Sequence[str] = (),
-        memory: int = _MEMORY_BYTES,
+        memory: int = MEMORY_BYTES,
         keep: bool = False,
     ) -> Iterator[Container]:
         """Start a container without network that only sleeps (`sleep`: a command that lasts), to run commands in.
@@ -299,6 +291,13 @@ class Engine:
         finally:
             if not keep:
                 self._remove(container.id)
+
+    def containers(self) -> tuple[str, ...]:
+        """The ids of the containers that this run has started and not removed."""
+        with self._connection.faults("the engine's containers"):
+            label = {"label": f"{RUN_LABEL}={self.run}"}
+            found = self._connection.client().containers(all=True, filters=label)
+        return tuple(container["Id"] for container in found)
 
     def reap(self) -> int:
         """Remove the containers of runs that were killed: how many."""
