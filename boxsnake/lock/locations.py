@@ -42,7 +42,7 @@ class Locations:
         if root is None:
             return cls(root=None)
         named = (line.rpartition(" ")[2] for what, lines in inputs if what in _FOLDERS_IN for line in lines)
-        relative = (name for name in named if name.startswith("."))
+        relative = (name for name in named if "/" in name and "://" not in name and not name.startswith("/"))
         return cls(root=root, folders=(root, *(posixpath.normpath(posixpath.join(root, name)) for name in relative)))
 
     def written(self, url: str) -> str:
