@@ -24,6 +24,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.lock import pylock
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Word
 from boxsnake.wheel_closure import check_closure, closure_notes, expected, python_host, start_command
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ Or into an environment of your own, with pip:
 class WheelhouseOptions(Section):
     """`[boxes.wheelhouse]`."""
 
-    host_brings: tuple[str, ...] = ()
+    host_brings: tuple[Word, ...] = ()
     """Conda packages without a wheel that the host is known to bring, such as "openssl"."""
 
 
@@ -130,8 +131,8 @@ def _texts(plan: Plan, wheels: Sequence[Wheel]) -> dict[str, bytes]:
     texts = {
         "README.md": _readme(plan),
         "house.json": _house(plan, wheels),
-        "install.py": (beside / "wheelhouse_install.py").read_bytes(),
-        "install.sh": _install_script(plan, (beside / "wheelhouse_install.sh").read_text("utf-8")),
+        "install.py": (beside / "_wheelhouse_install.py").read_bytes(),
+        "install.sh": _install_script(plan, (beside / "_wheelhouse_install.sh").read_text("utf-8")),
         "pylock.toml": pylock(plan.lock, wheels, folder="wheels").encode(),
         "requirements.txt": _requirements(wheels),
     }
@@ -175,7 +176,8 @@ def _readme(plan: Plan) -> bytes:
     return _README.format(
         name=application.name,
         version=application.version,
-        summary=application.summary,
+        # Metadata may hold line breaks where its specification has none.
+        summary=" ".join(application.summary.split()),
         python=plan.lock.python_minor,
         machine=plan.target.machine,
         glibc=f" with glibc {plan.target.glibc} or newer" if plan.target.glibc else "",
