@@ -132,12 +132,15 @@ def http_client(connections: int, patience: Patience) -> Iterator[httpx.Client]:
 
 def _certificates() -> ssl.SSLContext:
     """Trust the system's authorities and certifi's, or those alone that SSL_CERT_FILE or SSL_CERT_DIR names."""
+    file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
     try:
-        context = ssl.create_default_context()  # OpenSSL itself looks at the two variables
-        if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
-            import certifi
+        if file or folder:
+            # OpenSSL knows the two variables too, but takes a file that is not there for an empty one.
+            return ssl.create_default_context(cafile=file, capath=folder)
+        import certifi
 
-            context.load_verify_locations(certifi.where())
+        context = ssl.create_default_context()
+        context.load_verify_locations(certifi.where())
     except (OSError, ssl.SSLError) as error:
         raise ResourceError(
             "certificates", f"cannot be read ({type(error).__name__})", "Correct SSL_CERT_FILE or SSL_CERT_DIR."
@@ -265,10 +268,7 @@ class Download:
         location = response.headers.get("Location")
         if not location:
             raise self._fault(url, f"the server answered {response.status_code} without a place to go to", _LATER)
-        try:
-            target = str(httpx.URL(url).join(location).copy_with(fragment=None))
-        except (httpx.InvalidURL, ValueError) as error:
-            raise self._fault(url, "the server redirects to something that is no URL", _LATER) from error
+        target = str(httpx.URL(url).join(location).copy_with(fragment=None))
         old, new = urlsplit(url), urlsplit(target)
         shown = without_credentials(target)
         if new.scheme not in ("http", "https") or not new.hostname:
@@ -401,6 +401,8 @@ class Download:
                 f"Check the clock of this machine (it says {time.strftime('%Y-%m-%d %H:%M')}), and name your own "
                 "certificate authority in SSL_CERT_FILE.",
             )
+        if _cause_of(error, httpx.InvalidURL):  # the library has a look at the place of a redirect before we do
+            return self._fault(url, "the server redirects to something that is no URL", _LATER)
         if proxy := _proxy_variable(url):
             hint = f"{proxy} names the proxy that is used: check it, or put the host in NO_PROXY."
         else:
