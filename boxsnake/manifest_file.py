@@ -111,10 +111,11 @@ def _manifest_in(folder: Path) -> Path | None:
     if (folder / NAME).is_file():
         return folder / NAME
     pyproject = folder / PYPROJECT
-    return pyproject if _has_table(pyproject) else None
+    return pyproject if has_table(pyproject) else None
 
 
-def _has_table(pyproject: Path) -> bool:
+def has_table(pyproject: Path) -> bool:
+    """Whether a file is a pyproject.toml with `[tool.boxsnake]`, as far as can be seen."""
     try:
         text = text_of(read_bytes(pyproject))
     except (OSError, ValueError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest import Manifest
@@ -29,6 +30,7 @@ def collect(manifest: Manifest, root: Path, *, environ: Mapping[str, str] | None
     gathered = _Gathered(root=root, environ=os.environ if environ is None else environ)
     for number, name in enumerate(manifest.requires.files):
         gathered.file(name, f"requires.files[{number}]")
+    gathered.leave_out_own_source(manifest)
     if gathered.faults:
         sources = list(dict.fromkeys(fault.source for fault in gathered.faults))
         raise ManifestError(", ".join(sources), tuple(gathered.faults))
@@ -65,6 +67,20 @@ class _Gathered:
             self.faults.extend(error.faults)
         except ValueError as error:  # two files contradict each other
             self.faults.append(Fault(source=path, line=0, key=key, message=str(error)))
+
+    def leave_out_own_source(self, manifest: Manifest) -> None:
+        """Drop the requirement of the application itself ("-e ."): its source is installed anyway."""
+        own = os.path.normpath(manifest.app.source or "")
+        for number, pip_file in enumerate(self.pip_files if manifest.app.source else ()):
+            itself = [found for found in pip_file.requirements if found.path and os.path.normpath(found.path) == own]
+            others = tuple(found for found in pip_file.requirements if found not in itself)
+            self.pip_files[number] = replace(pip_file, requirements=others)
+            for found in itself:
+                missing = sorted(set(found.extras) - {canonicalize_name(extra) for extra in manifest.app.extras})
+                if missing:
+                    source, _, line = found.source.rpartition(":")
+                    message = f"extras of the application itself belong in app.extras: {', '.join(missing)}"
+                    self.faults.append(Fault(source=source, line=int(line), key=found.shown, message=message))
 
     def read(self, path: str) -> str:
         """The text at a path relative to the root, its digest noted. Errors: OSError, ValueError."""
