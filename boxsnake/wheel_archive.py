@@ -76,6 +76,33 @@ def _parse(text: bytes, entry_points: str) -> WheelMetadata:
     )
 
 
+def installed_paths(wheel: Path, shown: str) -> tuple[str, ...]:
+    """Where the files and programs of a wheel go in an environment: paths below `site-packages`, `bin`, and so on.
+
+    Raises IntegrityError, which names `shown`, where the wheel cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            folder = _dist_info(names)
+            entry_points = f"{folder}/entry_points.txt"
+            text = archive.read(entry_points).decode() if entry_points in names else ""
+        data = f"{folder.removesuffix('.dist-info')}.data/"
+        found = [
+            _place(name.removeprefix(data)) if name.startswith(data) else f"site-packages/{name}" for name in names
+        ]
+        return (*found, *(f"bin/{name}" for name in _programs(text, "console_scripts", "gui_scripts")))
+    except _BROKEN as error:
+        raise _unreadable(shown, error) from error
+
+
+def _place(name: str) -> str:
+    """Where a file below a wheel's `.data` folder goes, by its scheme (PEP 427)."""
+    scheme, _, rest = name.partition("/")
+    folders = {"purelib": "site-packages/", "platlib": "site-packages/", "scripts": "bin/", "data": ""}
+    return f"{folders.get(scheme, f'{scheme}/')}{rest}"
+
+
 def homepage(urls: dict[str, str]) -> str:
     """The homepage among a project's URLs, by its well-known labels."""
     labels = {"".join(c for c in label.lower() if c.isalnum()): url for label, url in urls.items()}
@@ -84,10 +111,14 @@ def homepage(urls: dict[str, str]) -> str:
 
 def console_scripts(entry_points: str) -> tuple[str, ...]:
     """The names of the console scripts that an `entry_points.txt` declares, sorted."""
+    return _programs(entry_points, "console_scripts")
+
+
+def _programs(entry_points: str, *groups: str) -> tuple[str, ...]:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case, as documented
     parser.read_string(entry_points)
-    return tuple(sorted(parser["console_scripts"])) if parser.has_section("console_scripts") else ()
+    return tuple(sorted({name for group in groups if parser.has_section(group) for name in parser[group]}))
 
 
 def is_portable(file_name: str) -> bool:

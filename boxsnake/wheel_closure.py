@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from boxsnake.boot_recipe import Expected
+from boxsnake.entries import APPLICATION
 from boxsnake.errors import PackError
+from boxsnake.stage.owners import Owners
+from boxsnake.wheel_archive import installed_paths
 
 if TYPE_CHECKING:
     from boxsnake.lock import CondaPackage, TargetLock
@@ -48,6 +52,15 @@ def closure_notes(plan: Plan, host_brings: Sequence[str]) -> list[str]:
     if left_out:
         notes.append(f"conda's {', '.join(left_out)} left out: wheels carry their own copies of such libraries")
     return notes
+
+
+def check_owners(plan: Plan, wheels: Mapping[str, Path]) -> None:
+    """Refuse two wheels that bring one path; `wheels` are their files by file name. Raises PackError."""
+    owners = Owners()
+    for wheel in plan.wheels:
+        owner = APPLICATION if wheel == plan.application.wheel else f"wheel:{wheel.name}"
+        for path in installed_paths(wheels[wheel.file_name], wheel.file_name):
+            owners.claim(path, owner)
 
 
 def native_packages(lock: TargetLock) -> tuple[str, ...]:

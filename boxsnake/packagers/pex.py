@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging import tags
 from pydantic import Field
 
 from boxsnake import child
@@ -23,6 +22,7 @@ from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Line, Variable, Word
 from boxsnake.wheel_closure import check_closure, closure_notes, expected, python_host
+from boxsnake.wheel_tags import supported_tags
 
 if TYPE_CHECKING:
     from boxsnake.packagers import Materials
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from boxsnake.target import Target
 
 _DEADLINE = 1800.0
-# The lowest glibc that manylinux wheels were ever made for on a machine (PEP 513, PEP 600), and older names (PEP 600).
-_LOWEST_GLIBC = {"x86_64": 5, "aarch64": 17}
-_OLDER_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 class PexOptions(Section):
@@ -163,29 +160,5 @@ def _entry_point(plan: Plan) -> Iterator[str]:
 def complete_platform(target: Target, python: str) -> dict[str, Any]:
     """A target's interpreter as pex takes it: its tags, best first, and its markers (PEP 425, PEP 508)."""
     full = python if python.count(".") > 1 else f"{python}.0"
-    minor = tuple(int(part) for part in python.split(".")[:2])
-    interpreter = f"cp{minor[0]}{minor[1]}"
-    platforms = list(_platforms(target))
-    found = [
-        *tags.cpython_tags(minor, [interpreter], platforms),
-        *tags.compatible_tags(minor, interpreter, platforms),
-    ]
     markers = {name: value for name, value in target.marker_environment(full).items() if value}
-    return {"compatible_tags": [str(tag) for tag in found], "marker_environment": markers}
-
-
-def _platforms(target: Target) -> Iterator[str]:
-    """The platform tags of a target, best first."""
-    if target.platform.startswith("osx-"):
-        version = (10, 15) if target.platform == "osx-64" else (11, 0)
-        yield from tags.mac_platforms(version, target.machine)
-        return
-    if not target.is_linux:
-        yield "win_amd64"
-        return
-    highest = int((target.glibc or "2.17").split(".")[1])
-    for minor in range(highest, _LOWEST_GLIBC[target.machine] - 1, -1):
-        yield f"manylinux_2_{minor}_{target.machine}"
-        if minor in _OLDER_NAMES:
-            yield f"{_OLDER_NAMES[minor]}_{target.machine}"
-    yield f"linux_{target.machine}"
+    return {"compatible_tags": [str(tag) for tag in supported_tags(target, python)], "marker_environment": markers}

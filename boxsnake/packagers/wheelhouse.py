@@ -25,7 +25,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.lock import pylock
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Word
-from boxsnake.wheel_closure import check_closure, closure_notes, expected, python_host, start_command
+from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, expected, python_host, start_command
 
 if TYPE_CHECKING:
     from boxsnake.lock import Wheel
@@ -84,6 +84,7 @@ class Wheelhouse:
         """See `boxsnake.packagers.Packager`."""
         wheels = sorted(plan.wheels, key=lambda wheel: wheel.file_name)
         paths = materials.wheels(wheels)
+        check_owners(plan, paths)
         texts = _texts(plan, wheels)
         members = [_member(plan, name, content) for name, content in texts.items()]
         members += [_member(plan, f"wheels/{wheel.file_name}", paths[wheel.file_name]) for wheel in wheels]
