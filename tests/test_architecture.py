@@ -34,7 +34,7 @@ FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx"
 
 KNOWN_BY = {
     "docker": {"engine"},
-    "httpx": {"fetch"},
+    "httpx": {"download"},
     "installer": {"stage"},
     "isal": {"archive"},
     "platformdirs": {"store", "settings"},
