@@ -1,0 +1,107 @@
+"""The header of an RPM file: what the package says of itself, read without rpm.
+
+The format is RPM v4's: a lead of 96 bytes, the signature header, filled up to eight bytes, then the header itself
+(https://rpm-software-management.github.io/rpm/manual/format_v4.html).
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from boxsnake.disk import disk_faults
+from boxsnake.errors import IntegrityError
+
+NAME = 1000
+VERSION = 1001
+RELEASE = 1002
+EPOCH = 1003
+SUMMARY = 1004
+DESCRIPTION = 1005
+BUILD_TIME = 1006
+BUILD_HOST = 1007
+VENDOR = 1011
+LICENSE = 1014
+PACKAGER = 1015
+GROUP = 1016
+URL = 1020
+ARCHITECTURE = 1022
+BEFORE_INSTALL = 1023
+AFTER_INSTALL = 1024
+BEFORE_REMOVE = 1025
+AFTER_REMOVE = 1026
+FILE_SIZES = 1028
+FILE_MODES = 1030
+FILE_DIGESTS = 1035
+FILE_LINKS = 1036
+FILE_FLAGS = 1037
+REQUIRE_FLAGS = 1048
+REQUIRE_NAMES = 1049
+REQUIRE_VERSIONS = 1050
+VERIFY = 1079
+FOLDER_INDEXES = 1116
+FILE_NAMES = 1117
+FOLDERS = 1118
+
+LESS, GREATER, EQUAL = 2, 4, 8
+"""The bits of REQUIRE_FLAGS that compare versions."""
+
+GHOST = 1 << 6
+"""The bit of FILE_FLAGS of a file that is known to the package and not in it."""
+
+Value = int | str | bytes | tuple[int, ...] | tuple[str, ...]
+
+_LEAD = 96
+_MAGIC = b"\x8e\xad\xe8\x01"
+_STRUCTS = {2: "B", 3: "H", 4: "I", 5: "Q"}
+_LARGEST = 256 << 20  # the limit that rpm itself sets for a header
+
+
+def read(path: Path) -> dict[int, Value]:
+    """All tags of the package's header; a tag that holds one number or text gives it by itself.
+
+    Errors: IntegrityError where the file is no RPM or its header is cut short, ResourceError.
+    """
+    with disk_faults(path), path.open("rb") as stream:
+        lead = stream.read(_LEAD)
+        if lead[:4] != b"\xed\xab\xee\xdb" or len(lead) < _LEAD:
+            raise _damaged(path)
+        signature = _section(stream, path)
+        stream.seek(-len(signature[1]) % 8, 1)
+        index, data = _section(stream, path)
+    try:
+        return {tag: _value(kind, data, offset, count) for tag, kind, offset, count in index}
+    except (struct.error, ValueError, KeyError) as error:
+        raise _damaged(path) from error
+
+
+def _section(stream: BinaryIO, path: Path) -> tuple[list[tuple[int, int, int, int]], bytes]:
+    head = stream.read(16)
+    if head[:4] != _MAGIC or len(head) < 16:
+        raise _damaged(path)
+    count, size = struct.unpack(">II", head[8:])
+    if count * 16 + size > _LARGEST:
+        raise _damaged(path)
+    index, data = stream.read(count * 16), stream.read(size)
+    if len(index) < count * 16 or len(data) < size:
+        raise _damaged(path)
+    return list(struct.iter_unpack(">IIII", index)), data
+
+
+def _value(kind: int, data: bytes, offset: int, count: int) -> Value:
+    if kind == 7:
+        return data[offset : offset + count]
+    if kind in _STRUCTS:
+        numbers: tuple[int, ...] = struct.unpack_from(f">{count}{_STRUCTS[kind]}", data, offset)
+        return numbers[0] if count == 1 else numbers
+    texts: list[str] = []
+    for _ in range(count):
+        end = data.index(b"\0", offset)
+        texts.append(data[offset:end].decode("utf-8", "surrogateescape"))
+        offset = end + 1
+    return texts[0] if kind in {6, 9} and count == 1 else tuple(texts)
+
+
+def _damaged(path: Path) -> IntegrityError:
+    return IntegrityError(str(path), "is no whole RPM", "Build it again.")

@@ -1,0 +1,176 @@
+"""What a package of a versioned application holds: its staged tree, file by file or as archives that are linked later.
+
+As files, every path of the tree is a path of the package. As archives, only the interpreter and what it needs are;
+all else lies in one plain tar for each owner (the package's own compression packs them together), beside a manifest
+of digests and the linker, and the paths that it will have are known to the package as ghosts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxsnake import scriptlets
+from boxsnake.archive import Member, write_tar
+from boxsnake.disk import disk_faults
+from boxsnake.entries import Entry, Tree
+from boxsnake.errors import PackError
+from boxsnake.lock import CondaPackage
+from boxsnake.nfpm import Content
+from boxsnake.versioned_layout import Layout
+
+INTERPRETER = "bin/python"
+"""The interpreter that links archives and verifies them, by its path below the prefix."""
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """The paths of a package, and how many bytes they take on a disk while all of it is there."""
+
+    contents: tuple[Content, ...]
+    needed: int
+
+
+def as_files(tree: Tree, layout: Layout, commands: Sequence[str]) -> Payload:
+    """The package's paths where the tree is carried file by file.
+
+    Errors: PackError where the tree lacks a command or an interpreter.
+    """
+    _check_programs(tree, commands)
+    contents = (*_frame(layout, commands), *(_carried(entry, tree, layout) for entry in tree.entries))
+    return Payload(contents=contents, needed=_on_disk(entry.size for entry in tree.entries))
+
+
+def as_archives(
+    tree: Tree, layout: Layout, commands: Sequence[str], scratch: Path, *, carried: Collection[str], time: int
+) -> Payload:
+    """The package's paths where only what belongs to `carried` owners is carried as files.
+
+    Archives and manifest are written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
+    since 1970. Errors: PackError where the tree lacks a command or an interpreter.
+    """
+    _check_programs(tree, commands)
+    packed = [entry for entry in tree.entries if entry.kind != "folder" and entry.owner not in carried]
+    archives = list(_write_archives(packed, tree, scratch, time))
+    manifest = scratch / "manifest.json"
+    described = [{"file": path.name, "entries": {e.path: _promise(e) for e in entries}} for path, entries in archives]
+    with disk_faults(manifest):
+        manifest.write_text(json.dumps({"time": time, "archives": described}, separators=(",", ":")), encoding="ascii")
+    as_ghosts = {entry.path for entry in packed}
+    contents = (
+        *_frame(layout, commands),
+        *(
+            _ghost(entry, layout) if entry.path in as_ghosts else _carried(entry, tree, layout)
+            for entry in tree.entries
+        ),
+        Content(path=f"{layout.support}/archives", kind="folder"),
+        *(
+            Content(path=f"{layout.support}/archives/{path.name}", kind="once", mode=0o644, source=path)
+            for path, _ in archives
+        ),
+        Content(path=f"{layout.support}/manifest.json", kind="file", mode=0o644, source=manifest),
+        Content(path=f"{layout.support}/link.py", kind="file", mode=0o644, source=scriptlets.resource("link.py")),
+    )
+    sizes = [*(entry.size for entry in tree.entries), *(path.stat().st_size for path, _ in archives)]
+    return Payload(contents=contents, needed=_on_disk(sizes))
+
+
+def interpreter_packages(packages: Iterable[CondaPackage]) -> frozenset[str]:
+    """The names of Python's own conda package and of all that it depends on, among these packages."""
+    by_name = {package.name: package for package in packages}
+    found: set[str] = set()
+    waiting = ["python"]
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in found:
+            found.add(name)
+            waiting.extend(_dependency_name(spec) for spec in by_name[name].depends)
+    return frozenset(found)
+
+
+def _dependency_name(spec: str) -> str:
+    """The name in a MatchSpec such as "openssl >=3,<4" or "channel::name=1"."""
+    name = re.match(r"(?:\S*::)?([A-Za-z0-9_.-]+)", spec.strip())
+    return name.group(1).lower() if name else ""
+
+
+def _check_programs(tree: Tree, commands: Sequence[str]) -> None:
+    present = {entry.path for entry in tree.entries if entry.kind != "folder"}
+    if INTERPRETER not in present:
+        cause = f"its environment has no {INTERPRETER}"
+        raise PackError("the interpreter", cause, "Require a conda package of Python that brings one.")
+    for command in commands:
+        if f"bin/{command}" not in present:
+            cause = f"the environment has no bin/{command}"
+            raise PackError(
+                f"command {command}", cause, "Correct `commands`, or require what brings it.", command=command
+            )
+
+
+def _frame(layout: Layout, commands: Sequence[str]) -> Iterator[Content]:
+    """What every version brings: its folders, what it writes while it is installed, its commands."""
+    for folder in (layout.root, layout.prefix, f"{layout.root}/install", layout.support, layout.unfinished):
+        yield Content(path=folder, kind="folder")
+    yield Content(path=f"{layout.unfinished}/bin", kind="folder")
+    yield Content(path=layout.current, kind="ghost", mode=0o777)
+    yield Content(path=layout.state, kind="ghost", mode=0o644)
+    stub = f"{layout.unfinished}/unfinished.sh"
+    yield Content(path=stub, kind="file", mode=0o755, source=scriptlets.resource("unfinished.sh"))
+    for command in commands:
+        path, target = layout.command(command)
+        yield Content(path=path, kind="link", target=target)
+        yield Content(path=f"{layout.unfinished}/bin/{command}", kind="link", target="../unfinished.sh")
+
+
+def _carried(entry: Entry, tree: Tree, layout: Layout) -> Content:
+    return Content(
+        path=f"{layout.prefix}/{entry.path}",
+        kind=entry.kind,
+        mode=entry.mode,
+        source=None if entry.kind == "folder" else tree.root / entry.path,
+        target=entry.target,
+    )
+
+
+def _ghost(entry: Entry, layout: Layout) -> Content:
+    mode = 0o777 if entry.kind == "link" else entry.mode
+    return Content(path=f"{layout.prefix}/{entry.path}", kind="ghost", mode=mode)
+
+
+def _write_archives(
+    entries: Iterable[Entry], tree: Tree, folder: Path, time: int
+) -> Iterator[tuple[Path, tuple[Entry, ...]]]:
+    """Write one tar for each owner, its files named as in the tree."""
+    by_owner: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_owner.setdefault(entry.owner, []).append(entry)
+    for owner in sorted(by_owner):
+        path = folder / f"{owner.replace(':', '-')}.tar"
+        members = (_member(entry, tree) for entry in by_owner[owner])
+        with disk_faults(path), path.open("wb") as stream:
+            write_tar(members, stream, epoch=time)
+        yield path, tuple(by_owner[owner])
+
+
+def _member(entry: Entry, tree: Tree) -> Member:
+    if entry.kind == "link":
+        return Member(name=entry.path, mode=0o777, link=entry.target)
+    return Member(name=entry.path, mode=entry.mode, source=tree.root / entry.path)
+
+
+def _promise(entry: Entry) -> dict[str, Any]:
+    """What the linker must find at the entry's path."""
+    if entry.kind == "link":
+        return {"link": entry.target}
+    return {"mode": entry.mode, "size": entry.size, "sha256": entry.sha256}
+
+
+def _on_disk(sizes: Iterable[int]) -> int:
+    """Bytes that files of these sizes take, with a block for what each needs beside its content."""
+    return sum(-(-size // _BLOCK) * _BLOCK + _BLOCK // 8 for size in sizes)

@@ -1,0 +1,156 @@
+"""Link an application's packages into its environment, offline, or verify what was linked.
+
+    python -I -B -S link.py link SUPPORT PREFIX
+    python -I -B -S link.py verify SUPPORT PREFIX
+
+Run by the interpreter that lies in PREFIX already; needs nothing but the standard library. SUPPORT/manifest.json names
+each archive of SUPPORT/archives and each file and link in it with its digest. A file is unpacked aside, hashed, and
+renamed to its place only if it is what the manifest promises, so that linking again repairs, and being killed harms
+nothing. Exit status 0: everything is as promised, 1: it is not, and standard error says what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import tarfile
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+class LinkError(Exception):
+    """What stops the linking, in words for the one who installs."""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the command line."""
+    if len(arguments) != 3 or arguments[0] not in {"link", "verify"}:
+        sys.stderr.write("usage: link.py link|verify SUPPORT PREFIX\n")
+        return 2
+    action, support, prefix = arguments[0], Path(arguments[1]), Path(arguments[2])
+    try:
+        manifest = json.loads((support / "manifest.json").read_text(encoding="utf-8"))
+        if action == "link":
+            link(support, prefix, manifest)
+            return 0
+        return verify(prefix, manifest)
+    except LinkError as failure:
+        sys.stderr.write(f"{failure}\n")
+    except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    return 1
+
+
+def link(support: Path, prefix: Path, manifest: dict) -> None:
+    """Unpack every archive to its place, then remove the archives: reinstalling the package brings them back."""
+    for archive in manifest["archives"]:
+        path = support / "archives" / archive["file"]
+        if path.exists():
+            link_archive(path, archive["entries"], prefix, support / "unpacked", manifest["time"])
+        elif faults(prefix, archive["entries"]):
+            raise LinkError(f"{path.name} is gone, and what it held is not as it was. Reinstall the package.")
+    for archive in manifest["archives"]:
+        (support / "archives" / archive["file"]).unlink(missing_ok=True)
+
+
+def link_archive(path: Path, entries: dict, prefix: Path, aside: Path, time: int) -> None:
+    """Put each member of one archive to its place; every entry must be there, and nothing else."""
+    waiting = dict(entries)
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            if member.isdir():
+                continue
+            entry = waiting.pop(member.name, None)
+            if entry is None:
+                raise LinkError(f"{path.name} holds {member.name!r}, which its manifest does not name.")
+            place = prefix / member.name
+            if "link" in entry:
+                put_link(entry["link"], aside, place, time)
+            elif file_fault(place, entry) is not None:
+                put_file(archive, member, entry, aside, time)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                aside.replace(place)
+    if waiting:
+        raise LinkError(f"{path.name} lacks {next(iter(waiting))!r} and {len(waiting) - 1} more.")
+
+
+def put_file(archive: tarfile.TarFile, member: tarfile.TarInfo, entry: dict, aside: Path, time: int) -> None:
+    """Unpack one file aside, refused unless its digest is right."""
+    source = archive.extractfile(member)
+    if source is None:
+        raise LinkError(f"{member.name!r} should be a file.")
+    digest = hashlib.sha256()
+    aside.unlink(missing_ok=True)  # a link, if an earlier run was killed: it would be written through
+    with source, aside.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+    if digest.hexdigest() != entry["sha256"]:
+        aside.unlink()
+        raise LinkError(f"{member.name!r} is damaged in its archive: its digest is not the one that was packed.")
+    aside.chmod(entry["mode"])
+    os.utime(aside, (time, time))
+
+
+def put_link(text: str, aside: Path, place: Path, time: int) -> None:
+    """Put one symbolic link to its place."""
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(text)
+    os.utime(aside, (time, time), follow_symlinks=False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.replace(place)
+
+
+def verify(prefix: Path, manifest: dict) -> int:
+    """Say on standard output what is not as it was packed; 1 if there is anything, else 0."""
+    found = [fault for archive in manifest["archives"] for fault in faults(prefix, archive["entries"])]
+    sys.stdout.writelines(f"{fault}\n" for fault in found)
+    return 1 if found else 0
+
+
+def faults(prefix: Path, entries: dict) -> list[str]:
+    """What is not as it was packed, one line for each path."""
+    found = []
+    for name, entry in entries.items():
+        fault = link_fault(prefix / name, entry) if "link" in entry else file_fault(prefix / name, entry)
+        if fault is not None:
+            found.append(f"{fault}  {prefix / name}")
+    return found
+
+
+def file_fault(place: Path, entry: dict) -> str | None:
+    """What is wrong with the file there; None if nothing is."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return "missing"
+    if not stat.S_ISREG(found.st_mode):
+        return "no file"
+    if stat.S_IMODE(found.st_mode) != entry["mode"]:
+        return "other mode"
+    if found.st_size != entry["size"]:
+        return "other size"
+    digest = hashlib.sha256()
+    with place.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return None if digest.hexdigest() == entry["sha256"] else "other content"
+
+
+def link_fault(place: Path, entry: dict) -> str | None:
+    """What is wrong with the link there; None if nothing is."""
+    try:
+        # Not Path.readlink: it would shorten "./a" to "a".
+        return None if os.readlink(place) == entry["link"] else "other link"  # noqa: PTH115
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "no link"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,20 @@
+# %verifyscript, run by `rpm -V`: what rpm's own list of files cannot tell.
+
+wrong=0
+complain() {
+    printf '%s %s: %s\n' "$name" "$version" "$1"
+    wrong=1
+}
+
+read_state
+if [ ! -f "$state" ]; then
+    complain "$state is missing: the scriptlets of the installation did not run"
+elif [ "$status" != ok ]; then
+    complain "the installation of $state_version ended as \"$status\" (see $state)"
+fi
+in_use=$(current)
+if [ ! -x "$root/$in_use/bin/python" ]; then complain "$root/current leads to no version"; fi
+if [ -f "$support/link.py" ]; then
+    "$prefix/bin/python" -I -B -S "$support/link.py" verify "$support" "$prefix" || wrong=1
+fi
+exit "$wrong"

@@ -1,0 +1,135 @@
+"""Scriptlets: values and hooks reach the shell as they are."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from boxsnake.errors import PackError
+from boxsnake.plan import Hook
+from boxsnake.scriptlets import hook_function, interpreter, scripts, text
+from boxsnake.versioned_layout import Layout
+
+LAYOUT = Layout(name="app", version="1.0.0-1")
+HOSTILE = "a'b\"c $(touch marker) `touch marker` $IFS \\ %(id) %{lua:x} ; touch marker #"
+
+
+def hook(content: bytes, moment: str = "post-install", name: str = "migrate.sh") -> Hook:
+    return Hook(moment=moment, file_name=name, content=content)
+
+
+def run_hook(hook: Hook, folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
+    """Run a hook as a scriptlet does, with the functions that all of them share."""
+    assignments = {"name": "app", "version": "1.0.0-1", "app_version": "1.0", "root": str(folder), "needed_kib": "0"}
+    script = "\n".join(f"{key}={value}" for key, value in {**assignments, **values}.items())
+    script += f"\n{hook_function(hook)}\n{text('common.sh')}\naction=upgrade\nhook_script\n"
+    return subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=folder)
+
+
+def test_every_scriptlet_is_sound_shell() -> None:
+    hooks = tuple(hook(b"exit 0", moment) for moment in ("pre-install", "post-install", "pre-remove", "post-remove"))
+    rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=hooks))
+    assert sorted(rendered) == ["after_install", "after_remove", "before_install", "before_remove", "verify"]
+    for script in rendered.values():
+        assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
+def test_shellcheck_finds_nothing() -> None:
+    rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=()))
+    for name, script in rendered.items():
+        # Not every scriptlet uses all of what they share.
+        command = ["shellcheck", "--shell", "sh", "--exclude", "SC2034,SC2317", "-"]
+        done = subprocess.run(command, input=script, capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stdout}"
+
+
+def test_values_are_quoted(tmp_path: Path) -> None:
+    layout = Layout(name="app", version="1.0.0-1", prefix_root="/opt")
+    script = scripts(layout, app_version=HOSTILE, needed=4097, hooks=()).verify
+    assignments = script.partition("\nhook_script")[0]
+    show = f'{assignments}\nprintf \'%s|%s|%s\' "$app_version" "$root" "$needed_kib"'
+    done = subprocess.run(["sh"], input=show, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == f"{HOSTILE}|/opt/app|5"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hook_is_told_what_happens(tmp_path: Path) -> None:
+    content = b'echo "$BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_NAME $BOXSNAKE_VERSION"; echo "${PATH%%:*}"; cat'
+    done = run_hook(hook(content), tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == f"upgrade {tmp_path}/1.0.0-1 app 1.0\n{tmp_path}/1.0.0-1/bin\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HOSTILE,
+        "no line feed at the end",
+        "EOF\nEND_OF_HOOK\n",
+        "$HOME \\$HOME \\\n ${x:-y}\n",
+        "tabs\tand é 🐍\n",
+        "",
+    ],
+)
+def test_a_hooks_text_is_what_it_was(tmp_path: Path, content: str) -> None:
+    script = f"#!/bin/cat\n{content}"
+    done = run_hook(hook(script.encode()), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip("\n") == script.rstrip("\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["it's.sh", "-rf", "$(touch marker)", "a b.sh", "ü.py"])
+def test_a_hooks_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    done = run_hook(hook(b'printf "%s" "${0##*/}"', name=name), tmp_path)
+    assert (done.returncode, done.stdout) == (0, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_hook_names_itself(tmp_path: Path) -> None:
+    done = run_hook(hook(b"echo what it said >&2; exit 7"), tmp_path)
+    assert done.returncode == 7
+    said = "what it said\napp 1.0.0-1: the post-install hook (migrate.sh) failed with exit status 7\n"
+    assert done.stderr == said
+
+
+def test_a_hook_that_is_killed_names_itself(tmp_path: Path) -> None:
+    done = run_hook(hook(b"kill -9 $$"), tmp_path)
+    assert done.returncode == 137
+    assert "failed with exit status 137" in done.stderr
+
+
+def test_a_hook_leaves_nothing_behind(tmp_path: Path) -> None:
+    run_hook(hook(b"exit 1"), tmp_path, TMPDIR=f"{tmp_path}; export TMPDIR")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hook_may_be_python(tmp_path: Path) -> None:
+    content = b"#!/usr/bin/env python3\nimport os, sys\nprint(sys.version_info >= (3,), os.environ['BOXSNAKE_NAME'])\n"
+    assert run_hook(hook(content, name="migrate.py"), tmp_path).stdout == "True app\n"
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF\0\0", b"caf\xe9\n", b"echo \0"])
+def test_a_hook_is_a_text(content: bytes) -> None:
+    with pytest.raises(PackError, match="post-install hook"):
+        hook_function(hook(content))
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("echo", ("/bin/sh",)),
+        ("#!/bin/bash", ("/bin/bash",)),
+        ("#! /bin/sh -eu", ("/bin/sh", "-eu")),
+        ("#!/bin/sh\r", ("/bin/sh",)),
+        ("#!/usr/bin/env -S python3 -u", ("/usr/bin/env", "-S python3 -u")),
+        ("#!", ("/bin/sh",)),
+    ],
+)
+def test_the_interpreter_is_that_of_the_first_line(first: str, expected: tuple[str, ...]) -> None:
+    assert interpreter(f"{first}\nexit\n") == expected
