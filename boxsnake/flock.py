@@ -80,7 +80,9 @@ def _open(path: Path, *, create: bool, mode: int) -> int:
         # Another user's file, or a store that is mounted read-only: a lock needs no more than a look.
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        raise
 
 
 def _is_named(handle: int, path: Path) -> bool:

@@ -201,7 +201,10 @@ class Store:
             return Path(given).expanduser().absolute()
         from platformdirs import user_cache_path
 
-        usual = user_cache_path("boxsnake", appauthor=False)
+        try:
+            usual = user_cache_path("boxsnake", appauthor=False)
+        except RuntimeError:  # neither the environment nor the list of users knows a home
+            return _temporary_root()
         there = nearest_folder(usual)
         # A home that does not exist is no home, even for root, who could make it.
         if usual.is_absolute() and there != Path("/") and os.access(there, os.W_OK | os.X_OK):
@@ -291,6 +294,8 @@ class Store:
                     raise self._wrong_bytes(temporary, origin, expected, writer)
                 final = self._blob_path(writer.digest)
                 self._make_folder(final.parent)
+                if final.is_dir():  # damage that a rename would not replace
+                    self._set_aside(final, final.name)
                 writer.publish(final, temporary)
             finally:
                 # What could not be written once is not tried again at close: the file is going away.
