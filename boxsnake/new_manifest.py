@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.errors import Fault, ManifestError
@@ -60,7 +61,7 @@ def look(folder: Path) -> Found:
         name=_name(name) or "app",
         version=_version(project, poetry) if is_source else "0.1.0",
         source="." if is_source else None,
-        command=next((script for script in scripts if _name(script) == _name(name)), scripts[0] if scripts else None),
+        command=next((script for script in scripts if _same(script, name)), scripts[0] if scripts else None),
         requires_python=_text(project.get("requires-python")),
         files=(*files, *([environment_file] if environment_file else [])),
         has_channels=environment is not None and bool(environment.channels),
@@ -150,6 +151,10 @@ def _quoted(text: str) -> str:
 def _name(text: str) -> str:
     """The text as a name for paths, packages and images; empty where nothing of it can be used."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:64].strip("._-")
+
+
+def _same(script: str, name: str) -> bool:
+    return canonicalize_name(script) == canonicalize_name(name)
 
 
 def _version(project: Mapping[str, Any], poetry: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def command(context: click.Context, folder: Path, force: bool, pyproject: bool) 
     console.say(f"{path}: {_summary(manifest)}")
     for line in _open_faults(manifest, folder):
         console.say(line)
-    step = "boxsnake lock" if folder == Path() else f"cd {folder} && boxsnake lock"
+    step = "boxsnake lock" if folder == Path() else f"cd {shlex.quote(str(folder))} && boxsnake lock"
     console.say(f"Look through it, then: {step}")
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from boxsnake.manifest.text import (
     Channel,
+    Command,
     CondaText,
     DistributionName,
     ExtraName,
@@ -18,9 +19,12 @@ from boxsnake.manifest.text import (
     Name,
     Paragraphs,
     PipText,
+    Port,
+    Ports,
     PythonVersions,
     RelativePath,
     ScriptArgument,
+    ScriptCommand,
     Source,
     Variable,
     VersionText,
@@ -77,9 +81,9 @@ class App(Section):
     pyproject.toml: that project)."""
     extras: tuple[ExtraName, ...] = ()
     """The source's optional dependencies to take as well."""
-    command: tuple[Line, ...] = ()
+    command: Command = ()
     """What starts the application: one of its console scripts (or any program of the box) and its arguments."""
-    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    ports: Ports = ()
     """TCP ports that the started application listens on."""
     environment: dict[Variable, Line] = {}
     """Environment variables that the started application gets."""
@@ -93,14 +97,6 @@ class App(Section):
     """The URL of a page about the application."""
     maintainer: Line | None = None
     """Who makes the boxes, as "Name <address>"."""
-
-    @model_validator(mode="after")
-    def _check(self) -> App:
-        if self.command and not self.command[0].strip():
-            raise ValueError("`command` begins with a program")
-        if len(set(self.ports)) < len(self.ports):
-            raise ValueError("`ports` names a port twice")
-        return self
 
 
 class Requires(Section):
@@ -175,7 +171,7 @@ class CheckTable(Section):
 
     name: Word
     """What the report calls it; no two checks share one."""
-    run: tuple[ScriptArgument, ...] | None = None
+    run: ScriptCommand | None = None
     """A command and its arguments, found in the box."""
     expect: ScriptArgument | None = None
     """Text that the command's output, or the page's body, must contain."""
@@ -183,7 +179,7 @@ class CheckTable(Section):
     """What the command must exit with."""
     http: HttpPath | None = None
     """A path that the started application must answer ("/health")."""
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     """The port that is asked. Left out: the first of `app.ports`."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
     """The HTTP status of the answer."""
@@ -194,8 +190,6 @@ class CheckTable(Section):
     def _check(self) -> CheckTable:
         if (self.run is None) == (self.http is None):
             raise ValueError("a check has either `run` or `http`")
-        if self.run is not None and (not self.run or not self.run[0].strip()):
-            raise ValueError("`run` begins with a program")
         foreign = {"port", "status"} if self.http is None else {"exit_code"}
         for field in sorted(foreign & self.model_fields_set):
             raise ValueError(f"`{_kebab(field)}` is for checks with `{'http' if self.http is None else 'run'}`")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from boxsnake.plain_text import check_plain
@@ -50,6 +50,18 @@ def _word(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return check_plain(text)
+
+
+def _program_first(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    if not arguments or not arguments[0].strip():
+        raise ValueError("must begin with a program")
+    return arguments
+
+
+def _each_once(ports: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(ports)) < len(ports):
+        raise ValueError("names a port twice")
+    return ports
 
 
 def _pep_440_version(text: str) -> str:
@@ -125,3 +137,9 @@ CondaText = Annotated[str, AfterValidator(_conda)]
 Channel = Annotated[str, Form(r"\S+", "must be a channel's name, URL or folder"), AfterValidator(check_plain)]
 Source = Annotated[str, AfterValidator(_source)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
+Command = Annotated[tuple[Line, ...], AfterValidator(_program_first)]
+"""A program and its arguments."""
+ScriptCommand = Annotated[tuple[ScriptArgument, ...], AfterValidator(_program_first)]
+"""The same, whose arguments may be small scripts."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+Ports = Annotated[tuple[Port, ...], AfterValidator(_each_once)]
