@@ -16,12 +16,13 @@ from typing import Any
 
 from boxsnake.boot_recipe import Check
 from boxsnake.credentials import Credentials
-from boxsnake.errors import Fault, ManifestError, PackError, UsageError
-from boxsnake.lock import Lock, TargetLock, Wheel
+from boxsnake.errors import Fault, ManifestError, UsageError
+from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
 from boxsnake.materials import StoreMaterials
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plan import Application, Hook, Plan
+from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.store import Store, publish_file, publish_tree
 
 DEFAULT_EPOCH = 1577836800
@@ -89,7 +90,7 @@ def boxes(
     chosen = _chosen_formats(manifest, formats)
     found: list[Box] = []
     for target_lock in _chosen_targets(lock, targets):
-        application = describe(manifest, store, root, target_lock)
+        application = describe(manifest, store, root, target_lock, without=output)
         folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
         for packager in chosen:
             plan = Plan(
@@ -240,45 +241,33 @@ def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
     yield from (known[name] for name in (targets or known))
 
 
-def describe(manifest: Manifest, store: Store, root: Path, target_lock: TargetLock) -> Application:
-    """The application as formats describe it; its wheel is built here, unless the store has it."""
-    app = manifest.app
-    wheel: Wheel | None = None
-    scripts: tuple[str, ...] = ()
-    version, summary = app.version, app.summary
-    if app.source is not None:
-        from boxsnake.project import build_wheel, parse_source
+def describe(manifest: Manifest, store: Store, root: Path, target_lock: TargetLock, *, without: Path) -> Application:
+    """The application as formats describe it; its wheel is built here, unless the store has it.
 
-        built = build_wheel(store, parse_source(app.source, root), python=target_lock.python_minor)
-        wheel = Wheel(
-            name=built.name,
-            version=built.version,
-            file_name=built.file_name,
-            sha256=built.sha256,
-            size=built.size,
-            url=None,
-            origin=built.origin,
-        )
-        version = version or built.version
-        summary = summary or built.summary
-        scripts = built.console_scripts
+    What the manifest leaves out is taken from the wheel's metadata. `without` is a folder that is no part of the
+    source: the one for artifacts. Errors: ManifestError, and those of `boxsnake.project.build_wheel`.
+    """
+    app = manifest.app
+    built: BuiltWheel | None = None
+    if app.source is not None:
+        built = build_wheel(store, parse_source(app.source, root), python=target_lock.python_minor, without=[without])
+    version = app.version or (built.version if built else None)
     if version is None:
         fault = Fault(source="manifest", line=0, key="app.version", message="is needed where app.source is left out")
         raise ManifestError("manifest", (fault,))
-    if not app.command and not scripts and not target_lock.wheels and not target_lock.conda:
-        raise PackError(app.name, "there is nothing to pack", "Give app.source or [requires].")
+    scripts = built.console_scripts if built else ()
     return Application(
         name=app.name,
         version=version,
         command=app.command or scripts[:1],
         ports=app.ports,
         environment=tuple(sorted(app.environment.items())),
-        summary=summary or f"{app.name} {version}",
+        summary=app.summary or (built and built.summary) or f"{app.name} {version}",
         description=app.description or "",
-        license=app.license or "",
-        homepage=app.homepage or "",
-        maintainer=app.maintainer or "",
-        wheel=wheel,
+        license=app.license or (built and built.license) or "",
+        homepage=app.homepage or (built and built.homepage) or "",
+        maintainer=app.maintainer or (built and built.maintainer) or "",
+        wheel=built.wheel() if built else None,
         console_scripts=scripts,
     )
 

@@ -57,7 +57,7 @@ def test_every_box_boots(built: Application) -> None:
     done = built.run("boot")
     assert done.returncode == 0, done.stdout + done.stderr
     reports = json.loads((built.folder / "dist" / "boot.json").read_text())
-    boots = {report["format"]: report for report in reports["boots"]}
+    boots = {report["format"]: report for report in reports["boxes"]}
     assert sorted(boots) == sorted(FORMATS)
     assert {report["verdict"] for report in boots.values()} == {"passed"}
     suites = ET.parse(built.folder / "dist" / "boot.xml").getroot()  # noqa: S314 - our own file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,12 @@ import click
 from boxsnake.cli.console import console_of
 
 if TYPE_CHECKING:
-    from boxsnake.boot import BootReport
+    from boxsnake.boot_report import BootReport
     from boxsnake.pack import Box
+    from boxsnake.store import Store
+
+AT_ONCE = 2
+"""Boxes booted at a time."""
 
 
 @click.command(
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
+@click.option("--offline", is_flag=True, help="Pull no host's image.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(
@@ -33,39 +40,43 @@ def command(
     targets: tuple[str, ...],
     output: Path | None,
     keep: bool,
+    offline: bool,
     as_json: bool,
 ) -> None:
     """Prove that boxes work, in clean containers."""
-    from boxsnake.boot import boot
-    from boxsnake.boot_report import render, to_json, to_junit
+    from boxsnake.boot_report import render_table, to_json, to_junit
     from boxsnake.cli.workspace import open_workspace
-    from boxsnake.engine import connect
     from boxsnake.store import publish_bytes
 
     console = console_of(context, as_json=as_json)
     with console.progress():
         workspace = open_workspace(manifest, output=output)
         chosen = _chosen(workspace.boxes(targets=targets), boxes)
-        reports: list[BootReport] = []
-        with connect() as engine:
-            for box in chosen:
-                recipe = box.packager.boot(box.plan, box.path)
-                reports.append(
-                    boot(
-                        engine,
-                        workspace.store,
-                        box.path,
-                        recipe,
-                        box.plan.checks,
-                        format_name=box.name,
-                        keep=keep,
-                    )
-                )
-    publish_bytes(to_json(reports), workspace.output / "boot.json")
+        reports = _boot_all(chosen, workspace.store, keep=keep, offline=offline)
+    report = to_json(reports)
+    publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
     publish_bytes(to_junit(reports), workspace.output / "boot.xml")
-    console.say(render(reports))
-    console.result(lambda: to_json(reports))
+    console.show(lambda: render_table(reports))
+    console.result(lambda: report)
     _judge(reports)
+
+
+def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> list[BootReport]:
+    """Boot some boxes at a time: most of a boot is waiting for programs to start."""
+    from boxsnake.boot import boot
+    from boxsnake.engine import connect
+    from boxsnake.progress import track
+
+    engine = connect()
+    with track("boot", len(chosen)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+
+        def one(box: Box) -> BootReport:
+            recipe = box.packager.boot(box.plan, box.path)
+            report = boot(engine, store, box.path, recipe, box.plan.checks, format=box.name, keep=keep, offline=offline)
+            advance(1)
+            return report
+
+        return list(pool.map(one, chosen))
 
 
 def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
@@ -91,13 +102,13 @@ def _is_meant(box: Box, word: str) -> bool:
 def _judge(reports: list[BootReport]) -> None:
     from boxsnake.errors import BootError
 
-    failed = [report for report in reports if not report.passed]
+    failed = [(report, report.failure) for report in reports if report.failure]
     if failed:
-        names = ", ".join(report.format for report in failed)
-        first = failed[0].failure
+        names = ", ".join(report.format for report, _ in failed)
+        step = failed[0][1]
         raise BootError(
             names,
-            f"{'does' if len(failed) == 1 else 'do'} not boot: {first}",
-            "The report has each step's log: boot.json beside the boxes. `--keep` leaves the container to look into.",
-            boxes=[report.format for report in failed],
+            f"{'does' if len(failed) == 1 else 'do'} not boot: {step.name}: {step.detail}",
+            "boot.json beside the boxes has every step. `--keep` leaves the container to look into.",
+            boxes=[report.format for report, _ in failed],
         )

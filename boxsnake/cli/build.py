@@ -77,8 +77,7 @@ def _load(console: Console, made: list[Made]) -> list[str]:
     names: list[str] = []
     for result in made:
         if result.box.packager.name == PACKAGER.name:
-            with connect() as engine:
-                names += load(engine, result.box.path, result.box.plan)
+            names += load(connect(), result.box.path, result.box.plan)
     for name in names:
         console.say(f"loaded {name}")
     return names

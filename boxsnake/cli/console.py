@@ -19,6 +19,8 @@ from boxsnake.progress import Advance, listening
 OUR_FAULT = 70
 INTERRUPTED = 130
 TERMINATED = 143
+WIDTH_OF_LOGS = 160
+"""Columns."""
 
 
 class _TerminatedError(BaseException):
@@ -132,6 +134,13 @@ class Console:
         """One line for people; `before` is a text of our own that may be styled."""
         if not self._quiet:
             click.echo(before + printable(line))
+
+    def show(self, table: Callable[[], Any]) -> None:
+        """A table for people, as wide as the terminal, or wide enough for a log where there is none."""
+        if not self._quiet:
+            from rich.console import Console as RichConsole
+
+            RichConsole(width=None if sys.stdout.isatty() else WIDTH_OF_LOGS).print(table())
 
     def result(self, document: Callable[[], Any]) -> None:
         """The command's result for machines; only made where it is wanted."""

@@ -80,8 +80,8 @@ def _engine() -> Finding:
     from boxsnake.errors import EngineError
 
     try:
-        with connect() as engine:
-            return Finding(state="ok", name="engine", fact=engine.description)
+        engine = connect()
+        return Finding(state="ok", name="engine", fact=f"{engine.version} ({engine.address})")
     except EngineError as error:
         fact = f"{error.cause}; needed by `boxsnake boot` and `build --load`"
         return Finding(state="lacks", name="engine", fact=fact, remedy=error.next_step)
