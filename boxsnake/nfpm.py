@@ -25,10 +25,10 @@ from boxsnake.errors import PackError, ResourceError
 
 Format = Literal["rpm", "deb"]
 
-ContentKind = Literal["file", "once", "link", "folder", "ghost"]
-"""What lies at a path: `once` is a file that may go once it was used, `ghost` is known but not carried."""
+ContentKind = Literal["file", "link", "folder", "ghost"]
+"""What lies at a path; a `ghost` is known to the package and not carried in it."""
 
-_TYPES = {"file": "", "once": "config|missingok", "link": "symlink", "folder": "dir", "ghost": "ghost"}
+_TYPES = {"file": "", "link": "symlink", "folder": "dir", "ghost": "ghost"}
 _DEADLINE = 3600
 """Seconds after which nfpm hangs: it packs some 100 MB in a second."""
 

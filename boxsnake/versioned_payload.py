@@ -31,7 +31,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """The paths of a package, and how many bytes they take on a disk while all of it is there."""
+    """The paths of a package, and how many bytes they take on a disk once all is in place."""
 
     contents: tuple[Content, ...]
     needed: int
@@ -71,7 +71,7 @@ def as_archives(
         ),
         Content(path=f"{layout.support}/archives", kind="folder"),
         *(
-            Content(path=f"{layout.support}/archives/{path.name}", kind="once", mode=0o644, source=path)
+            Content(path=f"{layout.support}/archives/{path.name}", kind="file", mode=0o644, source=path)
             for path, _ in archives
         ),
         Content(path=f"{layout.support}/manifest.json", kind="file", mode=0o644, source=manifest),

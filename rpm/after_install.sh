@@ -2,8 +2,7 @@
 # `current` where it was and is written down, and the old version's %preun then refuses to be removed.
 
 previous=$(current)
-action=install
-if [ "$1" -gt 1 ] && [ "$previous" != "$version" ]; then action=upgrade; fi
+name_installing_action
 
 fail() {
     case $previous in

@@ -3,8 +3,7 @@
 refuse() { say "$1"; exit 1; }
 
 previous=$(current)
-action=install
-if [ "$1" -gt 1 ] && [ "$previous" != "$version" ]; then action=upgrade; fi
+name_installing_action
 
 existing=$root
 while [ ! -d "$existing" ]; do

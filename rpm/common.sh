@@ -10,7 +10,7 @@ umask 022
 prefix=$root/$version
 support=$root/install/$version
 state=$root/install/state
-action=remove # what happens, as hooks are told; scriptlets that install say so
+action=remove # what happens, as hooks are told, unless the scriptlet says otherwise
 
 say() { printf '%s %s: %s\n' "$name" "$version" "$1" >&2; }
 
@@ -19,6 +19,14 @@ current() { readlink "$root/current" 2>/dev/null; }
 
 # One rename: who looks sees the old version or the new one.
 point_current_to() { ln -sfn "$1" "$root/.current" && mv -fT "$root/.current" "$root/current"; }
+
+# Where no other version is in use, a version is installed, be it once more.
+name_installing_action() {
+    case $(current) in
+        '' | "$version" | install/*) action=install ;;
+        *) action=upgrade ;;
+    esac
+}
 
 # How the last installation stands: "installing", "ok" or "failed", the version that it was about, and why.
 write_state() {

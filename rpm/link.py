@@ -46,15 +46,10 @@ def main(arguments: list[str]) -> int:
 
 
 def link(support: Path, prefix: Path, manifest: dict) -> None:
-    """Unpack every archive to its place, then remove the archives: reinstalling the package brings them back."""
+    """Put everything that the archives hold to its place; what is there already, as it should be, is left alone."""
     for archive in manifest["archives"]:
         path = support / "archives" / archive["file"]
-        if path.exists():
-            link_archive(path, archive["entries"], prefix, support / "unpacked", manifest["time"])
-        elif faults(prefix, archive["entries"]):
-            raise LinkError(f"{path.name} is gone, and what it held is not as it was. Reinstall the package.")
-    for archive in manifest["archives"]:
-        (support / "archives" / archive["file"]).unlink(missing_ok=True)
+        link_archive(path, archive["entries"], prefix, support / "unpacked", manifest["time"])
 
 
 def link_archive(path: Path, entries: dict, prefix: Path, aside: Path, time: int) -> None:
@@ -69,7 +64,8 @@ def link_archive(path: Path, entries: dict, prefix: Path, aside: Path, time: int
                 raise LinkError(f"{path.name} holds {member.name!r}, which its manifest does not name.")
             place = prefix / member.name
             if "link" in entry:
-                put_link(entry["link"], aside, place, time)
+                if link_fault(place, entry) is not None:
+                    put_link(entry["link"], aside, place, time)
             elif file_fault(place, entry) is not None:
                 put_file(archive, member, entry, aside, time)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -107,18 +103,13 @@ def put_link(text: str, aside: Path, place: Path, time: int) -> None:
 
 def verify(prefix: Path, manifest: dict) -> int:
     """Say on standard output what is not as it was packed; 1 if there is anything, else 0."""
-    found = [fault for archive in manifest["archives"] for fault in faults(prefix, archive["entries"])]
-    sys.stdout.writelines(f"{fault}\n" for fault in found)
-    return 1 if found else 0
-
-
-def faults(prefix: Path, entries: dict) -> list[str]:
-    """What is not as it was packed, one line for each path."""
-    found = []
-    for name, entry in entries.items():
-        fault = link_fault(prefix / name, entry) if "link" in entry else file_fault(prefix / name, entry)
-        if fault is not None:
-            found.append(f"{fault}  {prefix / name}")
+    found = 0
+    for archive in manifest["archives"]:
+        for name, entry in archive["entries"].items():
+            fault = link_fault(prefix / name, entry) if "link" in entry else file_fault(prefix / name, entry)
+            if fault is not None:
+                sys.stdout.write(f"{fault}  {prefix / name}\n")
+                found = 1
     return found
 
 
