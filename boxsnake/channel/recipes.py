@@ -24,8 +24,8 @@ SOURCE_KEYS = ("suite", "debian", "debian-source", "pip", "python")
 class Sources:
     """What is fetched before a recipe is built, by apt's and pip's own clients."""
 
-    suite: str | None = None
-    """Debian's suite, such as `bookworm`; None: the machine's own."""
+    suite: str = ""
+    """Debian's suite, such as `bookworm`."""
     debian: tuple[str, ...] = ()
     """Names of binary packages, which are unpacked."""
     debian_source: str | None = None
@@ -51,7 +51,8 @@ class Recipe:
     runs_on: frozenset[str]
     """Packages that its packages depend on."""
     sources: Sources
-    optional: bool
+    optional: str = ""
+    """The name under which it is asked for, if it is not built unasked; several recipes may share one."""
     classic: bool = False
 
     @property
@@ -130,7 +131,7 @@ def read(folder: Path) -> Recipe:
         needs=frozenset(needs),
         runs_on=frozenset(name for part in requirements for name in _names(part.get("run"), context)),
         sources=_sources(own.get("sources") or {}, context),
-        optional=bool(own.get("optional")),
+        optional=own.get("optional", ""),
     )
 
 
@@ -175,10 +176,17 @@ def _faults_of(own: object) -> Iterator[Fault]:
         yield Fault(
             source=RECIPE, line=0, key=f"extra.boxsnake.{key}", message=f"unknown key; there are {', '.join(KEYS)}"
         )
+    if not isinstance(own.get("optional", ""), str):
+        message = "must be a text: the name under which `--with` asks for it"
+        yield Fault(source=RECIPE, line=0, key="extra.boxsnake.optional", message=message)
     sources = own.get("sources") or {}
     if not isinstance(sources, dict):
         yield Fault(source=RECIPE, line=0, key="extra.boxsnake.sources", message="must be a mapping")
         return
+    if "suite" not in sources and sources.keys() & {"debian", "debian-source"}:
+        yield Fault(
+            source=RECIPE, line=0, key="extra.boxsnake.sources.suite", message="is needed with Debian's packages"
+        )
     for key, value in sources.items():
         place = f"extra.boxsnake.sources.{key}"
         if key not in SOURCE_KEYS:
@@ -198,7 +206,7 @@ def _sources(given: Mapping[str, Any], context: Mapping[str, str]) -> Sources:
         return expand(given[key], context) if key in given else None
 
     return Sources(
-        suite=text("suite"),
+        suite=text("suite") or "",
         debian=texts("debian"),
         debian_source=text("debian-source"),
         pip=texts("pip"),
@@ -209,30 +217,30 @@ def _sources(given: Mapping[str, Any], context: Mapping[str, str]) -> Sources:
 def select(recipes: Sequence[Recipe], *, only: Sequence[str] = (), optional: Sequence[str] = ()) -> tuple[Recipe, ...]:
     """The recipes that are to be built: all but the optional ones, or `only` those of these names and what they need.
 
-    A name is a folder's or a package's. `optional` adds optional recipes, and those which these depend on, by name.
-    Errors: UsageError for a name that no recipe has.
+    A name is a folder's or a package's. `optional` adds the optional recipes of these names. Errors: UsageError for a
+    name that no recipe has.
     """
-    for name in (*only, *optional):
-        if not any(_is_called(recipe, name) for recipe in recipes):
-            known = ", ".join(recipe.name for recipe in recipes)
-            raise UsageError(name, "no recipe has this name", f"There are: {known}.", known=[r.name for r in recipes])
-    if only:
-        chosen = {recipe.name for recipe in recipes if any(_is_called(recipe, name) for name in only)}
-    else:
-        chosen = {recipe.name for recipe in recipes if not recipe.optional or recipe.name in optional}
-        chosen |= {recipe.name for recipe in recipes if any(_is_called(recipe, name) for name in optional)}
+    _refuse_unknown(only, {name for recipe in recipes for name in (recipe.name, *recipe.packages)})
+    _refuse_unknown(optional, {recipe.optional for recipe in recipes if recipe.optional})
+    usual = [recipe for recipe in recipes if not recipe.optional or recipe.optional in optional]
+    if not only:
+        return tuple(usual)
+    chosen = {recipe.name for recipe in recipes if recipe.name in only}
+    chosen |= {recipe.name for recipe in usual if not set(only).isdisjoint(recipe.packages)}
     waiting = [recipe for recipe in recipes if recipe.name in chosen]
     while waiting:
-        recipe = waiting.pop()
-        for other in recipes:
-            if other.name not in chosen and not recipe.needs.isdisjoint(other.packages) and not other.optional:
-                chosen.add(other.name)
-                waiting.append(other)
+        needs = waiting.pop().needs
+        further = [recipe for recipe in usual if recipe.name not in chosen and not needs.isdisjoint(recipe.packages)]
+        chosen |= {recipe.name for recipe in further}
+        waiting += further
     return tuple(recipe for recipe in recipes if recipe.name in chosen)
 
 
-def _is_called(recipe: Recipe, name: str) -> bool:
-    return name == recipe.name or (name in recipe.packages and not recipe.optional)
+def _refuse_unknown(names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            listing = ", ".join(sorted(known)) or "none"
+            raise UsageError(name, "no recipe has this name", f"There are: {listing}.", known=sorted(known))
 
 
 def ordered(recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:

@@ -15,7 +15,6 @@ import io
 import os
 import shutil
 import stat
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -41,9 +40,8 @@ def take(patterns: list[str], prefix: Path, sources: Path, work: Path) -> None:
             if matching:
                 unused -= matching
                 _place(source, prefix, path)
-        for note in sorted(package.glob("usr/share/doc/*/copyright")):
-            with (work / COPYRIGHT).open("ab") as joined:
-                joined.write(note.read_bytes())
+    notes = {note.read_bytes(): None for note in sorted((sources / DEBIAN).glob("*/usr/share/doc/*/copyright"))}
+    (work / COPYRIGHT).write_bytes(b"\n".join(notes))
     if unused:
         raise SystemExit(f"no file of the packages matches {', '.join(sorted(unused))}")
 
@@ -130,7 +128,8 @@ def _unpack_wheel(path: Path, prefix: Path, version: str, *, scripts: bool) -> N
             python = f"{prefix}/bin/python{version}"
             for name, content in _console_scripts(archive.read(f"{info}/entry_points.txt").decode(), python):
                 _write(prefix / "bin" / name, content, executable=True)
-                record.append(_record_row(prefix / "bin" / name, content, site))
+                # no digest: the installer changes the prefix in it
+                record.append((_record_row(prefix / "bin" / name, content, site)[0], "", ""))
         _write(site / info / "INSTALLER", b"conda\n")
         record.append(_record_row(site / info / "INSTALLER", b"conda\n", site))
     rows = io.StringIO()

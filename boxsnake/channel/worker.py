@@ -1,7 +1,7 @@
-"""The process that py-rattler-build runs in: it may crash, and takes nothing of ours with it then.
+"""The process that py-rattler-build and py-rattler's indexer run in: they may crash, and take nothing of ours with them.
 
-A request comes on standard input and the answer leaves by the file that it names, both JSON. The log goes to standard
-output as it comes.
+It reads one request (JSON) from the file that it is started with. What is said goes to the request's log, the paths of
+what was made to its answer.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMPRESSION = "conda:9"  # zstd's level: 19 takes ten times as long for a seventh less
+FAST = "conda:1"  # the package is compressed again when it is finished
 
 
 class _Log:
     """What rattler-build reports, line by line."""
 
     def on_log(self, event: Any) -> None:
-        print(event.message, flush=True)  # noqa: T201 - standard output is this process' log
+        print(event.message, flush=True)  # noqa: T201 - standard output is the log here
 
     def on_build_step(self, event: Any) -> None:
-        print(f"{event.step_name}: {event.message}", flush=True)  # noqa: T201
+        print(f"{event.step_name}: {event.message}", flush=True)  # noqa: T201 - as above
 
     def on_download_start(self, event: Any) -> None: ...
     def on_download_progress(self, event: Any) -> None: ...
@@ -31,7 +31,7 @@ class _Log:
 
 
 def build(request: dict[str, Any]) -> list[str]:
-    """Builds one recipe; the paths of its packages."""
+    """Build one recipe; the paths of its packages."""
     from rattler_build import PlatformConfig, RenderConfig, Stage0Recipe, ToolConfiguration, VariantConfig
 
     variants = VariantConfig(request["variants"])
@@ -40,21 +40,24 @@ def build(request: dict[str, Any]) -> list[str]:
     results = Stage0Recipe.from_file(request["recipe"]).run_build(
         variant_config=variants,
         tool_config=ToolConfiguration(
-            keep_build=True, compression_threads=os.cpu_count(), test_strategy="skip", channel_priority="strict"
+            keep_build=True,
+            compression_threads=len(os.sched_getaffinity(0)),
+            test_strategy="skip",
+            channel_priority="strict",
         ),
         render_config=RenderConfig(platform=PlatformConfig(target_platform=request["platform"])),
         output_dir=request["output"],
         channels=[request["channel"]],
         no_build_id=True,
         no_include_recipe=True,
-        package_format=COMPRESSION,
+        package_format=FAST,
         progress_callback=_Log(),
     )
     return [str(package) for result in results for package in result.packages]
 
 
 def index(request: dict[str, Any]) -> list[str]:
-    """Indexes a channel's folder anew."""
+    """Index a channel's folder anew: its index keeps the digests of files that were replaced, unless it is forced."""
     from rattler.index import index_fs
 
     asyncio.run(index_fs(Path(request["channel"]), write_zst=True, write_shards=False, force=True))
@@ -62,14 +65,17 @@ def index(request: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Answers one request."""
-    request = json.load(sys.stdin)
+    """Answer one request."""
+    request = json.loads(Path(sys.argv[1]).read_text())
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     try:
         answer = {"build": build, "index": index}[request["verb"]](request)
         Path(request["answer"]).write_text(json.dumps(answer))
         status = 0
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs in the log, without our own frames
-        print(f"{type(error).__name__}: {error}")  # noqa: T201
+        print(f"{type(error).__name__}: {error}")  # noqa: T201 - as above
         status = 1
     # rattler's threads have been seen to crash a process that ends in the ordinary way, after the work was done
     sys.stdout.flush()

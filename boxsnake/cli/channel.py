@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def command() -> None:
 @click.option("--refresh", is_flag=True, help="Ask apt and pip for newer sources.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def build(  # noqa: PLR0913 - one parameter for each option
+def build(
     context: click.Context,
     folders: tuple[Path, ...],
     output: Path,
@@ -44,12 +45,13 @@ def build(  # noqa: PLR0913 - one parameter for each option
     A folder with recipe.yaml (the v1 format) is built by py-rattler-build, one with meta.yaml by conda-build where that
     is installed.
     """
-    from boxsnake import channel
+    from boxsnake.channel.build import Built
+    from boxsnake.channel.build import build as build_channel
     from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
 
-    def say(result: channel.Built) -> None:
+    def say(result: Built) -> None:
         for package in result.packages:
             what = f"{package.name} {package.version}-{package.build}"
             verb = "unchanged" if result.seconds is None else "built"
@@ -57,7 +59,7 @@ def build(  # noqa: PLR0913 - one parameter for each option
             console.say(f"{verb:<9}  {what:<44}  {package.subdir:<9} {human_size(package.size):>9}{time}")
 
     with console.progress():
-        results = channel.build(
+        results = build_channel(
             folders or (DEFAULT_RECIPES,),
             output,
             cache=Store.default_root() / "recipes",
@@ -67,13 +69,7 @@ def build(  # noqa: PLR0913 - one parameter for each option
             report=say,
         )
     console.say(f"channel    {output.absolute()}")
-    console.result(lambda: {"channel": str(output.absolute()), "recipes": [_plain(result) for result in results]})
-
-
-def _plain(result: object) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(result)  # type: ignore[call-overload]
+    console.result(lambda: {"channel": str(output.absolute()), "recipes": [asdict(result) for result in results]})
 
 
 @command.command("list")
@@ -82,10 +78,10 @@ def _plain(result: object) -> dict[str, object]:
 @click.pass_context
 def list_packages(context: click.Context, folder: Path, as_json: bool) -> None:
     """List the packages of a channel's FOLDER (build/channel)."""
-    from boxsnake import channel
+    from boxsnake.channel.folder import packages_of
 
     console = console_of(context, as_json=as_json)
-    packages = channel.listing(folder)
+    packages = packages_of(folder)
     for package in packages:
         what = f"{package.name} {package.version}-{package.build}"
         console.say(f"{what:<50}  {package.subdir:<9} {human_size(package.size):>9}")

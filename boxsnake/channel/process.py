@@ -1,0 +1,47 @@
+"""Asking the worker process for something."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from boxsnake import child
+from boxsnake.errors import PackError
+
+DEADLINE = 6 * 3600.0  # seconds for one recipe: some compile for hours
+LOG_LINES = 15
+
+
+def ask(
+    verb: str, request: dict[str, Any], *, thing: str, place: Path, cache: Path, log: Path, path: str | None = None
+) -> list[Path]:
+    """Have a worker do what `boxsnake.channel.worker` calls `verb`; the paths of what it made.
+
+    `place` is a folder for the request and the answer, `path` the PATH of the programs that it runs. Errors: PackError
+    about `thing`, with the last lines of the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    answer = place / "answer.json"
+    answer.unlink(missing_ok=True)
+    question = place / "request.json"
+    question.write_text(json.dumps({"verb": verb, "answer": str(answer), "log": str(log), **request}))
+    environment = {**os.environ, "RATTLER_CACHE_DIR": str(cache / "rattler"), "PATH": path or os.environ["PATH"]}
+    command = [sys.executable, "-m", "boxsnake.channel.worker", str(question)]
+    done = child.run(command, cwd=place, env=environment, deadline=DEADLINE)
+    if done.code != 0 or not answer.is_file():
+        raise failed(thing, f"the build {done.why(DEADLINE)}", log)
+    return [Path(made) for made in json.loads(answer.read_text())]
+
+
+def failed(thing: str, what: str, log: Path) -> PackError:
+    """The error for a build that failed, with the end of its log."""
+    try:
+        lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    listing = "\n".join(f"  {line}" for line in lines[-LOG_LINES:]) or "  (it said nothing)"
+    return PackError(thing, f"{what}; its log ends with\n{listing}", f"The whole log is {log}.", log=str(log))
