@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shlex
+import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from boxsnake import child
 from boxsnake.boot_recipe import BootRecipe
+from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Line, Variable, Word
@@ -79,7 +81,9 @@ class Pex:
             house = scratch / "wheels"
             house.mkdir()
             for name, path in wheels.items():
-                (house / name).symlink_to(path.resolve())
+                # No link: pex reads the name off the file that a link leads to.
+                with disk_faults(house):
+                    shutil.copyfile(path, house / name)
             platform = scratch / "platform.json"
             platform.write_text(json.dumps(complete_platform(plan.target, plan.lock.python)), encoding="utf-8")
             argv = [sys.executable, "-I", "-m", "pex", *_arguments(plan, house, platform), "-o", str(out)]
