@@ -7,7 +7,6 @@ of the archive, where other readers go on.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -173,7 +172,7 @@ def _member(header: bytes, kind: bytes, size: int, extended: dict[str, str], arc
         raise unsafe(archive, name, "is no file, but has bytes")
     target = extended.get("linkpath", _text(header[157:257].partition(b"\0")[0])) if plain in _LINKS else ""
     # `./` in front is how `tar .` writes names; it changes nothing.
-    path = posixpath.join(".", name)[2:] if not name.startswith("./") else name[2:]
+    path = "" if name == "." else name.removeprefix("./")
     return TarMember(name=path, kind=plain, mode=_number(header[100:108], archive) & 0o7777, size=size, target=target)
 
 

@@ -405,6 +405,7 @@ def _top_level(paths: Iterable[str]) -> tuple[str, ...]:
 _TYPES = {
     stat.S_IFLNK: "symbolic link",
     stat.S_IFDIR: "folder without a slash",
+    stat.S_IFREG: "file with the name of a folder",
     stat.S_IFIFO: "named pipe",
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",

@@ -64,7 +64,7 @@ def make_wheel(
         for key, data in (*contents.items(), (f"{info}/RECORD", "\n".join(lines).encode()), *extra):
             member = zipfile.ZipInfo(key, (2020, 1, 1, 0, 0, 0))
             member.compress_type = compression
-            member.external_attr = (modes or {}).get(key, 0o100644) << 16
+            member.external_attr = (modes or {}).get(key, 0o040755 if key.endswith("/") else 0o100644) << 16
             archive.writestr(member, data)
     return path
 
