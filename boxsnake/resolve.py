@@ -1,0 +1,396 @@
+"""Resolving: from a manifest to a lock. Conda first, then wheels for exactly the interpreter that conda brought."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from boxsnake.credentials import Credentials
+from boxsnake.errors import Fault, ManifestError, ResourceError, UsageError
+from boxsnake.lock import CondaPackage, Distribution, Inputs, Lock, TargetLock, stale
+from boxsnake.progress import track
+from boxsnake.requirements import CondaRequirement, Requirements
+from boxsnake.requirements.conda_requirement import python_specifier
+from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
+from boxsnake.resolve_wheels import WheelQuestion, Workshop, index_of, resolve_wheels
+from boxsnake.target import Target
+from boxsnake.urls import redact, without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from boxsnake.manifest import Manifest
+    from boxsnake.manifest_file import LoadedManifest
+    from boxsnake.project import ProjectMetadata
+    from boxsnake.requirements import PipRequirement
+    from boxsnake.settings import Settings
+    from boxsnake.store import Store
+
+__all__ = ["Asked", "Upgrade", "asked_of", "inputs_of", "resolve", "stale"]
+
+DEFAULT_TARGET = "default"
+
+# With an interpreter of the host's, these are there already.
+_OF_THE_HOST = frozenset({"python", "pip"})
+_OLDEST_MINOR, _NEWEST_MINOR, _NEWEST_PATCH = 8, 40, 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """What of the last lock is not kept: nothing, some distributions and packages by name, or all."""
+
+    everything: bool = False
+    names: frozenset[str] = frozenset()
+    """Normalised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """All that is asked of a resolution: the manifest, its files and what the application's own metadata requires."""
+
+    manifest: Manifest
+    root: Path
+    requirements: Requirements
+    application: ProjectMetadata | None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The manifest's targets, sorted by name; one by default."""
+        from boxsnake.manifest import TargetTable
+
+        tables = self.manifest.targets or {DEFAULT_TARGET: TargetTable()}
+        return tuple(
+            Target(
+                name=name,
+                platform=table.platform,
+                python=python_specifier(table.python) if table.python else None,
+                glibc=table.glibc_or_default,
+                interpreter=table.interpreter,
+            )
+            for name, table in sorted(tables.items())
+        )
+
+    def python(self, target: Target) -> list[tuple[str, str]]:
+        """What is asked of the target's Python: PEP 440 specifier sets, each with its source."""
+        found = []
+        if target.python:
+            found.append((target.python, f"targets.{target.name}.python"))
+        elif self.requirements.python:
+            found.append((self.requirements.python, "requires.python"))
+        if self.application is not None and self.application.requires_python:
+            found.append((self.application.requires_python, "app.source"))
+        return found
+
+
+def asked_of(loaded: LoadedManifest, store: Store, settings: Settings) -> Asked:
+    """Read the requirement files, and the application's metadata where it has a source.
+
+    Errors: ManifestError; those of `boxsnake.project.metadata`, which may have to build the application.
+    """
+    from boxsnake.requirement_files import collect
+
+    manifest, root = loaded.manifest, loaded.root
+    requirements = collect(manifest, root)
+    application = None
+    if manifest.app.source is not None:
+        from boxsnake.project import metadata, parse_source
+
+        source = parse_source(manifest.app.source, root, manifest=str(loaded.path))
+        credentials = _credentials(settings, requirements)
+        index = index_of(settings, requirements.index, credentials, root)
+        application = metadata(
+            store, source, extras=manifest.app.extras, environment=index.variables(), credentials=credentials
+        )
+    return Asked(manifest=manifest, root=root, requirements=requirements, application=application)
+
+
+def inputs_of(loaded: LoadedManifest, store: Store, settings: Settings | None = None) -> Inputs:
+    """What is asked, as a lock records it: two locks with the same inputs are for the same thing.
+
+    Channels and indexes of the user's configuration are no part of it. Errors: those of `asked_of`.
+    """
+    if settings is None:
+        from boxsnake.settings import load
+
+        settings = load()
+    return inputs(asked_of(loaded, store, settings), store)
+
+
+def inputs(asked: Asked, store: Store) -> Inputs:
+    """What is asked, as a lock records it; local projects and archives by their content."""
+    requirements = asked.requirements
+    found: dict[str, Iterable[str]] = {
+        "index": requirements.index.shown,
+        "requires.channels": [without_credentials(channel) for channel in requirements.channels],
+        "requires.conda": sorted({requirement.shown for requirement in requirements.conda}),
+        "requires.constraints": sorted({_pip_line(one, asked.root, store) for one in requirements.constraints}),
+        "requires.pip": sorted({_pip_line(one, asked.root, store) for one in requirements.pip}),
+        "requires.python": [requirements.python] if requirements.python else [],
+        "requires.sdists": sorted({canonicalize_name(name) for name in asked.manifest.requires.sdists}),
+        "targets": [_target_line(target) for target in asked.targets],
+    }
+    if asked.application is not None:
+        found["app.requires"] = sorted({redact(line) for line in asked.application.requires_dist})
+        found["app.requires-python"] = [asked.application.requires_python] if asked.application.requires_python else []
+    return tuple(sorted((what, tuple(lines)) for what, lines in found.items() if lines))
+
+
+def _pip_line(requirement: PipRequirement, root: Path, store: Store) -> str:
+    hashes = "".join(f" --hash={digest}" for digest in sorted(requirement.hashes))
+    content = f" ({_content_digest(root / requirement.path, store)})" if requirement.path else ""
+    return f"{requirement.shown}{hashes}{content}"
+
+
+def _content_digest(path: Path, store: Store) -> str:
+    from boxsnake.source_tree import digest_of, files_of
+
+    if path.is_dir():
+        return f"sha256:{digest_of(store, path, files_of(path))}"
+    return store.digest_of_file(path) if path.is_file() else "absent"
+
+
+def _target_line(target: Target) -> str:
+    glibc = f", glibc {target.glibc}" if target.glibc else ""
+    python = f", python {target.python}" if target.python else ""
+    return f"{target.name}: {target.platform}{glibc}{python}, interpreter of {target.interpreter}"
+
+
+def resolve(
+    asked: Asked,
+    *,
+    settings: Settings,
+    store: Store,
+    keep: Lock | None = None,
+    upgrade: Upgrade | None = None,
+    channels: Sequence[str] = (),
+    offline: bool = False,
+) -> Lock:
+    """Resolve every target.
+
+    What `keep` holds stays where the requirements still allow it, except for what `upgrade` names. `channels` are
+    taken in place of all others. Errors: UnsolvableError, NetworkError, PolicyError, IntegrityError, ManifestError,
+    UsageError for a name to upgrade that `keep` does not have, and those of building sdists.
+    """
+    upgrade = upgrade or Upgrade()
+    kept = _kept(keep, upgrade)
+    credentials = _credentials(settings, asked.requirements, channels)
+    with track("resolve conda packages"):
+        conda = _conda_halves(asked, settings, store, kept, channels, credentials, offline=offline)
+    workshop = Workshop(
+        store=store,
+        root=asked.root,
+        index=index_of(settings, asked.requirements.index, credentials, asked.root),
+        credentials=credentials,
+        offline=offline,
+    )
+
+    def lock_target(target: Target) -> TargetLock:
+        return _target_lock(asked, target, conda.get(target.name, ()), kept.get(target.name), upgrade, workshop)
+
+    targets = asked.targets
+    with track("resolve wheels"), ThreadPoolExecutor(max_workers=min(4, len(targets))) as pool:
+        locked = list(pool.map(lock_target, targets))
+    return Lock(inputs=inputs(asked, store), targets=tuple(locked))
+
+
+def _credentials(settings: Settings, requirements: Requirements, channels: Sequence[str] = ()) -> Credentials:
+    index = requirements.index
+    urls = [index.index_url, *index.extra_index_urls, *index.find_links, settings.index_url, *settings.extra_index_urls]
+    urls += [*requirements.channels, *settings.channels, *channels]
+    return Credentials.from_environment(
+        settings=settings.credentials, urls=[url for url in urls if url and "://" in url]
+    )
+
+
+# What is kept
+
+
+def _kept(keep: Lock | None, upgrade: Upgrade) -> Mapping[str, TargetLock]:
+    if keep is None or upgrade.everything:
+        return {}
+    known = {package.name for target_lock in keep.targets for package in target_lock.conda}
+    known |= {wheel.name for target_lock in keep.targets for wheel in target_lock.wheels}
+    unknown = sorted(upgrade.names - {canonicalize_name(name) for name in known})
+    if unknown:
+        import difflib
+
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Name what the lock has, or upgrade all."
+        raise UsageError(", ".join(unknown), "nothing of that name is in the lock", hint, names=unknown)
+    return {target_lock.target.name: _without(target_lock, upgrade.names) for target_lock in keep.targets}
+
+
+def _without(target_lock: TargetLock, names: frozenset[str]) -> TargetLock:
+    def is_named(package: CondaPackage) -> bool:
+        return bool({canonicalize_name(package.name), *(found.name for found in package.distributions)} & names)
+
+    return dataclasses.replace(
+        target_lock,
+        conda=tuple(package for package in target_lock.conda if not is_named(package)),
+        wheels=tuple(wheel for wheel in target_lock.wheels if wheel.name not in names),
+        unavailable=tuple(found for found in target_lock.unavailable if found.name not in names),
+    )
+
+
+# The conda half
+
+
+def _conda_halves(
+    asked: Asked,
+    settings: Settings,
+    store: Store,
+    kept: Mapping[str, TargetLock],
+    channels: Sequence[str],
+    credentials: Credentials,
+    *,
+    offline: bool,
+) -> dict[str, tuple[CondaPackage, ...]]:
+    """The conda halves by target, with the distributions that their packages bring."""
+    targets = [target for target in asked.targets if target.interpreter == "conda"]
+    chosen = channels or asked.requirements.channels or settings.channels
+    locations = tuple(dict.fromkeys(channel_location(channel, asked.root) for channel in chosen))
+    questions = [
+        CondaQuestion(
+            target=target,
+            channels=locations,
+            requirements=(*asked.requirements.conda, *_python_requirements(asked, target)),
+            preferred=kept[target.name].conda if target.name in kept else (),
+        )
+        for target in targets
+    ]
+    cache = store.root / "repodata"
+    halves = resolve_conda(questions, cache=cache, credentials=settings.credentials, offline=offline)
+    unique = {package.sha256: package for half in halves for package in half}
+    brought = _distributions(list(unique.values()), store, credentials, offline=offline)
+    return {
+        target.name: tuple(
+            dataclasses.replace(package, distributions=brought.get(package.sha256, ())) for package in half
+        )
+        for target, half in zip(targets, halves, strict=True)
+    }
+
+
+def _python_requirements(asked: Asked, target: Target) -> list[CondaRequirement]:
+    wanted = asked.python(target)
+    if not wanted:
+        return [CondaRequirement(spec="python", source="boxsnake")]
+    return [CondaRequirement(spec=f"python {conda_version(spec)}", source=source) for spec, source in wanted]
+
+
+def conda_version(specifier: str) -> str:
+    """A PEP 440 specifier set as conda writes it: "==3.11.*" -> "3.11.*"."""
+    parts = []
+    for one in sorted(SpecifierSet(specifier), key=str):
+        operator = {"===": "=="}.get(one.operator, one.operator)
+        is_series = operator == "==" and one.version.endswith(".*")
+        parts.append(one.version if is_series else f"{operator}{one.version}")
+    return ",".join(parts)
+
+
+def _distributions(
+    packages: Sequence[CondaPackage], store: Store, credentials: Credentials, *, offline: bool
+) -> dict[str, tuple[Distribution, ...]]:
+    """The Python distributions in packages, by SHA-256: read from the packages, which are fetched the first time."""
+    from boxsnake.fetch import Wanted, fetch
+
+    candidates = [package for package in packages if may_hold_python(package)]
+    found = {package.sha256: _known_distributions(store, package) for package in candidates}
+    unknown = [package for package in candidates if found[package.sha256] is None]
+    if unknown:
+        wanted = [Wanted(name=p.file_name, url=p.url, sha256=p.sha256, size=p.size, kind="conda") for p in unknown]
+        fetch(store, wanted, offline=offline, credentials=credentials)
+        found |= {package.sha256: _known_distributions(store, package) for package in unknown}
+    return {sha256: distributions or () for sha256, distributions in found.items()}
+
+
+def may_hold_python(package: CondaPackage) -> bool:
+    """Whether a package can hold Python distributions: it is for Python, or needs one to run with."""
+    return package.noarch == "python" or any(
+        name_of_spec(depend) in {"python", "python_abi"} for depend in package.depends
+    )
+
+
+def _known_distributions(store: Store, package: CondaPackage) -> tuple[Distribution, ...] | None:
+    from boxsnake.ingest_conda import conda_facts
+
+    try:
+        facts = conda_facts(store, package.sha256)
+    except ResourceError:
+        if store.has(f"sha256:{package.sha256}"):
+            raise
+        return None
+    return tuple(sorted(Distribution(name=name, version=version) for name, version in facts.distributions))
+
+
+# The wheel half
+
+
+def _target_lock(
+    asked: Asked,
+    target: Target,
+    conda: tuple[CondaPackage, ...],
+    kept: TargetLock | None,
+    upgrade: Upgrade,
+    workshop: Workshop,
+) -> TargetLock:
+    is_of_host = target.interpreter == "host"
+    python = _host_python(asked, target) if is_of_host else _conda_python(conda)
+    requirements = asked.requirements
+    answer = resolve_wheels(
+        WheelQuestion(
+            target=target,
+            python=python,
+            pip=requirements.pip,
+            constraints=requirements.constraints,
+            application=asked.application,
+            sdists=frozenset(canonicalize_name(name) for name in asked.manifest.requires.sdists),
+            from_source=frozenset(requirements.index.no_binary) - frozenset(requirements.index.only_binary),
+            conda=conda,
+            conda_requirements=requirements.conda,
+            preferred=kept,
+            refresh=None if upgrade.everything else tuple(sorted(upgrade.names)),
+        ),
+        workshop,
+    )
+    return TargetLock(
+        target=target,
+        python=".".join(python.split(".")[:2]) if is_of_host else python,
+        conda=conda,
+        wheels=answer.wheels,
+        unavailable=answer.unavailable,
+    )
+
+
+def _conda_python(conda: Sequence[CondaPackage]) -> str:
+    return next(package.version for package in conda if package.name == "python")
+
+
+def _host_python(asked: Asked, target: Target) -> str:
+    """The lowest version of the lowest minor version that is asked for: what a host must have at least.
+
+    Errors: ManifestError where none is asked for, or conda packages are that nobody would bring.
+    """
+    left = [one for one in asked.requirements.conda if name_of_spec(one.spec) not in _OF_THE_HOST]
+    if left:
+        message = f"target {target.name} takes its interpreter from the host, and nothing would bring this"
+        faults = tuple(Fault(source=one.source, line=0, key=one.shown, message=message) for one in left)
+        step = f'Ask for them by requires.pip, or set targets.{target.name}.interpreter = "conda".'
+        raise ManifestError("conda requirements", faults, step)
+    wanted = asked.python(target)
+    both = SpecifierSet(",".join(spec for spec, _ in wanted))
+    if wanted and any(one.operator not in {"<", "<=", "!="} for one in both):
+        for minor in range(_OLDEST_MINOR, _NEWEST_MINOR):
+            for patch in range(_NEWEST_PATCH):
+                if both.contains(f"3.{minor}.{patch}"):
+                    return f"3.{minor}.{patch}"
+    key = f"targets.{target.name}.python"
+    message = f"no Python version follows from {both}" if wanted else "a host's interpreter needs a Python version"
+    raise ManifestError(
+        "targets", (Fault(source="targets", line=0, key=key, message=message),), f'Set {key}, such as "3.11.*".'
+    )

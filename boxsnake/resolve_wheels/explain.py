@@ -1,0 +1,194 @@
+"""Why there is no wheel half: uv's words sorted into errors which name who asked, and the ways out."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from boxsnake.errors import (
+    BoxsnakeError,
+    Fault,
+    ManifestError,
+    NetworkError,
+    PackError,
+    ResourceError,
+    UnsolvableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from boxsnake.lock import CondaPackage, Distribution
+    from boxsnake.requirements import CondaRequirement, PipRequirement
+    from boxsnake.target import Target
+
+_WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_NO_WHEELS = re.compile(r"hint: Wheels are required for `([^`]+)`")
+_MISSING = re.compile(r"(?:Because|because|and) (\S+) was not found in the package registry")
+_LINES = 30  # of uv's explanation that are shown
+
+_NETWORK = (
+    "failed to fetch",
+    "error sending request",
+    "request failed",
+    "network was disabled",
+    "network connectivity is disabled",
+    "did not answer",
+    "http status server error",
+    "failed to download",
+)
+
+
+def names_in(text: str, names: Iterable[str]) -> list[str]:
+    """Which of the normalised names the text speaks of, sorted."""
+    words = {canonicalize_name(word) for word in _WORD.findall(text)}
+    return sorted(words & set(names))
+
+
+def tidy(text: str) -> str:
+    """What uv explains, without its frame, its hints about options that are not the user's, and its length."""
+    text = re.sub(r"^(warning|hint): .*(\n(?=\S)|\n*$)", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^error: No solution found when resolving dependencies[^\n]*\n", "", text.strip())
+    text = re.sub(r"^\s*(cause:|╰─▶)\s?", "", text)
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    if len(lines) > _LINES:
+        left_out = len(lines) - _LINES
+        # The end is what it comes to; the beginning is one of many ways that were tried.
+        lines = [f"… {left_out} lines before this …", *lines[-_LINES:]]
+    margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
+    return "\n".join(f"  {line[margin:] if line[:margin].isspace() else line.lstrip()}" for line in lines)
+
+
+def asked_lines(text: str, pip: Sequence[PipRequirement]) -> list[str]:
+    """The requirements that the text speaks of, with their places."""
+    mentioned = set(names_in(text, (requirement.name for requirement in pip if requirement.name)))
+    return [f"asked: {one.shown} ({one.source})" for one in pip if one.name in mentioned]
+
+
+def _with_asked(text: str, pip: Sequence[PipRequirement]) -> str:
+    return "\n".join([tidy(text), *(f"  {line}" for line in asked_lines(text, pip))])
+
+
+def trouble(text: str, target: Target, pip: Sequence[PipRequirement]) -> BoxsnakeError:
+    """The error for what is not a question of solutions, or one only because an index was not reached."""
+    lowered = text.lower()
+    thing = f"wheels of target {target.name}"
+    data: dict[str, object] = {"target": target.name, "log": text}
+    if "network was disabled" in lowered or "network connectivity is disabled" in lowered:
+        return NetworkError(thing, f"not all is in the cache\n{tidy(text)}", "Run once without --offline.", **data)
+    if re.search(r"\b(401|403)\b", text):
+        step = "Name credentials for it in the configuration's [credentials], in netrc or in the environment."
+        return NetworkError(thing, f"an index wants credentials, or others\n{tidy(text)}", step, **data)
+    if "couldn't parse requirement" in lowered:
+        faults = tuple(Fault(source=one.source, line=0, key=one.shown, message=tidy(text).strip()) for one in pip)
+        named = tuple(fault for fault in faults if fault.key.split(";")[0].strip() in text)
+        return ManifestError("pip requirements", named or faults[:1])
+    if any(sign in lowered for sign in _NETWORK):
+        return NetworkError(thing, _network_cause(text), "Try again, or look at proxy and network.", **data)
+    if "failed to build" in lowered:
+        step = "Ask for a version that has a wheel, or mend its build."
+        return PackError(thing, f"metadata of a source distribution cannot be had\n{tidy(text)}", step, **data)
+    return ResourceError(thing, f"uv failed\n{tidy(text)}", "Correct what it names, and lock again.", **data)
+
+
+def is_network_trouble(text: str) -> bool:
+    """Whether a failed solution is one because an index or its files could not be had."""
+    lowered = text.lower()
+    return any(sign in lowered for sign in _NETWORK) or "credentials" in lowered
+
+
+def _network_cause(text: str) -> str:
+    url = re.search(r"[a-z]+://[^\s`)]+", text)
+    causes = re.findall(r"cause: ([^\n]+)", text)
+    place = f"{url.group().rstrip(').,')}: " if url else ""
+    return f"{place}{causes[-1] if causes else text.splitlines()[0]}"
+
+
+def no_wheel(
+    text: str, target: Target, python: str, pip: Sequence[PipRequirement], *, enough_glibc: str | None
+) -> UnsolvableError:
+    """The error for a distribution that has wheels, but none for the target."""
+    names = sorted({canonicalize_name(name) for name in _NO_WHEELS.findall(text)})
+    system = f"{target.platform}, CPython {python}" + (f", glibc {target.glibc}" if target.glibc else "")
+    ways = []
+    if enough_glibc is not None:
+        ways.append(f"raise targets.{target.name}.glibc to {enough_glibc}, where there is one")
+    listed = ", ".join(f'"{name}"' for name in names)
+    ways += [
+        "ask for a version that has a wheel",
+        f"let it be built from its source by requires.sdists = [{listed}]",
+        "take it from conda by requires.conda",
+    ]
+    return UnsolvableError(
+        ", ".join(names),
+        f"no wheel fits target {target.name} ({system})\n{_with_asked(text, pip)}",
+        f"Ways out: {'; '.join(ways)}.",
+        target=target.name,
+        platform=target.platform,
+        python=python,
+        glibc=target.glibc,
+        distributions=names,
+        explanation=text,
+    )
+
+
+def has_no_wheel(text: str) -> bool:
+    """Whether the text says that a distribution has no usable wheel."""
+    return _NO_WHEELS.search(text) is not None
+
+
+def no_solution(text: str, target: Target, python: str, pip: Sequence[PipRequirement]) -> UnsolvableError:
+    """The error for requirements that contradict each other, or ask for what no index has."""
+    missing = sorted({canonicalize_name(name) for name in _MISSING.findall(text)})
+    if missing:
+        step = "Look at the spelling, name an index that has it, or take it from conda by requires.conda."
+    else:
+        step = "Loosen one of the requirements that are named above."
+    return UnsolvableError(
+        f"pip requirements of target {target.name} ({target.platform}, Python {python})",
+        f"there is no solution\n{_with_asked(text, pip)}",
+        step,
+        target=target.name,
+        platform=target.platform,
+        python=python,
+        missing=missing,
+        explanation=text,
+    )
+
+
+def both_halves(
+    target: Target,
+    clashes: Mapping[Distribution, tuple[str, tuple[str, ...]]],
+    conda: Sequence[CondaPackage],
+    requirements: Sequence[CondaRequirement],
+) -> UnsolvableError:
+    """The error for distributions that both halves would install.
+
+    `clashes` maps what conda brings to the version that the wheel half needs and who needs it there.
+    """
+    from boxsnake.resolve_conda import name_of_spec
+
+    lines = []
+    for brought, (version, wanted_by) in clashes.items():
+        carriers = [package.name for package in conda if brought in package.distributions]
+        asked = [f"{one.shown} ({one.source})" for one in requirements if name_of_spec(one.spec) in carriers]
+        needed = [
+            f"{package.name} {package.version}"
+            for package in conda
+            if any(name_of_spec(depend) in carriers for depend in package.depends)
+        ]
+        lines.append(f"{brought.name}:")
+        lines.append(f"  conda brings {brought.version}, for {', '.join(asked + needed)}")
+        lines.append(f"  pip needs {version}, for {', '.join(wanted_by)}")
+    names = ", ".join(found.name for found in clashes)
+    listing = "\n".join(f"  {line}" for line in lines)
+    return UnsolvableError(
+        f"target {target.name}",
+        f"both halves would install {names}, each its own\n{listing}",
+        "Ways out: let conda bring it, with requirements on the pip side that its version meets (or ask conda for "
+        "that version); or let pip bring it, and take out of the conda side what asks for it.",
+        target=target.name,
+        clashes={found.name: {"conda": found.version, "pip": version} for found, (version, _) in clashes.items()},
+    )
