@@ -1,7 +1,7 @@
 """Debian's archive through apt's own programs, for recipes' sources.
 
-They run with the machine's configuration (mirrors, proxies, keys, credentials) on private state: nothing in /etc or /var
-is written, no hook of the machine's is run, and no lock of its own apt is taken.
+They run with the machine's configuration (mirrors, proxies, keys, credentials) on private state: nothing in /etc or
+/var is written, no hook of the machine's is run, and no lock of its own apt is taken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Building recipes into a channel: those that changed since they were built, each in a process and folder of its own."""
+"""Building recipes into a channel: those that changed since they were built, each in a process of its own."""
 
 from __future__ import annotations
 

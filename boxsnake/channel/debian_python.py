@@ -1,6 +1,6 @@
 """Debian's CPython, turned back into upstream's layout, so that it works in any prefix as a conda package does.
 
-Debian compiles an unpatched core, and changes where packages are looked for (`dist-packages`, `local/`). What is undone:
+Debian compiles an unpatched core, and changes where packages are looked for (`dist-packages`, `local/`). What is done:
 
 - site.py, sysconfig.py, distutils and ensurepip are upstream's (from the pristine source archive); every other module
   stays Debian's, with its security fixes.
@@ -12,6 +12,7 @@ Debian compiles an unpatched core, and changes where packages are looked for (`d
 
 from __future__ import annotations
 
+import ast
 import pprint
 import re
 import shutil
@@ -22,10 +23,7 @@ from pathlib import Path
 from boxsnake.channel import elf
 
 # Debian's own additions, and what a box never needs
-DROPPED = (
-    "EXTERNALLY-MANAGED", "_distutils_system_mod.py", "sitecustomize.py", "test", "idlelib", "tkinter", "turtledemo",
-    "turtle.py", "lib2to3",
-)  # fmt: skip
+DROPPED = ("EXTERNALLY-MANAGED", "_distutils_system_mod.py", "sitecustomize.py", "test", "tkinter", "turtle.py")
 UPSTREAM = re.compile(
     r"Lib/(site\.py|sysconfig\.py|sysconfig/.*|distutils/.*|ensurepip/.*|lib2to3/.*|site-packages/README\.txt)"
 )
@@ -35,7 +33,7 @@ FROZEN_ENTRY_SIZES = (32, 24)  # struct _frozen with get_code (3.11, 3.12) and w
 
 
 def mend(prefix: Path, version: str, source: Path, provided: frozenset[str]) -> None:
-    """Mends an unpacked Debian CPython in a prefix. `version` is `3.11`; `source` is upstream's source archive.
+    """Mend an unpacked Debian CPython in a prefix. `version` is `3.11`; `source` is upstream's source archive.
 
     `provided` names the shared libraries (sonames) that an extension module may be linked against.
     """
@@ -62,7 +60,7 @@ def _remove(path: Path) -> None:
 
 
 def _take_upstream(source: Path, library: Path) -> None:
-    """Puts upstream's files in the place of Debian's. Other members of the archive are not unpacked at all."""
+    """Put upstream's files in the place of Debian's. Other members of the archive are not unpacked at all."""
     for name in ("sysconfig.py", "sysconfig", "distutils", "ensurepip"):
         _remove(library / name)
     with tarfile.open(source) as archive:
@@ -72,8 +70,7 @@ def _take_upstream(source: Path, library: Path) -> None:
                 target = library / inside.removeprefix("Lib/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = archive.extractfile(member)
-                assert content is not None  # noqa: S101 - a regular file always has content
-                target.write_bytes(content.read())
+                target.write_bytes(content.read() if content else b"")
 
 
 def _drop_extensions(folder: Path, provided: frozenset[str]) -> None:
@@ -119,11 +116,10 @@ def _frozen_entry(program: elf.Elf, table: int, size: int, module: str) -> int |
 def _write_build_variables(library: Path, prefix: Path, version: str) -> None:
     (debian,) = (path for path in library.glob("_sysconfigdata__*.py") if "__linux_" not in path.name)
     triplet = debian.stem.removeprefix("_sysconfigdata__")
-    scope: dict[str, dict[str, object]] = {}
-    exec(compile(debian.read_text(), str(debian), "exec"), scope)  # noqa: S102 - the distribution's own build variables
+    (assignment,) = (node for node in ast.parse(debian.read_text()).body if isinstance(node, ast.Assign))
     variables = {
         name: upstream_text(value, triplet, str(prefix)) if isinstance(value, str) else value
-        for name, value in scope["build_time_vars"].items()
+        for name, value in ast.literal_eval(assignment.value).items()
     }
     variables |= {
         "TZPATH": f"{prefix}/share/zoneinfo",

@@ -1,8 +1,8 @@
 """64-bit little-endian ELF files: what they need, and how they are made relocatable.
 
-Follows the System V ABI (gABI, chapters 4 and 5) and the GNU extensions for symbol versions. Distributions' binaries hold
-absolute paths and no RPATH. `relocatable` gives them one, and moves chosen C strings to a segment of their own, where a
-longer text has room: a package's prefix placeholder, which the installer replaces.
+Follows the System V ABI (gABI, chapters 4 and 5) and the GNU extensions for symbol versions. Distributions' binaries
+hold absolute paths and no RPATH. `relocatable` gives them one, and moves chosen C strings to a segment of their own,
+where a longer text has room: a package's prefix placeholder, which the installer replaces.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Segment:
     align: int
 
     def packed(self) -> bytes:
+        """The header's bytes."""
         return SEGMENT.pack(
             self.kind,
             self.flags,
@@ -87,14 +88,17 @@ class Elf:
 
     @property
     def kind(self) -> int:
+        """Executable or shared object (e_type)."""
         return self.header[0]
 
     @property
     def machine(self) -> int:
+        """The processor (e_machine)."""
         return self.header[1]
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
+        """The program headers, in the order of the file."""
         start, count = self.header[4], self.header[9]
         names = ("kind", "flags", "offset", "address", "physical", "file_size", "memory_size", "align")
         return tuple(
@@ -197,23 +201,17 @@ def read(path: Path) -> Elf | None:
         return Elf(file.read())
 
 
-def glibc_floor(files: Iterator[Elf]) -> tuple[int, ...] | None:
-    """The oldest glibc that has every symbol version that these files need; None where none of them needs glibc."""
-    versions = [
-        tuple(int(part) for part in name.removeprefix("GLIBC_").split("."))
-        for file in files
-        for name in file.needed_versions
-        if re.fullmatch(r"GLIBC_[0-9.]+", name)
-    ]
-    return max(versions, default=None)
+def glibc_floor(image: bytes) -> tuple[int, ...]:
+    """The oldest glibc that has every symbol version which a program needs: (2, 34).
 
-
-def files_in(folder: Path) -> Iterator[Elf]:
-    """Every ELF file with a dynamic section below a folder, in the order of their names."""
-    for path in sorted(folder.rglob("*")):
-        file = read(path)
-        if file is not None and file.dynamic:
-            yield file
+    Empty where it needs none, or is no ELF file that can be read: packages hold broken ones to test with.
+    """
+    try:
+        versions = Elf(image).needed_versions
+    except (ElfError, struct.error, ValueError):
+        return ()
+    named = (name.removeprefix("GLIBC_") for name in versions if re.fullmatch(r"GLIBC_[0-9.]+", name))
+    return max((tuple(int(part) for part in name.split(".")) for name in named), default=())
 
 
 def relocatable(image: bytes, *, search_path: str | None = None, strings: Mapping[bytes, bytes] | None = None) -> bytes:
@@ -250,7 +248,7 @@ class _Addition:
         self.content = bytearray()
 
     def add(self, content: bytes) -> int:
-        """Puts content in; its address."""
+        """Put content in; its address."""
         address = self.address + len(self.content)
         self.content += content
         return address
@@ -263,10 +261,8 @@ class _Addition:
                 replace(s, file_size=whole, memory_size=whole) if s is self.before else s for s in self.elf.segments
             ]
         else:
-            segment = Segment(
-                kind=PT_LOAD, flags=PF_R, offset=self.offset, address=self.address, physical=self.address,
-                file_size=size, memory_size=size, align=self.align,
-            )  # fmt: skip
+            place = {"offset": self.offset, "address": self.address, "physical": self.address}
+            segment = Segment(kind=PT_LOAD, flags=PF_R, **place, file_size=size, memory_size=size, align=self.align)
             table = _with_load(self.elf.segments, segment)
         start = self.elf.header[4]
         packed = b"".join(segment.packed() for segment in table)
@@ -293,7 +289,7 @@ def _with_load(segments: Sequence[Segment], new: Segment) -> list[Segment]:
 
 
 def _set_search_path(elf: Elf, changed: bytearray, new: _Addition, search_path: str) -> None:
-    """Gives it a DT_RPATH, which the program's own libraries inherit and LD_LIBRARY_PATH does not override."""
+    """Give it a DT_RPATH, which the program's own libraries inherit and LD_LIBRARY_PATH does not override."""
     if not elf.dynamic:
         raise ElfError("a static program has no RPATH")
     dynamic = next(segment for segment in elf.segments if segment.kind == PT_DYNAMIC)
@@ -313,7 +309,7 @@ def _set_search_path(elf: Elf, changed: bytearray, new: _Addition, search_path: 
 
 
 def _move_section(elf: Elf, changed: bytearray, old: int, address: int, offset: int, size: int) -> None:
-    """Tells the section headers (debuggers and linkers read them, the loader does not) where a section went."""
+    """Tell the section headers (debuggers and linkers read them, the loader does not) where a section went."""
     start, count = elf.header[5], elf.header[11]
     for i in range(count):
         at = start + i * SECTION.size

@@ -1,8 +1,8 @@
 """The last step of a package: what the builder's machine left in it is taken out, and its glibc is written in.
 
-rattler-build writes the moment and the folder of the build into a package. Here each file's time becomes one constant, and
-the placeholder of the prefix one text of the same length; so the same sources give the same bytes, on any machine. And
-packages with programs in them come to depend on the oldest glibc that has all that these programs ask for.
+rattler-build writes the moment and the folder of the build into a package. Here each file's time becomes one constant,
+and the placeholder of the prefix one text of the same length; so the same sources give the same bytes, on any machine.
+And packages with programs in them come to depend on the oldest glibc that has all that these programs ask for.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Content:
 
 
 def finish(package: Path, target: Path, *, epoch: int) -> None:
-    """Writes a `.conda` package to `target` as described above. `epoch`: the time of everything, in seconds since 1970.
+    """Write a `.conda` package to `target` as described above. `epoch`: the time of everything, in seconds since 1970.
 
     Errors: PackError where a noarch package holds programs of one machine.
     """
-    info = {name: content for name, content in archives.info_of(package).items() if name != "info/about.json"}
+    info = archives.info_of(package)
     paths = json.loads(info["info/paths.json"])
     with tempfile.TemporaryFile(dir=target.parent) as packed:
         with archives.packed_files(package) as files, _tar_zst(packed) as out:
@@ -55,14 +55,13 @@ def finish(package: Path, target: Path, *, epoch: int) -> None:
         index["depends"] = _with_glibc(index.get("depends", []), content.glibc)
         info["info/index.json"] = _json(index)
         info["info/paths.json"] = _json(_finished_paths(paths, content.changed))
-        info["info/about.json"] = _json(_without_channels(package))
+        info["info/about.json"] = _json(_without_channels(json.loads(info.get("info/about.json", b"{}"))))
         _write_conda(target, info, packed, epoch)
 
 
-def _without_channels(package: Path) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(archives.info_of(package).get("info/about.json", b"{}"))
-    about.pop("channels", None)  # the builder's folders
-    return about
+def _without_channels(about: dict[str, Any]) -> dict[str, Any]:
+    """What is said about a package, without the builder's folders."""
+    return {key: value for key, value in about.items() if key != "channels"}
 
 
 def _json(document: object) -> bytes:
@@ -97,8 +96,7 @@ def _copy(
             if member.name in placeholders:
                 content = content.replace(*placeholders[member.name])
                 changed[member.name] = (hashlib.sha256(content).hexdigest(), len(content))
-            if content.startswith(elf.MAGIC):
-                glibc = max(glibc, elf.glibc_floor(iter([elf.Elf(content)])) or ())
+            glibc = max(glibc, elf.glibc_floor(content))
         _add(out, member, content, epoch)
     return Content(changed=changed, glibc=glibc)
 
@@ -142,7 +140,7 @@ def _tar_zst(file: IO[bytes]) -> Iterator[tarfile.TarFile]:
 
 
 def _write_conda(target: Path, info: dict[str, bytes], packed: IO[bytes], epoch: int) -> None:
-    """Writes the outer archive (conda's package format 2): stored, the files before what is known of them."""
+    """Write the outer archive (conda's package format 2): stored, the files before what is known of them."""
     with tempfile.TemporaryFile(dir=target.parent) as known:
         with _tar_zst(known) as out:
             for name in sorted(info):

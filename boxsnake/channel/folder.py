@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from boxsnake.disk import publish_file
 from boxsnake.errors import ResourceError
 
 PRIVATE = ".boxsnake"
-STATE_VERSION = 3
 NOARCH = "noarch"
 
 
@@ -115,7 +115,9 @@ class ChannelFolder:
             subdir.mkdir(exist_ok=True)
         log = cache / "logs" / "index.log"
         request = {"channel": str(self.folder)}
-        process.ask("index", request, thing=str(self.folder), place=self.private, cache=cache, log=log)
+        process.ask("index", request, thing=str(self.folder), place=self._parts, cache=cache, log=log)
+        with suppress(OSError):
+            (self.folder / ".tmp").rmdir()  # the indexer's, and empty
         self._indexed = listing
         self._save()
 
@@ -126,25 +128,23 @@ class ChannelFolder:
 
     def _save(self) -> None:
         records = {name: asdict(record) for name, record in self._records.items()}
-        state = {"version": STATE_VERSION, "records": records, "indexed": self._indexed}
+        state = {"records": records, "indexed": self._indexed}
         part = self.part(self._state.name)
         part.write_text(json.dumps(state, indent=1, sort_keys=True))
         publish_file(part, self._state)
 
 
-def _read_state(path: Path) -> tuple[dict[str, Record], str | None]:
-    """The records and what was indexed; nothing where there is no state, or one of another version."""
+def _read_state(path: Path) -> tuple[dict[str, Record], str]:
+    """The records, and what was indexed. What cannot be read is as if it had never been built."""
     try:
         state: dict[str, Any] = json.loads(path.read_text())
-        if state["version"] != STATE_VERSION:
-            return {}, None
         records = {
             name: Record(**{**row, "packages": tuple(Package(**package) for package in row["packages"])})
             for name, row in state["records"].items()
         }
         return records, state["indexed"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}, None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}, ""
 
 
 def _describe(part: Path) -> Package:

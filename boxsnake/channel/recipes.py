@@ -1,4 +1,4 @@
-"""Recipes: folders with a recipe.yaml (conda's v1 recipe format, CEP 13 and CEP 14), as far as a channel has to know them.
+"""Recipes: folders with a recipe.yaml (the v1 recipe format, CEPs 13 and 14), as far as a channel has to know them.
 
 What a package holds is rattler-build's to read. Here: the names, what a recipe needs of its neighbours before it can be
 built, and which sources it declares under the free-form key `extra.boxsnake`.
@@ -46,11 +46,9 @@ class Recipe:
     name: str
     folder: Path
     packages: tuple[str, ...]
-    needs: frozenset[str]
+    needs: frozenset[str] = frozenset()
     """Packages of its build and host environments."""
-    runs_on: frozenset[str]
-    """Packages that its packages depend on."""
-    sources: Sources
+    sources: Sources = Sources()
     optional: str = ""
     """The name under which it is asked for, if it is not built unasked; several recipes may share one."""
     classic: bool = False
@@ -96,43 +94,40 @@ def _recipe_folders(folder: Path) -> Iterator[Path]:
 
 def read(folder: Path) -> Recipe:
     """One recipe. Errors: ManifestError for a file that is not a recipe, or that declares sources wrongly."""
-    import yaml
-
     if not (folder / RECIPE).is_file():
-        nothing: frozenset[str] = frozenset()
-        return Recipe(
-            name=folder.name, folder=folder, packages=(folder.name,), needs=nothing, runs_on=nothing,
-            sources=Sources(), optional=False, classic=True,
-        )  # fmt: skip
-    path = folder / RECIPE
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        fault = Fault(
-            source=RECIPE, line=mark.line + 1 if mark else 0, key="", message=str(getattr(error, "problem", error))
-        )
-        raise ManifestError(str(path), (fault,)) from None
-    if not isinstance(document, dict):
-        fault = Fault(source=RECIPE, line=1, key="", message="a recipe is a mapping with `package` or `outputs`")
-        raise ManifestError(str(path), (fault,))
+        return Recipe(name=folder.name, folder=folder, packages=(folder.name,), classic=True)
+    document = _document(folder / RECIPE)
     context = {str(key): str(value) for key, value in (document.get("context") or {}).items()}
     own = (document.get("extra") or {}).get("boxsnake") or {}
     faults = tuple(_faults_of(own))
     if faults:
-        raise ManifestError(str(path), faults)
+        raise ManifestError(str(folder / RECIPE), faults)
     outputs = [document, *_mappings(document.get("outputs"))]
-    requirements = [output.get("requirements") or {} for output in outputs]
-    needs = {name for part in requirements for key in ("build", "host") for name in _names(part.get(key), context)}
+    environments = [(output.get("requirements") or {}).get(key) for output in outputs for key in ("build", "host")]
     return Recipe(
         name=folder.name,
         folder=folder,
         packages=tuple(dict.fromkeys(_packages(outputs, context))) or (folder.name,),
-        needs=frozenset(needs),
-        runs_on=frozenset(name for part in requirements for name in _names(part.get("run"), context)),
+        needs=frozenset(name for part in environments for name in _names(part, context)),
         sources=_sources(own.get("sources") or {}, context),
         optional=own.get("optional", ""),
     )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        message = str(getattr(error, "problem", None) or error)
+        fault = Fault(source=RECIPE, line=mark.line + 1 if mark else 0, key="", message=message)
+        raise ManifestError(str(path), (fault,)) from None
+    if not isinstance(document, dict):
+        fault = Fault(source=RECIPE, line=1, key="", message="a recipe is a mapping with `package` or `outputs`")
+        raise ManifestError(str(path), (fault,))
+    return document
 
 
 def _mappings(value: object) -> list[Mapping[str, Any]]:
@@ -169,33 +164,38 @@ def expand(text: str, context: Mapping[str, str]) -> str:
 
 def _faults_of(own: object) -> Iterator[Fault]:
     """What is wrong with `extra.boxsnake`."""
+    place = "extra.boxsnake"
     if not isinstance(own, dict):
-        yield Fault(source=RECIPE, line=0, key="extra.boxsnake", message="must be a mapping")
+        yield _fault(place, "must be a mapping")
         return
-    for key in own.keys() - set(KEYS):
-        yield Fault(
-            source=RECIPE, line=0, key=f"extra.boxsnake.{key}", message=f"unknown key; there are {', '.join(KEYS)}"
-        )
+    yield from _unknown(own, KEYS, place)
     if not isinstance(own.get("optional", ""), str):
-        message = "must be a text: the name under which `--with` asks for it"
-        yield Fault(source=RECIPE, line=0, key="extra.boxsnake.optional", message=message)
-    sources = own.get("sources") or {}
+        yield _fault(f"{place}.optional", "must be a text: the name under which `--with` asks for it")
+    yield from _source_faults(own.get("sources") or {}, f"{place}.sources")
+
+
+def _source_faults(sources: object, place: str) -> Iterator[Fault]:
     if not isinstance(sources, dict):
-        yield Fault(source=RECIPE, line=0, key="extra.boxsnake.sources", message="must be a mapping")
+        yield _fault(place, "must be a mapping")
         return
+    yield from _unknown(sources, SOURCE_KEYS, place)
     if "suite" not in sources and sources.keys() & {"debian", "debian-source"}:
-        yield Fault(
-            source=RECIPE, line=0, key="extra.boxsnake.sources.suite", message="is needed with Debian's packages"
-        )
-    for key, value in sources.items():
-        place = f"extra.boxsnake.sources.{key}"
-        if key not in SOURCE_KEYS:
-            yield Fault(source=RECIPE, line=0, key=place, message=f"unknown key; there are {', '.join(SOURCE_KEYS)}")
-        elif key in {"debian", "pip"}:
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                yield Fault(source=RECIPE, line=0, key=place, message="must be a list of texts")
-        elif not isinstance(value, str):
-            yield Fault(source=RECIPE, line=0, key=place, message='must be a text (in quotes: "3.11")')
+        yield _fault(f"{place}.suite", "is needed with Debian's packages")
+    for key in sources.keys() & {"debian", "pip"}:
+        if not isinstance(sources[key], list) or not all(isinstance(item, str) for item in sources[key]):
+            yield _fault(f"{place}.{key}", "must be a list of texts")
+    for key in sources.keys() & {"suite", "debian-source", "python"}:
+        if not isinstance(sources[key], str):
+            yield _fault(f"{place}.{key}", 'must be a text (in quotes: "3.11")')
+
+
+def _unknown(given: Mapping[object, object], known: Sequence[str], place: str) -> Iterator[Fault]:
+    for key in given.keys() - set(known):
+        yield _fault(f"{place}.{key}", f"unknown key; there are {', '.join(known)}")
+
+
+def _fault(key: str, message: str) -> Fault:
+    return Fault(source=RECIPE, line=0, key=key, message=message)
 
 
 def _sources(given: Mapping[str, Any], context: Mapping[str, str]) -> Sources:

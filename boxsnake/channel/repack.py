@@ -1,14 +1,13 @@
 """`repack`: the command that recipes' scripts run to make a package's content out of what was fetched for them.
 
-It is run inside a rattler-build script, and reads the variables that such scripts have: PREFIX (where the content goes),
-RECIPE_DIR (`sources/` below it holds what the recipe declared) and PKG_NAME.
+It is run inside a rattler-build script, and reads the variables that such scripts have: PREFIX, where the content goes,
+and RECIPE_DIR; `sources/` below that holds what the recipe declared.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import configparser
 import csv
 import hashlib
 import io
@@ -28,7 +27,7 @@ COPYRIGHT = "copyright"
 
 
 def take(patterns: list[str], prefix: Path, sources: Path, work: Path) -> None:
-    """Copies files of the unpacked Debian packages whose path in the prefix matches a pattern (`lib/libz.so*`).
+    """Copy files of the unpacked Debian packages whose path in the prefix matches a pattern (`lib/libz.so*`).
 
     Programs and libraries get an RPATH to the prefix' lib. The packages' copyright notes are joined to the file
     `copyright` of the work folder, for the recipe's `license_file`.
@@ -47,7 +46,7 @@ def take(patterns: list[str], prefix: Path, sources: Path, work: Path) -> None:
 
 
 def _prefix_paths(package: Path) -> Iterator[tuple[Path, PurePosixPath]]:
-    """Files and links of an unpacked package, with their places in a prefix: usr/lib/<triplet>/libz.so.1 is lib/libz.so.1."""
+    """Files and links of an unpacked package, with their places in a prefix: usr/lib/<triplet>/x.so is lib/x.so."""
     for source in sorted(package.rglob("*")):
         if source.is_dir() and not source.is_symlink():
             continue
@@ -74,7 +73,7 @@ def _place(source: Path, prefix: Path, path: PurePosixPath) -> None:
 
 
 def strings(file: str, changes: list[str], prefix: Path) -> None:
-    """Lets a program's absolute paths lead into the prefix: each change is `OLD=NEW`, NEW relative to the prefix."""
+    """Let a program's absolute paths lead into the prefix: each change is `OLD=NEW`, NEW relative to the prefix."""
     path = prefix / file
     texts = {}
     for change in changes:
@@ -84,7 +83,7 @@ def strings(file: str, changes: list[str], prefix: Path) -> None:
 
 
 def python(version: str, libraries: list[str], prefix: Path, sources: Path) -> None:
-    """Turns an unpacked Debian CPython back into upstream's layout; see `boxsnake.channel.debian_python`."""
+    """Turn an unpacked Debian CPython back into upstream's layout; see `boxsnake.channel.debian_python`."""
     (source,) = (sources / DEBIAN_SOURCE).iterdir()
     debian_python.mend(prefix, version, source, frozenset(libraries))
 
@@ -101,7 +100,7 @@ if __name__ == "__main__":
 
 
 def wheel(version: str, prefix: Path, sources: Path, *, scripts: bool) -> None:
-    """Unpacks the fetched wheels into the site-packages of a Python version, as conda packages hold them.
+    """Unpack the fetched wheels into the site-packages of a Python version, as conda packages hold them.
 
     INSTALLER says `conda`; RECORD lists what was put there. `scripts` writes the wheels' console scripts, for packages
     of one Python; a `noarch: python` recipe declares them instead, and the installer writes them.
@@ -139,13 +138,15 @@ def _unpack_wheel(path: Path, prefix: Path, version: str, *, scripts: bool) -> N
 
 def _console_scripts(entry_points: str, python: str) -> Iterator[tuple[str, bytes]]:
     """Names and texts of the console scripts (the entry points specification)."""
-    declared = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    declared.optionxform = str  # type: ignore[assignment, method-assign] # names are case-sensitive here
-    declared.read_string(entry_points)
-    for name, value in declared["console_scripts"].items() if declared.has_section("console_scripts") else ():
+    section = ""
+    for line in entry_points.splitlines():
+        if line.startswith("["):
+            section = line.strip("[] \t")
+        name, _, value = line.partition("=")
         module, _, call = value.partition("[")[0].strip().partition(":")
-        text = ENTRY_POINT.format(python=python, module=module, start=call.partition(".")[0], call=call)
-        yield name, text.encode()
+        if section == "console_scripts" and call:
+            text = ENTRY_POINT.format(python=python, module=module, start=call.partition(".")[0], call=call)
+            yield name.strip(), text.encode()
 
 
 def _wheel_place(name: str, data: str, prefix: Path, site: Path) -> Path:
@@ -171,7 +172,7 @@ def _record_row(path: Path, content: bytes, site: Path) -> tuple[str, str, str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs one `repack` command of a recipe's script."""
+    """Run one `repack` command of a recipe's script."""
     parser = argparse.ArgumentParser(prog="repack", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
     adding = commands.add_parser("take", help="copy files of Debian packages")

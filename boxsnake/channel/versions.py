@@ -17,6 +17,6 @@ def upstream_version(version: str) -> str:
 
 
 def build_number(version: str) -> int:
-    """How many times Debian updated a released version: `3.0.17-1~deb12u2` is 2, so that updates win over what they mend."""
+    """How often Debian updated a released version: `3.0.17-1~deb12u2` is 2, so that updates win over what they mend."""
     update = re.search(r"[+~]deb\d+u(\d+)$", version)
     return int(update[1]) if update else 0

@@ -1,4 +1,4 @@
-"""The process that py-rattler-build and py-rattler's indexer run in: they may crash, and take nothing of ours with them.
+"""The process that py-rattler-build and py-rattler's indexer run in: if they crash, they take nothing of ours along.
 
 It reads one request (JSON) from the file that it is started with. What is said goes to the request's log, the paths of
 what was made to its answer.
@@ -16,14 +16,19 @@ from typing import Any
 FAST = "conda:1"  # the package is compressed again when it is finished
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 class _Log:
     """What rattler-build reports, line by line."""
 
     def on_log(self, event: Any) -> None:
-        print(event.message, flush=True)  # noqa: T201 - standard output is the log here
+        _say(event.message)
 
     def on_build_step(self, event: Any) -> None:
-        print(f"{event.step_name}: {event.message}", flush=True)  # noqa: T201 - as above
+        _say(f"{event.step_name}: {event.message}")
 
     def on_download_start(self, event: Any) -> None: ...
     def on_download_progress(self, event: Any) -> None: ...
@@ -75,10 +80,9 @@ def main() -> None:
         Path(request["answer"]).write_text(json.dumps(answer))
         status = 0
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs in the log, without our own frames
-        print(f"{type(error).__name__}: {error}")  # noqa: T201 - as above
+        _say(f"{type(error).__name__}: {error}")
         status = 1
     # rattler's threads have been seen to crash a process that ends in the ordinary way, after the work was done
-    sys.stdout.flush()
     os._exit(status)
 
 
