@@ -39,6 +39,7 @@ from boxsnake.disk import (
     resource_error,
 )
 from boxsnake.errors import IntegrityError, ResourceError
+from boxsnake.progress import track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,7 +184,7 @@ class Store:
         self._blobs = self._top / "blobs" / "sha256"
         self._selectors = self._top / "selectors"
         self._tmp = self._top / "tmp"
-        self._quarantine = self._top / "quarantine"
+        self.quarantine_folder = self._top / "quarantine"
         self._locks = self._top / "locks"
         self._verified: dict[str, tuple[int, ...]] = {}
         self._lease: _Lease | None = None
@@ -328,7 +329,7 @@ class Store:
 
     def _set_aside(self, path: Path, name: str) -> Path | None:
         for number in range(1_000):
-            evidence = self._quarantine / f"{name}-{number}"
+            evidence = self.quarantine_folder / f"{name}-{number}"
             if evidence.is_symlink() or evidence.exists():
                 continue
             try:
@@ -418,7 +419,7 @@ class Store:
             selectors=len(selectors),
             selector_bytes=sum(selectors),
             temporary_bytes=sum(size for _, size in _files(self._tmp)),
-            quarantine_bytes=sum(size for _, size in _files(self._quarantine)),
+            quarantine_bytes=sum(size for _, size in _files(self.quarantine_folder)),
         )
 
     def verify(self) -> Verified:
@@ -426,19 +427,33 @@ class Store:
         checked = 0
         bad: list[str] = []
         self._verified.clear()
-        for path, _ in _files(self._blobs):
-            digest = f"sha256:{path.name}"
-            checked += 1
-            if not _DIGEST.fullmatch(digest) or path.parent.name != path.name[:2]:
-                bad.append(str(path.relative_to(self._top)))
-                self._set_aside(path, "stray")
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                found = _hash_file(path) if _is_plain_file(path) else "not a plain file"
-                if found != digest:
-                    bad.append(digest)
-                    self.quarantine(digest)
+        files = list(_files(self._blobs))
+        with track("verify", sum(size for _, size in files)) as advance:
+            for path, size in files:
+                checked += 1
+                fault = self._fault_of(path)
+                if fault is not None:
+                    bad.append(fault)
+                advance(size)
         return Verified(checked=checked, bad=tuple(sorted(bad)))
+
+    def _fault_of(self, path: Path) -> str | None:
+        """Name a file of the store that is bad, and put it aside; None where it is sound, or has gone."""
+        digest = f"sha256:{path.name}"
+        if not _DIGEST.fullmatch(digest) or path.parent.name != path.name[:2]:
+            self._set_aside(path, "stray")
+            return str(path.relative_to(self._top))
+        try:
+            with disk_faults(path):
+                sound = _is_plain_file(path) and _hash_file(path) == digest
+        except ResourceError:
+            if not path.exists():
+                return None
+            raise
+        if sound:
+            return None
+        self.quarantine(digest)
+        return digest
 
     def clean(self, older_than: timedelta | None = None) -> Cleaned:
         """Remove what has not been used for that time (None: everything), except what running processes use."""
@@ -453,7 +468,7 @@ class Store:
                 limit = min(limit, first - _DAY)
             removed, kept = _remove_older(self._blobs, limit)
             selectors, _ = _remove_older(self._selectors, limit)
-            evidence, _ = _remove_older(self._quarantine, limit)
+            evidence, _ = _remove_older(self.quarantine_folder, limit)
         self._verified.clear()
         return Cleaned(
             blobs=len(removed), selectors=len(selectors), freed_bytes=sum(removed + selectors + evidence), kept=kept
@@ -499,7 +514,7 @@ class Store:
         self._mode = found.st_mode & 0o2777
         self._owner = (found.st_uid, found.st_gid)
         try:
-            for folder in (self._blobs, self._selectors, self._tmp, self._quarantine, self._locks):
+            for folder in (self._blobs, self._selectors, self._tmp, self.quarantine_folder, self._locks):
                 self._make_folder(folder)
         except ResourceError:
             if not self._blobs.is_dir():
