@@ -35,7 +35,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # In seconds: a command that installs or removes, an import, a start (what runs longer has started), a whole probe.
 _INSTALL_SECONDS = 900.0
 _IMPORT_SECONDS = 60.0
-_START_SECONDS = 10.0
+_START_SECONDS = 20.0
 _PROBE_SECONDS = 900.0
 _MARGIN_SECONDS = 30.0
 _SHOWN_LINES = 12
@@ -119,7 +119,7 @@ def boot(  # the recipe and the checks are all that a format has to say
             try:
                 box = stack.enter_context(_started(engine, store, artifact, recipe, keep=keep, offline=offline))
             except BootError as error:
-                raise _NotPassedError(f"{error.thing}: {_shown(error.cause)}") from error
+                raise _NotPassedError(f"{error.thing}: {error.cause}") from error
             return f"kept as container {box.container.id[:12]}" if keep else ""
 
         steps.take("start", start)
@@ -153,6 +153,8 @@ def _started(
                 capabilities=() if is_image else INSTALLING,
             )
         )
+        if is_image:
+            _greet(container, recipe, user, environment)
         yield _Box(
             container=container,
             recipe=recipe,
@@ -162,6 +164,15 @@ def _started(
             # What the image says itself is what will be started in production.
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
         )
+
+
+def _greet(container: Container, recipe: BootRecipe, user: str, environment: Mapping[str, str]) -> None:
+    """See that the image's own Python starts at all: nothing else can be asked without it."""
+    command = (*recipe.python, "-c", "")
+    ended = container.execute(command, seconds=_START_SECONDS, user=user, environment=environment)
+    if ended.exit_code != 0:
+        cause = f"{_ending(ended)}{_said(ended.output + ended.errors)}"
+        raise BootError(f"`{shlex.join(recipe.python)}`", cause, "Build the image again.")
 
 
 def _host(name: str) -> hosts.Host:

@@ -25,9 +25,10 @@ from typing import Any
 
 _KEPT_OUTPUT = 16_384
 _KEPT_BODY = 1 << 20
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 _REQUEST_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2
+_IDLE_SECONDS = 1.0
 _TICK = 0.05
 _MOST_AT_ONCE = 8
 _EXIT_CANNOT_START = 127
@@ -50,6 +51,8 @@ class _Process:
         self.deadline = self.started + seconds
         self.status: int | None = None
         self.late = False
+        self._work = -1
+        self._worked = self.started
 
     def hear(self) -> bool:
         """Take what the child has said; False when it has closed its end."""
@@ -67,6 +70,14 @@ class _Process:
             if pid:
                 self.status = status
         return self.status is not None
+
+    def is_idle(self) -> bool:
+        """Whether it waits for somebody: neither it nor its offspring has used the processor or the disk of late."""
+        now = time.monotonic()
+        work = _work_of(self.pid)
+        if work is None or work != self._work:
+            self._work, self._worked = -1 if work is None else work, now
+        return now - self._worked > _IDLE_SECONDS
 
     def kill(self, number: int) -> None:
         """Signal the child and what it has started in its session."""
@@ -98,6 +109,20 @@ class _Process:
             "cut": self.cut,
             "seconds": round(time.monotonic() - self.started, 3),
         }
+
+
+def _work_of(session: int) -> int | None:
+    """The processor time of a session, in ticks (proc(5)); None where one of its processes waits for the disk."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The second field, the program's name in parentheses, may hold anything.
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                if fields[0] == "D":
+                    return None
+                total += int(fields[11]) + int(fields[12])
+    return total
 
 
 def _spawn(name: str, work: Callable[[], None], seconds: float) -> _Process:
@@ -150,8 +175,11 @@ def _interpreter(path: str) -> str:
     return f" (its interpreter: {line[2:].decode('utf-8', 'replace').strip()})" if line[:2] == b"#!" else ""
 
 
-def _run_all(starters: list[Callable[[], _Process]]) -> list[Facts]:
-    """Run every process to its end or deadline, some at once; the facts in the order of the starters."""
+def _run_all(starters: list[Callable[[], _Process]], *, until_idle: bool = False) -> list[Facts]:
+    """Run every process to its end or deadline, some at once; the facts in the order of the starters.
+
+    With `until_idle`, a process that only waits is not waited for.
+    """
     jobs = min(os.cpu_count() or 1, _MOST_AT_ONCE)
     results: list[Facts | None] = [None] * len(starters)
     running: dict[int, tuple[int, _Process]] = {}
@@ -167,8 +195,9 @@ def _run_all(starters: list[Callable[[], _Process]]) -> list[Facts]:
             if not running[key.fd][1].hear():
                 selector.unregister(key.fd)
         for pipe, (index, process) in list(running.items()):
-            process.late = not process.has_ended() and time.monotonic() > process.deadline
-            if process.late or process.status is not None:
+            is_over = time.monotonic() > process.deadline or (until_idle and process.is_idle())
+            process.late = is_over and not process.has_ended()
+            if process.late or process.has_ended():
                 with contextlib.suppress(KeyError):
                     selector.unregister(pipe)
                 process.end()
@@ -257,7 +286,7 @@ def _module_of(file_name: str) -> str:
 
 def _scripts(job: Facts) -> Facts:
     starters = [_starter(script["name"], script["argv"], job) for script in job["scripts"]]
-    return {"scripts": _run_all(starters)}
+    return {"scripts": _run_all(starters, until_idle=True)}
 
 
 def _starter(name: str, argv: list[str], job: Facts) -> Callable[[], _Process]:

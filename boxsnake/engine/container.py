@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The exit code of a process that was ended by SIGKILL.
 _KILLED = 137
+# The exit codes by which env(1), shells and container runtimes say that a program is not there or cannot be run.
+_CANNOT_RUN = (126, 127)
 # In bytes, of each of the two streams.
 _KEPT_OUTPUT = 1 << 20
 _LOOK_SECONDS = 5.0
@@ -72,24 +74,25 @@ class Container:
 
         Errors: EngineError where the engine or the container went away for a reason that is not the command's.
         """
+        from docker.errors import APIError
+
         started = time.monotonic()
         client = self._connection.client()
         output, errors = _Tail(), _Tail()
         late = threading.Event()
         with self._connection.faults(f"running {command[0]}"):
-            made = client.exec_create(
-                self.id,
-                list(command),
-                user=user,
-                environment=dict(environment or {}),
-                workdir=folder,
-            )
+            variables = dict(environment or {})
+            try:
+                made = client.exec_create(self.id, list(command), user=user, environment=variables, workdir=folder)
+            except APIError as error:
+                if error.status_code == 409 and (never := self._never_ran(client)):
+                    return never
+                raise
             # The API cannot end an exec; it can end the container, which nothing survives.
             alarm = threading.Timer(seconds, self._end, args=[late])
             alarm.start()
             try:
-                url = self._connection.url(f"/exec/{made['Id']}/start")
-                _collect(client, url, seconds, output, errors)
+                _collect(client, self._connection.url(f"/exec/{made['Id']}/start"), seconds, output, errors)
                 exit_code = _exit_code(client, made["Id"])
             finally:
                 alarm.cancel()
@@ -143,6 +146,14 @@ class Container:
         late.set()
         with contextlib.suppress(Exception):
             self._connection.client().kill(self.id)
+
+    def _never_ran(self, client: docker.APIClient) -> Finished | None:
+        """What the container's own command said where it could not be run; None where it ended otherwise."""
+        state = client.inspect_container(self.id)["State"]
+        if state["Running"] or state["ExitCode"] not in _CANNOT_RUN:
+            return None
+        said = client.logs(self.id, stream=False, tail=20)
+        return Finished(exit_code=state["ExitCode"], output=b"", errors=said, seconds=0.0)
 
     def _ended_by(self, client: docker.APIClient) -> str:
         """Why the container has ended while a command ran in it: "" where it has not, "memory", or EngineError."""

@@ -17,7 +17,7 @@ LIFETIME_SECONDS = 7200
 
 def own_name() -> str:
     """Name this process so that nobody mistakes another for it: boot, namespace of process ids, id, start time."""
-    return f"{_scope()}:{os.getpid()}:{_start_time(os.getpid())}"
+    return f"{_scope()} {os.getpid()} {_start_time(os.getpid())}"
 
 
 def _scope() -> str:
@@ -40,8 +40,8 @@ def _start_time(pid: int) -> str:
 
 def is_leftover(container: Mapping[str, Any]) -> bool:
     """Whether the run that started a container (as the engine lists it) is over without having removed it."""
-    scope, _, process = str(container["Labels"].get(OWNER_LABEL, "")).partition(":")
-    pid, _, start = process.partition(":")
+    scope, _, process = str(container["Labels"].get(OWNER_LABEL, "")).partition(" ")
+    pid, _, start = process.partition(" ")
     if scope == _scope() and pid.isdecimal():
         return _start_time(int(pid)) != start
     # Another machine's or namespace's: its sleep is over and nobody has cleared it away.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,22 +50,26 @@ def addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
 def look(address: str, environment: Mapping[str, str]) -> Place:
     """Ask an address whether there is an engine."""
     shown = without_credentials(address)
-    socket = Path(address.removeprefix("unix://")) if address.startswith("unix://") else None
-    # A folder above the socket that we may not search is a matter of permission as well, and no sign of absence.
     try:
-        if socket is not None:
-            socket.stat()
-            if not os.access(socket, os.R_OK | os.W_OK):
-                return Place(address=shown, state="refused", detail="permission denied")
+        if address.startswith("unix://"):
+            _knock(Path(address.removeprefix("unix://")))
+        with contextlib.closing(new_client(address, environment, _PING_SECONDS)) as client:
+            client.ping()
     except PermissionError as error:
+        # A folder above the socket that we may not search is a matter of permission as well, and no sign of absence.
         return Place(address=shown, state="refused", detail=str(error.strerror))
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         return Place(address=shown, state="absent", detail=str(error.strerror))
-    try:
-        new_client(address, environment, _PING_SECONDS).ping()
     except Exception as error:  # noqa: BLE001 - each library below has its own ways to say that nobody answers
         return Place(address=shown, state="dead", detail=first_line(error))
     return Place(address=shown, state="answers", detail="")
+
+
+def _knock(path: Path) -> None:
+    """Connect and hang up: the operating system's own error tells more than the SDK's."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.settimeout(_PING_SECONDS)
+        knocking.connect(str(path))
 
 
 def no_engine(places: Sequence[Place], environment: Mapping[str, str]) -> EngineError:

@@ -1,0 +1,326 @@
+"""Booting tiny boxes in a real engine: what a good box shows, and how each kind of bad one is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from boxsnake.boot import boot
+from boxsnake.boot_recipe import BootRecipe, Check, Expected
+from boxsnake.boot_report import BootReport
+from boxsnake.engine import Engine, connect
+from boxsnake.errors import UsageError
+from boxsnake.store import Store
+
+pytestmark = pytest.mark.engine
+
+PREFIX = "/opt/tiny"
+SITE = f"{PREFIX}/lib/python3.11/site-packages"
+
+PROGRAM = '''
+"""A program that can misbehave in each way that the harness has to tell apart."""
+import http.server, os, signal, sys, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"well and alive")
+
+    def log_message(self, *rest):
+        pass
+
+def serve(status=200):
+    Handler.status = status
+    http.server.HTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
+
+def main():
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word == "--help":
+        print("usage: tiny")
+    elif word == "--version":
+        print("tiny 1.0")
+    elif word == "serve":
+        serve()
+    elif word == "broken":
+        serve(500)
+    elif word == "dies":
+        print("cannot open the database", file=sys.stderr)
+        sys.exit(3)
+    elif word == "silent":
+        time.sleep(600)
+    elif word == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        serve()
+    elif word == "shouts":
+        for _ in range(200_000):
+            sys.stdout.write("\\x1b[2J shouting \\x00\\n")
+        sys.exit(1)
+    elif word == "whoami":
+        print(os.getuid(), os.environ["HOME"], os.access("/opt/tiny", os.W_OK))
+    elif word == "greedy":
+        hoard = [b"x" * (1 << 20) for _ in range(8192)]
+        print(len(hoard))
+    else:
+        print("what?", file=sys.stderr)
+        sys.exit(2)
+'''
+
+INSTALL = """
+set -eu
+python3 -m venv --without-pip /opt/tiny
+cp -r /box/site/. {site}/
+for name in tiny tiny-server; do
+    printf '#!/opt/tiny/bin/python\\nfrom tiny import %s\\nraise SystemExit(%s())\\n' "$1" "$1" >/opt/tiny/bin/$name
+    chmod 755 /opt/tiny/bin/$name
+    shift
+done
+{more}
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return connect()
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store(Store.default_root())
+
+
+def write_box(folder: Path, *, module: str = PROGRAM, install: str = "") -> Path:
+    """A box that is installed by a script: a package, its metadata and two programs."""
+    site = folder / "box" / "site"
+    info = site / "tiny-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "tiny").mkdir()
+    (site / "tiny" / "__init__.py").write_text(module)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Tiny\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[console_scripts]\ntiny = tiny:main\ntiny-server = tiny:serve\n")
+    (info / "RECORD").write_text("tiny/__init__.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/RECORD,,\n")
+    (folder / "box" / "install.sh").write_text(INSTALL.format(site=SITE, more=install))
+    return folder / "box"
+
+
+def recipe_for(box: Path, *command: str) -> BootRecipe:
+    return BootRecipe(
+        host="debian-12-python",
+        copies=((str(box), "/box"),),
+        install=(("sh", "/box/install.sh", "main", "serve"),),
+        python=(f"{PREFIX}/bin/python",),
+        scripts=f"{PREFIX}/bin",
+        command=(f"{PREFIX}/bin/tiny", *command),
+        remove=(("rm", "-rf", PREFIX),),
+        writes=(PREFIX,),
+        remains=(),
+        expects=Expected(distributions=(("tiny", "1.0"),), conda=(), console_scripts=("tiny",)),
+    )
+
+
+def outcomes(report: BootReport) -> dict[str, str]:
+    return {step.name: step.outcome for step in report.steps}
+
+
+def failure(report: BootReport) -> tuple[str, str]:
+    assert report.failure is not None, report.steps
+    return report.failure.name, report.failure.detail
+
+
+ALIVE = Check(name="alive", http="/", port=8000, expect="alive", timeout=10)
+
+
+def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Path) -> None:
+    checks = [
+        Check(name="version", run=("tiny", "--version"), expect="tiny 1.0"),
+        Check(name="complains", run=("tiny", "nonsense"), expect="what?", exit_code=2),
+        Check(name="no root", run=("tiny", "whoami"), expect="10001 /tmp False"),
+        ALIVE,
+        Check(name="again", http="/other", port=8000),
+    ]
+    recipe = recipe_for(write_box(tmp_path), "serve")
+    recipe = dataclasses.replace(
+        recipe, expects=dataclasses.replace(recipe.expects, console_scripts=("tiny", "tiny-server"))
+    )
+    report = boot(engine, store, tmp_path, recipe, checks, format="tiny")
+    assert report.failure is None, report.failure
+    assert list(outcomes(report)) == [
+        *("start", "copy", "install", "packages", "imports", "entry points"),
+        *("check: version", "check: complains", "check: no root", "check: alive", "check: again"),
+        *("writes", "remove", "leftovers"),
+    ]
+    assert (report.verdict, report.format, report.host) == ("passed", "tiny", "debian-12-python")
+
+
+def test_a_failing_install_ends_the_boot(engine: Engine, store: Store, tmp_path: Path) -> None:
+    box = write_box(tmp_path, install="echo 'the disk is on fire' >&2; exit 7")
+    report = boot(engine, store, tmp_path, recipe_for(box, "serve"), [ALIVE])
+    name, detail = failure(report)
+    assert name == "install"
+    assert "exited with 7" in detail
+    assert "the disk is on fire" in detail
+    assert set(list(outcomes(report).values())[3:]) == {"skipped"}
+
+
+def test_what_is_written_elsewhere_and_left_behind_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
+    box = write_box(tmp_path, install="echo x >/etc/tiny.conf; echo y >>/etc/passwd; rm /etc/issue; mkdir /srv/empty")
+    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    assert outcomes(report)["remove"] == "passed"
+    failed = [step for step in report.steps if step.outcome == "failed"]
+    assert [step.name for step in failed] == ["writes", "leftovers"]
+    for step in failed:
+        for path in ("/etc/issue (removed)", "/etc/passwd (changed)", "/etc/tiny.conf (added)", "/srv/empty (added)"):
+            assert path in step.detail
+        assert PREFIX not in step.detail
+
+
+def test_declared_paths_may_differ(engine: Engine, store: Store, tmp_path: Path) -> None:
+    box = write_box(tmp_path, install="mkdir -p /var/lib/tiny/state; echo x >/var/lib/tiny/state/log")
+    recipe = dataclasses.replace(recipe_for(box), writes=(PREFIX, "/var/lib/tiny"), remains=("/var/lib/tiny",))
+    assert boot(engine, store, tmp_path, recipe, []).failure is None
+
+
+@pytest.mark.parametrize(
+    ("distributions", "told"),
+    [
+        ([("tiny", "1.0"), ("absent", "2")], "distribution missing: absent 2"),
+        ([("tiny", "1.1")], "distribution of another version: tiny 1.0 instead of 1.1"),
+        ([], "distribution not expected: tiny 1.0"),
+    ],
+    ids=["missing", "other-version", "surplus"],
+)
+def test_packages_are_exactly_the_expected(
+    engine: Engine, store: Store, tmp_path: Path, distributions: list[tuple[str, str]], told: str
+) -> None:
+    recipe = recipe_for(write_box(tmp_path))
+    expects = dataclasses.replace(recipe.expects, distributions=tuple(distributions))
+    report = boot(engine, store, tmp_path, dataclasses.replace(recipe, expects=expects), [])
+    assert failure(report) == ("packages", told)
+    assert (outcomes(report)["imports"], outcomes(report)["remove"]) == ("skipped", "passed")
+
+
+def test_a_module_that_does_not_import_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
+    report = boot(engine, store, tmp_path, recipe_for(write_box(tmp_path, module="import libmissing")), [])
+    name, detail = failure(report)
+    assert name == "imports"
+    assert "import tiny exited with 1" in detail
+    assert "No module named 'libmissing'" in detail
+
+
+def test_an_exempt_module_is_not_imported(engine: Engine, store: Store, tmp_path: Path) -> None:
+    recipe = recipe_for(write_box(tmp_path, module="import libmissing"))
+    expects = dataclasses.replace(recipe.expects, exempt=("tiny",), console_scripts=())
+    assert boot(engine, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [("absent", "cannot import name 'absent'"), ("boom", "RuntimeError: boom")],
+)
+def test_an_entry_point_that_does_not_start_is_named(
+    engine: Engine, store: Store, tmp_path: Path, function: str, told: str
+) -> None:
+    box = write_box(tmp_path, module=PROGRAM + "\ndef boom():\n    raise RuntimeError('boom')\n")
+    recipe = dataclasses.replace(recipe_for(box), install=(("sh", "/box/install.sh", "main", function),))
+    name, detail = failure(boot(engine, store, tmp_path, recipe, []))
+    assert name == "entry points"
+    assert told in detail
+
+
+def test_a_script_without_its_interpreter_is_told(engine: Engine, store: Store, tmp_path: Path) -> None:
+    box = write_box(tmp_path, install="sed -i '1s,.*,#!/build/place/bin/python,' /opt/tiny/bin/tiny")
+    name, detail = failure(boot(engine, store, tmp_path, recipe_for(box), []))
+    assert name == "entry points"
+    assert "tiny --help exited with 127" in detail
+    assert "/build/place/bin/python" in detail
+
+
+def test_entry_points_start_without_scripts(engine: Engine, store: Store, tmp_path: Path) -> None:
+    box = write_box(tmp_path, install="rm /opt/tiny/bin/tiny*")
+    check = Check(name="version", run=("tiny", "--version"), expect="tiny 1.0")
+    assert boot(engine, store, tmp_path, dataclasses.replace(recipe_for(box), scripts=None), [check]).failure is None
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("broken", "answered 500, not 200"),
+        ("dies", "the application exited with 3 before it answered"),
+        ("silent", "no answer: [Errno 111] Connection refused after 2."),
+    ],
+)
+def test_a_server_that_does_not_serve(engine: Engine, store: Store, tmp_path: Path, command: str, told: str) -> None:
+    check = dataclasses.replace(ALIVE, timeout=2)
+    recipe = recipe_for(write_box(tmp_path), command)
+    name, detail = failure(boot(engine, store, tmp_path, recipe, [check]))
+    assert name == "check: alive"
+    assert told in detail
+    assert ("cannot open the database" in detail) == (command == "dies")
+
+
+def test_a_server_that_ignores_the_signal_to_stop_is_killed(engine: Engine, store: Store, tmp_path: Path) -> None:
+    report = boot(engine, store, tmp_path, recipe_for(write_box(tmp_path), "deaf"), [ALIVE])
+    assert report.failure is None
+    assert "ignored SIGTERM" in {step.name: step.detail for step in report.steps}["check: alive"]
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (Check(name="c", run=("tiny",)), "`tiny` exited with 2, not 0\n  what?"),
+        (Check(name="c", run=("tiny", "--version"), expect="2.0"), "`tiny --version` does not say '2.0'\n  tiny 1.0"),
+        (Check(name="c", run=("tiny", "silent"), timeout=1), "`tiny silent` was still running after 1 s"),
+        (Check(name="c", run=("no-such-program",)), "cannot start no-such-program: No such file or directory"),
+    ],
+    ids=["exit", "output", "timeout", "absent"],
+)
+def test_a_check_that_fails_says_how(engine: Engine, store: Store, tmp_path: Path, check: Check, told: str) -> None:
+    name, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    assert name == "check: c"
+    assert told in detail
+
+
+def test_loud_output_is_capped_and_escaped(engine: Engine, store: Store, tmp_path: Path) -> None:
+    check = Check(name="c", run=("tiny", "shouts"))
+    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    assert len(detail) < 5000
+    assert "\x1b" not in detail
+    assert "\\x1b[2J shouting \\x00" in detail
+
+
+def test_want_of_memory_is_told_from_a_crash(
+    engine: Engine, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxsnake.boot.MEMORY_BYTES", 128 << 20)
+    check = Check(name="c", run=("tiny", "greedy"))
+    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    assert "SIGKILL (the box ran out of memory)" in detail
+
+
+def test_a_box_without_its_python_says_so(engine: Engine, store: Store, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe_for(write_box(tmp_path)), python=("/opt/tiny/bin/snake",))
+    name, detail = failure(boot(engine, store, tmp_path, recipe, []))
+    assert name == "packages"
+    assert "/opt/tiny/bin/snake" in detail
+
+
+def test_the_network_is_off(engine: Engine, store: Store, tmp_path: Path) -> None:
+    script = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    check = Check(name="c", run=(f"{PREFIX}/bin/python", "-c", script))
+    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    assert "Network is unreachable" in detail
+
+
+def test_an_unknown_host_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe_for(write_box(tmp_path)), host="beos")
+    with pytest.raises(UsageError, match="beos"):
+        boot(engine, store, tmp_path, recipe, [])
+
+
+def test_nothing_is_left_in_the_engine(engine: Engine, store: Store, tmp_path: Path) -> None:
+    boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [])
+    assert engine.containers() == ()

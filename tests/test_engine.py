@@ -1,0 +1,353 @@
+"""The engine: found or missed for a stated reason, containers confined and removed, faults told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsnake import hosts
+from boxsnake.boot import boot
+from boxsnake.boot_recipe import BootRecipe, Expected
+from boxsnake.engine import Engine, connect, diagnose, places, sleeper
+from boxsnake.errors import BootError, EngineError, NetworkError
+from boxsnake.store import Store
+
+SOCKET = "/var/run/docker.sock"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return connect()
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store(Store.default_root())
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, store: Store) -> str:
+    return hosts.image_id(engine, store, hosts.load_hosts()["debian-12-python"])
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def run(engine: Engine, image: str, *command: str, seconds: float = 30, user: str = "") -> tuple[int | None, str]:
+    with engine.container(image, sleep=sleeper()) as container:
+        ended = container.execute(command, seconds=seconds, user=user)
+    return ended.exit_code, (ended.output + ended.errors).decode()
+
+
+# Finding one
+
+
+def test_a_dead_docker_host_is_named() -> None:
+    with pytest.raises(EngineError, match="DOCKER_HOST unix:///nonexistent") as raised:
+        connect({"DOCKER_HOST": "unix:///nonexistent"})
+    assert raised.value.exit_code == 11
+    assert "unset DOCKER_HOST" in raised.value.next_step
+
+
+def test_credentials_of_a_docker_host_stay_out() -> None:
+    with pytest.raises(EngineError) as raised:
+        connect({"DOCKER_HOST": "tcp://user:CANARY@127.0.0.1:1"})
+    assert "CANARY" not in f"{raised.value} {raised.value.data}"
+
+
+@pytest.mark.parametrize(
+    ("program", "remedy"),
+    [("dockerd", "docker/engine.sh"), ("podman", "podman.socket"), ("", "apt-get install docker.io")],
+)
+def test_without_any_engine_the_remedy_fits_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch, program: str, remedy: str
+) -> None:
+    monkeypatch.setattr(places, "addresses", lambda _: ("unix:///nonexistent/a.sock", "unix:///nonexistent/b.sock"))
+    monkeypatch.setattr(shutil, "which", lambda name, **_: name if name == program else None)
+    with pytest.raises(EngineError, match=r"tried unix:///nonexistent/a.sock, unix:///nonexistent/b.sock") as raised:
+        connect({})
+    assert remedy in raised.value.next_step
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without permission")
+@pytest.mark.parametrize("hidden", [False, True], ids=["socket", "folder"])
+def test_a_socket_without_permission_is_not_called_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hidden: bool
+) -> None:
+    address = tmp_path / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        address.chmod(0o600)
+        for folder in tmp_path.parents:
+            if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+                folder.chmod(0o755)
+        tmp_path.chmod(0o700 if hidden else 0o755)
+        monkeypatch.setattr(places, "addresses", lambda _: (f"unix://{address}",))
+        with nobody(), pytest.raises(EngineError, match="no permission to use") as raised:
+            connect({})
+    assert "group of that socket" in raised.value.next_step
+
+
+@pytest.mark.parametrize("listening", [True, False], ids=["mute", "gone"])
+def test_a_socket_that_nobody_answers_is_dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listening: bool) -> None:
+    monkeypatch.setattr(places, "_PING_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        if listening:
+            listener.listen()
+        (place,) = diagnose({"DOCKER_HOST": f"unix://{tmp_path}/s"})
+    assert (place.state, bool(place.detail)) == ("dead", True)
+
+
+@pytest.mark.engine
+def test_the_engine_that_answers_is_diagnosed() -> None:
+    assert "answers" in {place.state for place in diagnose({})}
+
+
+# Containers
+
+
+@pytest.mark.engine
+def test_a_container_is_confined(engine: Engine, image: str) -> None:
+    code, text = run(engine, image, "sh", "-c", "grep -E 'CapEff|NoNewPrivs' /proc/self/status; ls /sys/class/net")
+    assert code == 0
+    assert text.split() == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
+
+
+@pytest.mark.engine
+def test_output_exit_code_and_user_are_told(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper()) as container:
+        ended = container.execute(["sh", "-c", "id -u; echo no >&2; exit 3"], seconds=30, user="10001:10001")
+    assert (ended.exit_code, ended.output, ended.errors, ended.ended_by) == (3, b"10001\n", b"no\n", "")
+
+
+@pytest.mark.engine
+def test_the_end_of_long_output_is_kept(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper()) as container:
+        ended = container.execute(["sh", "-c", "yes | head -c 5000000; echo the end"], seconds=30)
+    assert ended.output.endswith(b"y\nthe end\n")
+    assert ended.cut + len(ended.output) == 5_000_008
+
+
+@pytest.mark.engine
+def test_a_command_that_takes_too_long_is_ended(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper()) as container:
+        ended = container.execute(["sleep", "60"], seconds=0.5)
+    assert (ended.exit_code, ended.ended_by) == (None, "timeout")
+
+
+@pytest.mark.engine
+def test_want_of_memory_is_told(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper(), memory=64 << 20) as container:
+        ended = container.execute(["python3", "-c", "b'x' * (1 << 30)"], seconds=30)
+    assert (ended.exit_code, ended.ended_by) == (137, "memory")
+
+
+@pytest.mark.engine
+def test_files_arrive_with_their_parents_readable_by_all(engine: Engine, image: str, tmp_path: Path) -> None:
+    (tmp_path / "box" / "in").mkdir(parents=True)
+    tool = tmp_path / "box" / "in" / "tool"
+    tool.write_text("#!/bin/sh\necho it runs\n")
+    tool.chmod(0o700)
+    (tmp_path / "box" / "link").symlink_to("in/tool")
+    (tmp_path / "box" / f"long-{'n' * 200}").write_bytes(bytes(3_000_000))
+    with engine.container(image, sleep=sleeper()) as container:
+        container.copy(tmp_path / "box", "/srv/deep/box")
+        ended = container.execute(["/srv/deep/box/link"], seconds=30, user="10001")
+        sizes = container.execute(["sh", "-c", "stat -c '%s %u %a' /srv/deep/box/long-*"], seconds=30)
+        changed = container.changes()
+    assert ended.output == b"it runs\n"
+    assert sizes.output == b"3000000 0 644\n"
+    assert ("/srv/deep/box/in/tool", "added") in {(change.path, change.kind) for change in changed}
+
+
+@pytest.mark.engine
+def test_a_read_only_container_can_write_to_tmp_alone(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper(), read_only=True, user="10001") as container:
+        script = "echo 'echo ran' >/tmp/x; chmod +x /tmp/x; sh /tmp/x; echo y >/var/tmp/y"
+        ended = container.execute(["sh", "-c", script], seconds=30, user="10001")
+    assert (ended.output, b"Read-only file system" in ended.errors) == (b"ran\n", True)
+
+
+@pytest.mark.engine
+def test_an_image_that_lacks_its_command_says_so(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=("/opt/no-such-python",)) as container:
+        ended = container.execute(["true"], seconds=30)
+    assert (ended.exit_code, b"/opt/no-such-python" in ended.errors) == (127, True)
+
+
+@pytest.mark.engine
+def test_rubbish_is_not_loaded(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "box.tar").write_bytes(b"rubbish" * 1000)
+    with pytest.raises(BootError, match=r"box.tar"):
+        engine.load(tmp_path / "box.tar")
+
+
+@pytest.mark.engine
+def test_an_image_that_no_registry_gives(engine: Engine, store: Store) -> None:
+    host = hosts.Host(
+        name="h", title="", package_manager="dnf", python=(), image="localhost:1/nothing:1", bootstrap=None
+    )
+    with pytest.raises(EngineError, match="has not got it"):
+        hosts.image_id(engine, store, host, offline=True)
+    with pytest.raises(NetworkError, match="localhost:1/nothing:1"):
+        hosts.image_id(engine, store, host)
+
+
+@pytest.mark.engine
+def test_layers_that_the_engine_has_are_counted(engine: Engine, image: str) -> None:
+    found = engine.image(image)
+    assert found is not None
+    assert engine.leading_layers([*found.layers, "sha256:other"]) == len(found.layers)
+    assert engine.leading_layers(["sha256:other", *found.layers]) == 0
+
+
+# Leaving nothing behind
+
+KILLED = """
+import os, signal, sys
+from boxsnake.engine import connect, sleeper
+engine = connect()
+with engine.container(sys.argv[1], sleep=sleeper()) as container:
+    print(container.id, flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def other_run(image: str, fate: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, image, fate], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        yield child, child.stdout.readline().strip()
+
+
+def exists(engine: Engine, container: str) -> bool:
+    listed = engine._connection.client().containers(all=True, filters={"id": container})
+    return bool(listed)
+
+
+@pytest.mark.engine
+def test_what_a_killed_run_left_is_removed_by_the_next_alone(engine: Engine, image: str) -> None:
+    with other_run(image, "killed") as (child, left):
+        child.wait(30)
+        with other_run(image, "lives") as (_, used):
+            # The second run has connected after the first one died.
+            assert (exists(engine, left), exists(engine, used)) == (False, True)
+            assert connect().reap() == 0
+            assert exists(engine, used)
+    assert not exists(engine, used)
+
+
+@pytest.mark.engine
+def test_an_interrupted_run_leaves_nothing(engine: Engine, image: str) -> None:
+    with other_run(image, "lives") as (child, used):
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) != 0
+    assert not exists(engine, used)
+
+
+@pytest.mark.engine
+def test_a_kept_container_outlives_its_run(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper(), keep=True) as container:
+        pass
+    assert engine.containers() == (container.id,)
+    connect()
+    assert exists(engine, container.id)
+    engine._remove(container.id)
+
+
+# An engine that goes away
+
+
+class Proxy:
+    """Stands between us and the engine, and hangs up when it hears a certain word."""
+
+    def __init__(self, path: Path, word: bytes) -> None:
+        self._word = word
+        self._dead = False
+        self._open: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(SOCKET)
+                self._open += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=[source, target], daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if self._word in data and not self._dead:
+                    self.die()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def die(self) -> None:
+        self._dead = True
+        self._listener.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+@pytest.mark.engine
+# The SDK drops its socket without closing it where the connection is refused.
+@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("word", [b"/archive?path", b"/exec/", b"/changes", b"/start"])
+def test_an_engine_that_goes_away_is_no_verdict(
+    engine: Engine, store: Store, image: str, tmp_path: Path, word: bytes
+) -> None:
+    assert image
+    (tmp_path / "file").write_text("x")
+    recipe = BootRecipe(
+        host="debian-12-python",
+        copies=((str(tmp_path / "file"), "/box/file"),),
+        install=(("true",),),
+        python=("/usr/bin/python3",),
+        scripts=None,
+        command=(),
+        remove=(),
+        writes=(),
+        remains=(),
+        expects=Expected(distributions=(), conda=(), console_scripts=()),
+    )
+    proxy = Proxy(tmp_path / "s", word)
+    with pytest.raises(EngineError) as raised:
+        boot(connect({"DOCKER_HOST": f"unix://{tmp_path}/s"}), store, tmp_path, recipe, [])
+    assert raised.value.exit_code == 11
+    del raised
+    gc.collect()
+    proxy.die()
+    # What could not be removed through the dead engine is ours, and we live: only we may clear it away.
+    for listed in engine._connection.client().containers(all=True, filters={"label": "boxsnake.owner"}):
+        if f" {os.getpid()} " in listed["Labels"]["boxsnake.owner"]:
+            engine._remove(listed["Id"])
