@@ -1,0 +1,372 @@
+"""RPMs over their whole life, by rpm and dnf themselves, in a clean host."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from boxsnake import versioned_payload
+from boxsnake.engine import INSTALLING, Engine, connect, sleeper
+from boxsnake.engine.container import Container
+from boxsnake.hosts import image_id, load_hosts
+from boxsnake.plan import Hook
+from boxsnake.store import Store
+from tests.rpm_trees import build, plan_for
+
+pytestmark = pytest.mark.engine
+
+PAYLOADS = ("files", "archives")
+MOMENTS = ("pre-install", "post-install", "pre-remove", "post-remove")
+
+# Each hook writes down what it is told, and fails or kills rpm where the test has asked for it.
+HOOK = """\
+echo "{moment} $BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_VERSION" >>/tmp/hooks
+[ ! -e /tmp/fail-{moment} ] || exit 9
+[ ! -e /tmp/kill-{moment} ] || kill -9 "$(cut -d' ' -f4 /proc/$PPID/stat)" $PPID
+"""
+
+# Everything of the application, with its modes, owners, times and digests; but a folder's size and time mean nothing,
+# nor does the time of what an installation itself writes.
+LIST = """\
+{
+    find /opt/app /usr/bin -path '*app*' ! -type d ! -path /opt/app/current ! -path /opt/app/install/state \
+        -printf '%p %M %u %g %s %l %Ts ' -exec sh -c 'if [ -L "$1" ]; then echo; else sha256sum <"$1"; fi' sh {} ';'
+    find /opt/app -type d -printf '%p %M %u %g\\n'
+} | sort
+readlink /opt/app/current
+cat /opt/app/install/state
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command in the host ended, and what it said on either stream."""
+
+    exit_code: int | None
+    said: str
+
+
+class HostBox:
+    """A clean host with the packages in it."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def run(self, *command: str) -> Done:
+        done = self._container.execute(command, seconds=120)
+        said = (done.output + done.errors).decode()
+        # Debian's rpm says so each time.
+        kept = [
+            line for line in said.splitlines() if "use Alien instead" not in line and "However assuming" not in line
+        ]
+        return Done(exit_code=done.exit_code, said="\n".join(kept))
+
+    def sh(self, script: str) -> str:
+        done = self.run("sh", "-c", script)
+        assert done.exit_code == 0, done.said
+        return done.said
+
+    def rpm(self, *arguments: str) -> None:
+        done = self.run("rpm", *arguments)
+        assert done.exit_code == 0, done.said
+
+    def dnf(self, *arguments: str) -> Done:
+        return self.run("dnf", "--quiet", "--assumeyes", "--releasever=1", "--setopt=reposdir=/repos", *arguments)
+
+    def install(self, payload: str, version: str) -> None:
+        self.rpm("-U", "--oldpackage", "--replacepkgs", package(payload, version))
+
+    def installed(self) -> list[str]:
+        return sorted(self.sh("rpm -qa app").splitlines())
+
+    def works(self, version: str) -> None:
+        """The version is the one in use, and rpm finds nothing wrong."""
+        assert self.sh("app; app-admin") == f"app {version}\napp {version}"
+        verified = self.run("rpm", "-V", "app")
+        assert (verified.exit_code, verified.said) == (0, "")
+
+    def is_clean(self) -> None:
+        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
+
+    def hooks(self) -> list[str]:
+        said = self.sh("cat /tmp/hooks; rm /tmp/hooks").splitlines()
+        return [line.replace("/opt/app/", "") for line in said]
+
+
+def package(payload: str, version: str) -> str:
+    return f"/repo/{payload}/app-{version}.0-1.x86_64.rpm"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return connect()
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine) -> str:
+    return image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-rpm"])
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three versions in each payload, as repositories that dnf takes."""
+    folder = tmp_path_factory.mktemp("repositories")
+    hooks = tuple(
+        Hook(moment=moment, file_name=f"{moment}.sh", content=HOOK.format(moment=moment).encode()) for moment in MOMENTS
+    )
+    for payload in PAYLOADS:
+        (folder / payload).mkdir()
+        for version in ("1.0", "2.0", "3.0"):
+            made = build(plan_for(version, hooks=hooks, options={"payload": payload}), folder / "made" / payload)
+            made.rename(folder / payload / made.name)
+        subprocess.run(["createrepo_c", "--quiet", str(folder / payload)], check=True)
+    return folder
+
+
+@pytest.fixture
+def new_box(engine: Engine, image: str, repository: Path) -> Iterator[Callable[..., HostBox]]:
+    """Start another clean host; all are removed at the end of the test."""
+    import contextlib
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*more_capabilities: str) -> HostBox:
+            container = stack.enter_context(
+                engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, *more_capabilities))
+            )
+            for payload in PAYLOADS:
+                container.copy(repository / payload, f"/repo/{payload}")
+            return HostBox(container)
+
+        yield start
+
+
+@pytest.fixture
+def box(new_box: Callable[..., HostBox]) -> HostBox:
+    return new_box()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_every_way_to_a_version_ends_in_the_same_state(payload: str, new_box: Callable[..., HostBox]) -> None:
+    fresh: dict[str, str] = {}
+    for version in ("1.0", "2.0", "3.0"):
+        clean = new_box()
+        clean.install(payload, version)
+        fresh[version] = clean.sh(LIST)
+        clean.works(version)
+    box = new_box()
+    # Up, up again, the same once more, down, and up over one.
+    for version in ("1.0", "2.0", "3.0", "3.0", "1.0", "3.0"):
+        box.install(payload, version)
+        box.works(version)
+        assert box.sh(LIST) == fresh[version], version
+        assert box.installed() == [f"app-{version}.0-1.x86_64"]
+    box.rpm("-e", "app")
+    box.is_clean()
+
+
+def test_both_payloads_give_the_same_tree(new_box: Callable[..., HostBox]) -> None:
+    listings = []
+    for payload in PAYLOADS:
+        box = new_box()
+        box.install(payload, "1.0")
+        listings.append([line for line in box.sh(LIST).splitlines() if "/install" not in line])
+    assert listings[0] == listings[1]
+    assert len(listings[0]) > 30
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hooks_run_at_their_moments(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    assert box.hooks() == ["pre-install install 1.0.0-1 1.0", "post-install install 1.0.0-1 1.0"]
+    box.install(payload, "2.0")
+    assert box.hooks() == ["pre-install upgrade 2.0.0-1 2.0", "post-install upgrade 2.0.0-1 2.0"]
+    box.install(payload, "2.0")
+    assert box.hooks() == ["pre-install install 2.0.0-1 2.0", "post-install install 2.0.0-1 2.0"]
+    box.rpm("-e", "app")
+    assert box.hooks() == ["pre-remove remove 2.0.0-1 2.0", "post-remove remove 2.0.0-1 2.0"]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    box.sh("touch /tmp/fail-post-install")
+    done = box.run("rpm", "-U", package(payload, "2.0"))
+    assert done.exit_code == 1
+    assert "the post-install hook (post-install.sh) failed with exit status 9" in done.said
+    assert "app 1.0.0-1: stays in use, because app 2.0.0-1 did not finish its installation" in done.said
+    assert box.sh("app") == "app 1.0"
+    assert box.run("rpm", "-V", "app").exit_code != 0
+    assert box.installed() == ["app-1.0.0-1.x86_64", "app-2.0.0-1.x86_64"]
+    # Either way out: the failed version is taken away, or one that works comes.
+    box.rpm("-e", "app-2.0.0-1")
+    box.works("1.0")
+    assert box.run("rpm", "-U", package(payload, "2.0")).exit_code == 1
+    box.sh("rm /tmp/fail-post-install")
+    box.install(payload, "3.0")
+    box.works("3.0")
+    assert box.installed() == ["app-3.0.0-1.x86_64"]
+    assert box.sh("ls /opt/app") == "3.0.0-1\ncurrent\ninstall"
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_failed_first_installation_is_told_by_the_command(box: HostBox, payload: str) -> None:
+    box.sh("touch /tmp/fail-post-install")
+    box.run("rpm", "-i", package(payload, "1.0"))
+    done = box.run("app", "--help")
+    assert done.exit_code == 1
+    assert done.said.startswith("app: not installed completely\nits post-install hook failed\n")
+    assert box.run("rpm", "-V", "app").exit_code != 0
+    box.sh("rm /tmp/fail-post-install")
+    box.install(payload, "1.0")
+    box.works("1.0")
+    assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0"
+
+
+def test_archives_that_cannot_be_linked_leave_the_old_version_in_use(box: HostBox) -> None:
+    box.install("archives", "1.0")
+    # Where a file must go, a folder that somebody made is in the way.
+    box.sh("mkdir -p /opt/app/2.0.0-1/lib/libx.so.1/mine")
+    done = box.run("rpm", "-U", package("archives", "2.0"))
+    assert done.exit_code == 1
+    assert "app 2.0.0-1: NOT INSTALLED: IsADirectoryError" in done.said
+    assert box.sh("app") == "app 1.0"
+    box.sh("rm -r /opt/app/2.0.0-1/lib/libx.so.1")
+    assert box.dnf("--repofrompath=r,/repo/archives", "--nogpgcheck", "remove", "--duplicates").exit_code == 0
+    box.works("2.0")
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_damage_is_found_and_repaired_by_installing_again(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    before = box.sh(LIST)
+    box.sh("rm /opt/app/current/bin/app; echo >>/opt/app/current/lib/python3.11/site-packages/dep.py")
+    done = box.run("rpm", "-Vv", "app")
+    assert done.exit_code != 0
+    assert "/opt/app/1.0.0-1/bin/app" in done.said
+    assert "/opt/app/1.0.0-1/lib/python3.11/site-packages/dep.py" in done.said
+    box.install(payload, "1.0")
+    box.works("1.0")
+    assert box.sh(LIST) == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_what_users_made_stays_and_bytecode_goes(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    site = "/opt/app/1.0.0-1/lib/python3.11/site-packages"
+    box.sh(f"mkdir -p {site}/dep/__pycache__; touch {site}/dep/__pycache__/a.cpython-311.pyc")
+    box.sh(f"touch {site}/app/__pycache__/__init__.cpython-311.opt-1.pyc {site}/app/__pycache__/b.pyc.1234")
+    box.sh("mkdir /opt/app/1.0.0-1/mine; echo kept >/opt/app/1.0.0-1/mine/.file; ln -s / /opt/app/1.0.0-1/mine/root")
+    box.install(payload, "2.0")
+    kept = "/opt/app/1.0.0-1\n/opt/app/1.0.0-1/mine\n/opt/app/1.0.0-1/mine/.file\n/opt/app/1.0.0-1/mine/root"
+    assert box.sh("find /opt/app/1.0.0-1 | sort") == kept
+    box.rpm("-e", "app")
+    assert box.sh("find /opt/app | sort") == f"/opt/app\n{kept}"
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("moment", ["pre-install", "pre-remove"])
+def test_a_hook_that_fails_before_stops_everything(box: HostBox, payload: str, moment: str) -> None:
+    box.install(payload, "1.0")
+    before = box.sh(LIST)
+    box.sh(f"touch /tmp/fail-{moment}")
+    command = ("-U", package(payload, "2.0")) if moment == "pre-install" else ("-e", "app")
+    done = box.run("rpm", *command)
+    assert done.exit_code == 1
+    assert f"the {moment} hook ({moment}.sh) failed with exit status 9" in done.said
+    box.works("1.0")
+    assert box.sh(LIST) == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("moment", ["pre-install", "post-install"])
+def test_a_killed_upgrade_leaves_one_whole_version_in_use(
+    new_box: Callable[..., HostBox], payload: str, moment: str
+) -> None:
+    fresh = new_box()
+    fresh.install(payload, "3.0")
+    box = new_box()
+    box.install(payload, "1.0")
+    box.sh(f"touch /tmp/kill-{moment}")
+    assert box.run("rpm", "-U", package(payload, "2.0")).exit_code == 137
+    assert box.sh("app") in {"app 1.0", "app 2.0"}
+    box.sh(f"rm /tmp/kill-{moment}")
+    box.install(payload, "3.0")
+    box.works("3.0")
+    assert box.sh(LIST) == fresh.sh(LIST)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_scriptlets_that_did_not_run_are_noticed(box: HostBox, payload: str) -> None:
+    box.rpm("-i", "--noscripts", package(payload, "1.0"))
+    assert "scriptlets of the installation did not run" in box.run("rpm", "-Vv", "app").said
+    box.install(payload, "1.0")
+    box.works("1.0")
+    # Without its %post a new version does not come into use, and the old one does not go.
+    assert box.run("rpm", "-U", "--nopost", package(payload, "2.0")).exit_code == 1
+    assert box.sh("app") == "app 1.0"
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("noexec", "nothing can be run from the file system of /opt; is it mounted noexec?"),
+        # rpm itself is the first to notice these.
+        ("ro", "more space on the /opt filesystem"),
+        ("size=64k", "more space on the /opt filesystem"),
+    ],
+)
+def test_a_file_system_that_does_not_fit_is_refused(
+    new_box: Callable[..., HostBox], payload: str, options: str, told: str
+) -> None:
+    box = new_box("SYS_ADMIN")
+    box.sh(f"mount -t tmpfs -o {options} tmpfs /opt")
+    done = box.run("rpm", "-i", package(payload, "1.0"))
+    assert done.exit_code == 1
+    assert told in done.said
+    assert box.installed() == []
+    box.is_clean()
+
+
+def test_a_disk_too_small_for_what_is_unpacked_later_is_refused(
+    new_box: Callable[..., HostBox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_box()
+    monkeypatch.setattr(versioned_payload, "_BLOCK", 1 << 44)
+    made = build(plan_for(options={"payload": "archives"}), tmp_path)
+    box._container.copy(made, "/repo/large.rpm")
+    done = box.run("rpm", "-i", "/repo/large.rpm")
+    assert done.exit_code == 1
+    assert "KiB on the file system of /opt, which has" in done.said
+    assert box.installed() == []
+    box.is_clean()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_dnf_takes_it_from_a_repository(box: HostBox, payload: str) -> None:
+    box.sh(f"mkdir /repos; printf '[r]\\nname=r\\nbaseurl=file:///repo/{payload}\\ngpgcheck=0\\n' >/repos/r.repo")
+    for version, arguments in (
+        ("1.0", ("install", "app-1.0.0")),
+        ("3.0", ("upgrade", "app")),
+        ("2.0", ("downgrade", "app")),
+        ("3.0", ("history", "undo", "last")),
+        ("3.0", ("reinstall", "app")),
+    ):
+        done = box.dnf(*arguments)
+        assert done.exit_code == 0, done.said
+        box.works(version)
+    box.sh("touch /tmp/fail-post-install")
+    done = box.dnf("downgrade", "app")
+    assert done.exit_code == 1
+    assert "Transaction failed" in done.said
+    assert box.sh("app") == "app 3.0"
+    box.sh("rm /tmp/fail-post-install")
+    assert box.dnf("remove", "--duplicates").exit_code == 0
+    box.works("3.0")
+    assert box.dnf("remove", "app").exit_code == 0
+    box.is_clean()
