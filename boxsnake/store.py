@@ -62,6 +62,7 @@ _VERSION = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CHUNK = 1 << 20
+_CLEANING = "clean.lock"
 _DAY = 86_400.0
 # How long after its last change a file may still change without its times showing it, in nanoseconds.
 _RACY = 1_000_000_000
@@ -295,14 +296,15 @@ class Store:
                     raise self._wrong_bytes(temporary, origin, expected, writer)
                 final = self._blob_path(writer.digest)
                 self._make_folder(final.parent)
-                if final.is_dir():  # damage that a rename would not replace
-                    self._set_aside(final, final.name)
-                writer.publish(final, temporary)
+                with disk_faults(final):
+                    if final.is_dir():  # damage that a rename would not replace
+                        self._set_aside(final, final.name)
+                    writer.publish(final, temporary)
+                    self._verified[writer.digest] = _identity(final.lstat())
             finally:
                 # What could not be written once is not tried again at close: the file is going away.
                 with contextlib.suppress(OSError):
                     stream.close()
-            self._verified[writer.blob.digest] = _identity(final.lstat())
 
     def _wrong_bytes(self, temporary: Path, origin: str, expected: str, writer: BlobWriter) -> IntegrityError:
         evidence = self._set_aside(temporary, expected.removeprefix("sha256:"))
@@ -460,7 +462,7 @@ class Store:
         now = time.time()
         limit = now - older_than.total_seconds() if older_than is not None else float("inf")
         # Nobody joins or marks a blob as used while this lock is held: what is old enough now stays unused.
-        with flock.held(self._locks / "clean.lock", wait=60.0, mode=self._mode & 0o666):
+        with flock.held(self._locks / _CLEANING, wait=60.0, mode=self._mode & 0o666):
             self._reap()
             first = self._oldest_lease()
             if first is not None:
@@ -469,6 +471,7 @@ class Store:
             removed, kept = _remove_older(self._blobs, limit)
             selectors, _ = _remove_older(self._selectors, limit)
             evidence, _ = _remove_older(self.quarantine_folder, limit)
+            self._remove_locks()
         self._verified.clear()
         return Cleaned(
             blobs=len(removed), selectors=len(selectors), freed_bytes=sum(removed + selectors + evidence), kept=kept
@@ -483,6 +486,16 @@ class Store:
                 if lock != own:
                     starts.append(lock.stat().st_mtime)
         return min(starts, default=None)
+
+    def _remove_locks(self) -> None:
+        """Remove the files of locks that nobody holds: their holders were killed, or stopped in a hurry."""
+        for lock in self._locks.glob("*.lock"):
+            if lock.name != _CLEANING:
+                with contextlib.suppress(ResourceError, OSError):
+                    handle = flock.try_acquire(lock, create=False)
+                    if handle is not None:
+                        lock.unlink()
+                        os.close(handle)
 
     def _reap(self) -> None:
         """Remove what killed processes left."""
@@ -554,7 +567,7 @@ class Store:
             self._join()
             if time.time() - path.stat().st_mtime < _DAY:
                 return True
-            with flock.held(self._locks / "clean.lock", wait=60.0, shared=True, mode=self._mode & 0o666):
+            with flock.held(self._locks / _CLEANING, wait=60.0, shared=True, mode=self._mode & 0o666):
                 os.utime(path)
         except FileNotFoundError:
             return False
@@ -570,7 +583,7 @@ class Store:
             return lease
         with self._joining:
             if self._lease is None or self._lease.pid != os.getpid():
-                with flock.held(self._locks / "clean.lock", wait=60.0, shared=True, mode=self._mode & 0o666):
+                with flock.held(self._locks / _CLEANING, wait=60.0, shared=True, mode=self._mode & 0o666):
                     self._lease = _Lease.take(self._tmp)
                 weakref.finalize(self, self._lease.release)
                 self._reap()

@@ -220,6 +220,9 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next(root: Path) -> None
     assert not store.has(DIGEST)
     with store.lock("name", wait=0.0):
         store.put_bytes(DATA)
+    assert run(KILLED, root).returncode == -signal.SIGKILL
+    Store(root).clean()
+    assert names_below(root / "v1" / "locks") <= {"clean.lock"}
     assert len([path for path in (root / "v1" / "tmp").iterdir() if path.is_dir()]) == 1
     assert store.verify().bad == ()
 
