@@ -317,8 +317,15 @@ def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _start_scripts(box: _Box) -> str:
     names = box.recipe.expects.console_scripts
-    scripts = [{"name": name, "argv": [*_script(box.recipe, name), "--help"]} for name in names]
-    facts = _probe(box, {"do": "scripts", "scripts": scripts, "seconds": _START_SECONDS}, _PROBE_SECONDS)
+    # What all have in common is told once: one argument of a program holds 128 KiB at most.
+    scripts = [(name, _script(box.recipe, name)) for name in names]
+    job = {
+        "do": "scripts",
+        "start": scripts[0][1][:-1],
+        "scripts": [(name, argv[-1]) for name, argv in scripts],
+        "seconds": _START_SECONDS,
+    }
+    facts = _probe(box, job, _PROBE_SECONDS)
     exempt = set(box.recipe.expects.exempt)
     failed = [script for script in facts["scripts"] if not _has_started(script) and script["name"] not in exempt]
     if failed:

@@ -285,7 +285,7 @@ def _module_of(file_name: str) -> str:
 
 
 def _scripts(job: Facts) -> Facts:
-    starters = [_starter(script["name"], script["argv"], job) for script in job["scripts"]]
+    starters = [_starter(name, [*job["start"], program, "--help"], job) for name, program in job["scripts"]]
     return {"scripts": _run_all(starters, until_idle=True)}
 
 

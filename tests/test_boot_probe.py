@@ -1,0 +1,139 @@
+"""The script that runs inside boxes, tried with this machine's own interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsnake import boot_probe
+
+SOURCE = Path(boot_probe.__file__).read_text(encoding="utf-8")
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+def probe(job: dict[str, Any], python: str = sys.executable, folder: Path | None = None) -> dict[str, Any]:
+    text = json.dumps({"nonce": "NONCE", "environment": ENVIRONMENT, "folder": "/", "seconds": 20, **job})
+    done = subprocess.run([python, "-c", SOURCE, text], capture_output=True, text=True, cwd=folder, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("NONCE ")]
+    assert lines, done.stderr
+    facts: dict[str, Any] = json.loads(lines[0].removeprefix("NONCE "))
+    return facts
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    prefix = tmp_path_factory.mktemp("env")
+    venv.create(prefix, symlinks=True, with_pip=False)
+    return prefix / "bin" / "python"
+
+
+def install(python: Path, name: str, files: dict[str, str]) -> None:
+    (site,) = python.parent.parent.glob("lib/python*/site-packages")
+    info = f"{name}-1.0.dist-info"
+    files = {f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", **files}
+    for path, text in files.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+    (site / info / "RECORD").write_text("".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
+
+
+def imports(facts: dict[str, Any]) -> dict[str, int | None]:
+    return {found["name"]: found["code"] for found in facts["imports"]}
+
+
+def test_packages_modules_and_namespaces_are_found_and_imported(python: Path) -> None:
+    install(
+        python,
+        "many",
+        {
+            "package/__init__.py": "",
+            "package/inner.py": "raise RuntimeError('only the top is imported')",
+            "single.py": "import package",
+            "space/one/__init__.py": "",
+            "space/one/deep/__init__.py": "raise RuntimeError('only the top is imported')",
+            "data/picture.txt": "",
+            "no-module/x.py": "",
+            "leaves.py": "import sys; sys.exit(0)",
+            "crashes.py": "import os; os.kill(os.getpid(), 11)",
+            "wrong.py": "import not_there",
+        },
+    )
+    facts = probe({"do": "inspect", "exempt": ["leaves"]}, str(python))
+    assert imports(facts) == {"package": 0, "single": 0, "space.one": 0, "wrong": 1, "crashes": None}
+    by_name = {found["name"]: found for found in facts["imports"]}
+    assert "No module named 'not_there'" in by_name["wrong"]["output"]
+    assert by_name["crashes"]["signal"] == "SIGSEGV"
+    assert [found[:2] for found in facts["distributions"]] == [["many", "1.0"]]
+
+
+def test_the_current_folder_is_no_part_of_the_box(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "stray-2.0.dist-info").mkdir()
+    (tmp_path / "stray-2.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stray\nVersion: 2.0\n")
+    facts = probe({"do": "inspect", "exempt": []}, str(python), tmp_path)
+    assert "stray" not in {name for name, _, _ in facts["distributions"]}
+
+
+def test_conda_records_are_told_by_their_names(python: Path) -> None:
+    folder = python.parent.parent / "conda-meta"
+    folder.mkdir(exist_ok=True)
+    for name in ("history", "ca-certificates-2024.7.4-h0_1.json", "zlib-1.3-0.json"):
+        (folder / name).write_text("{}")
+    facts = probe({"do": "inspect", "exempt": []}, str(python))
+    assert facts["conda"] == [["ca-certificates", "2024.7.4", "h0_1"], ["zlib", "1.3", "0"]]
+
+
+def script(tmp_path: Path, name: str, text: str) -> tuple[str, str]:
+    path = tmp_path / name
+    path.write_text(text)
+    path.chmod(0o755)
+    return name, str(path)
+
+
+def test_programs_are_started_with_the_jobs_environment_alone(tmp_path: Path) -> None:
+    scripts = [
+        script(tmp_path, "env", "#!/bin/sh\nenv; pwd; exit 4"),
+        script(tmp_path, "waits", "#!/bin/sh\nsleep 30"),
+        script(tmp_path, "lost", "#!/no/such/python\n"),
+        ("absent", "/no/such/program"),
+        script(tmp_path, "loud", "#!/bin/sh\nyes | head -c 3000000; echo the end"),
+    ]
+    environment = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
+    facts = probe(
+        {
+            "do": "scripts",
+            "start": ["env", "FROM=start"],
+            "scripts": scripts,
+            "environment": environment,
+            "folder": "/usr",
+        }
+    )
+    env, waits, lost, absent, loud = facts["scripts"]
+    assert env["code"] == 4
+    assert {"ONLY=this", "FROM=start", "/usr"} <= set(env["output"].split())
+    assert "HOME" not in env["output"]
+    assert (waits["late"], waits["code"]) == (True, None)
+    assert waits["seconds"] < 20
+    assert (lost["code"], "/no/such/python" in lost["output"]) == (127, True)
+    assert (absent["code"], "/no/such/program" in absent["output"]) == (127, True)
+    assert (loud["output"].endswith("y\nthe end\n"), loud["cut"] > 2_900_000) == (True, True)
+
+
+def test_nothing_that_a_program_started_survives_it(tmp_path: Path) -> None:
+    pids = tmp_path / "pid"
+    facts = probe(
+        {
+            "do": "scripts",
+            "start": [],
+            "scripts": [script(tmp_path, "s", f"#!/bin/sh\nsleep 300 & echo $! >{pids}; wait")],
+        }
+    )
+    assert facts["scripts"][0]["late"]
+    state = Path(f"/proc/{pids.read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"

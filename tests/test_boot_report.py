@@ -1,0 +1,63 @@
+"""The report of boots: the same facts for people, programs and CI."""
+
+from __future__ import annotations
+
+import io
+import json
+import xml.etree.ElementTree as ET
+
+from rich.console import Console
+
+from boxsnake.boot_report import BootReport, Step, render_table, to_json, to_junit
+
+GOOD = BootReport(
+    artifact="/dist/tiny.pex",
+    format="pex",
+    host="debian-12-python",
+    steps=(
+        Step(name="start", outcome="passed", seconds=0.25, detail=""),
+        Step(name="packages", outcome="passed", seconds=0.5, detail="2 distributions"),
+    ),
+)
+BAD = BootReport(
+    artifact="/dist/tiny.rpm",
+    format="rpm",
+    host="debian-12-rpm",
+    steps=(
+        Step(name="install", outcome="failed", seconds=1.0, detail="`rpm -i` exited with 1\n  [red]&<lib> \x00"),
+        Step(name="imports", outcome="skipped", seconds=0.0, detail=""),
+    ),
+)
+
+
+def test_a_report_fails_with_its_first_failing_step() -> None:
+    assert (GOOD.verdict, GOOD.failure, GOOD.seconds) == ("passed", None, 0.75)
+    assert (BAD.verdict, BAD.failure) == ("failed", BAD.steps[0])
+
+
+def test_json_holds_every_step() -> None:
+    document = json.loads(json.dumps(to_json([GOOD, BAD])))
+    assert document["verdict"] == "failed"
+    assert [box["verdict"] for box in document["boxes"]] == ["passed", "failed"]
+    step = {"name": "packages", "outcome": "passed", "seconds": 0.5, "detail": "2 distributions"}
+    assert document["boxes"][0]["steps"][1] == step
+    assert to_json([GOOD])["verdict"] == "passed"
+
+
+def test_junit_has_a_suite_for_each_box_and_a_case_for_each_step() -> None:
+    root = ET.fromstring(to_junit([GOOD, BAD]))  # noqa: S314 - our own text
+    counts = [(s.get("name"), s.get("tests"), s.get("failures"), s.get("skipped")) for s in root]
+    assert counts == [("pex", "2", "0", "0"), ("rpm", "2", "1", "1")]
+    failure = root.find("testsuite[@name='rpm']/testcase[@name='install']/failure")
+    assert failure is not None
+    assert failure.get("message") == "`rpm -i` exited with 1"
+    # What XML cannot hold is replaced, and the rest arrives as it is.
+    assert failure.text == "`rpm -i` exited with 1\n  [red]&<lib> \ufffd"
+
+
+def test_the_table_shows_boxes_verdicts_and_reasons() -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_table([GOOD, BAD]))
+    text = out.getvalue()
+    for part in ("tiny.pex", "debian-12-rpm", "failed", "2 distributions", "[red]&<lib>"):
+        assert part in text
