@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -81,14 +82,19 @@ class StoreMaterials:
         return self.store.scratch("pack")
 
     def _under_their_names(self, wanted: Sequence[Wanted]) -> Mapping[str, Path]:
-        """The blobs in one folder as links that bear the archives' names: tools read facts off those."""
+        """The blobs in one folder under the archives' names: tools read facts off those.
+
+        Hard links, as some tools read the name off what a symbolic link leads to.
+        """
         blobs = fetch(self.store, wanted, offline=self._offline, credentials=self._credentials)
         folder = self._folders.enter_context(self.store.scratch("archives"))
         found: dict[str, Path] = {}
         for item in wanted:
-            link = folder / item.name
-            link.symlink_to(blobs[item.sha256])
-            found[item.name] = link
+            found[item.name] = folder / item.name
+            try:
+                found[item.name].hardlink_to(blobs[item.sha256])
+            except OSError:  # a file system without hard links, or a blob with as many as it may have
+                shutil.copyfile(blobs[item.sha256], found[item.name])
         return found
 
     def _build_where_missing(self, wheel: Wheel) -> None:

@@ -70,18 +70,13 @@ def command(
 
 
 def _check(console: Console, loaded: LoadedManifest) -> None:
-    from boxsnake.errors import LockError
-    from boxsnake.lock_file import path_of_lock, read
-    from boxsnake.resolve import inputs_of, stale
+    from boxsnake import settings
+    from boxsnake.cli.workspace import fresh_lock
+    from boxsnake.lock_file import path_of_lock
     from boxsnake.store import Store
 
-    path = path_of_lock(loaded)
-    changes = stale(read(path), inputs_of(loaded, Store(Store.default_root())))
-    if changes:
-        listing = "\n".join(f"  {change}" for change in changes)
-        cause = f"it does not fit {loaded.path.name} any more\n{listing}"
-        raise LockError(path.name, cause, "Run `boxsnake lock`.", changes=changes)
-    console.say(f"{path.name} fits {loaded.path.name}")
+    fresh_lock(loaded, Store(Store.default_root()), settings.load())
+    console.say(f"{path_of_lock(loaded).name} fits {loaded.path.name}")
     console.result(lambda: {"stale": False, "changes": []})
 
 

@@ -45,22 +45,28 @@ class Workspace:
 
 def open_workspace(manifest: Path | None, *, output: Path | None = None) -> Workspace:
     """Read the manifest and its lock. Errors: ManifestError; LockError where the lock is missing or stale."""
-    from boxsnake.lock_file import path_of_lock, read
-    from boxsnake.resolve import inputs_of, stale
-
     loaded = load(manifest)
     store = Store(Store.default_root())
-    path = path_of_lock(loaded)
-    lock = read(path)
-    changes = stale(lock, inputs_of(loaded, store))
-    if changes:
-        listing = "\n".join(f"  {change}" for change in changes)
-        cause = f"it no longer fits the manifest:\n{listing}"
-        raise LockError(path.name, cause, "Run `boxsnake lock`.", changes=changes)
+    configured = settings.load()
     return Workspace(
         loaded=loaded,
-        lock=lock,
-        settings=settings.load(),
+        lock=fresh_lock(loaded, store, configured),
+        settings=configured,
         store=store,
         output=(output or loaded.root / "dist").absolute(),
     )
+
+
+def fresh_lock(loaded: LoadedManifest, store: Store, configured: Settings) -> Lock:
+    """The manifest's lock. Errors: LockError where it is missing, or where it was made for other requirements."""
+    from boxsnake.lock_file import path_of_lock, read
+    from boxsnake.resolve import inputs_of, stale
+
+    path = path_of_lock(loaded)
+    lock = read(path)
+    changes = stale(lock, inputs_of(loaded, store, configured))
+    if changes:
+        listing = "\n".join(f"  {change}" for change in changes)
+        cause = f"it does not fit {loaded.path.name} any more\n{listing}"
+        raise LockError(path.name, cause, "Run `boxsnake lock`.", changes=changes)
+    return lock
