@@ -54,10 +54,16 @@ def _without_extras(marker: str, extras: frozenset[str]) -> str:
     marker = _EXTRA.sub(decided, marker)
     # Requirements of an extra end in `and extra == …`: the usual cases become short again.
     marker = marker.removesuffix(f" and {_ALWAYS}").removeprefix(f"{_ALWAYS} and ")
-    is_conjunction = " or " not in marker
-    if is_conjunction and _NEVER in marker.split(" and "):
+    top = _without_groups(marker)
+    if " or " not in top and _NEVER in top.split(" and "):
         return _NEVER
     return "" if marker == _ALWAYS else marker
+
+
+def _without_groups(marker: str) -> str:
+    """A marker with everything in parentheses left out."""
+    shorter = re.sub(r"\([^()]*\)", "", marker)
+    return marker if shorter == marker else _without_groups(shorter)
 
 
 def with_marker(requirement: Requirement, marker: str) -> str:

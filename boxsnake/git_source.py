@@ -78,11 +78,13 @@ def check_out(url: str, commit: str, out: Path, *, scratch: Path, shown: str, cr
 
 
 def history(folder: Path, scratch: Path) -> str | None:
-    """What tools make a version of: the nearest tag, the commit and whether files differ; None without a history."""
+    """What tools make a version of: the commit, its tags and the nearest one, whether files differ."""
     if not (folder / ".git").exists():
         return None
-    done = _git(["-C", str(folder), "describe", "--tags", "--long", "--always", "--dirty"], scratch, "", None)
-    return done.output.strip() if done.code == 0 else None
+    inside = ["-C", str(folder)]
+    nearest = _git([*inside, "describe", "--tags", "--long", "--always", "--dirty"], scratch, "", None)
+    here = _git([*inside, "tag", "--points-at", "HEAD"], scratch, "", None)
+    return nearest.output + here.output if nearest.code == here.code == 0 else None
 
 
 def add_history(folder: Path, copy: Path, scratch: Path) -> bool:

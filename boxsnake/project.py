@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import posixpath
 import sys
 import tomllib
@@ -422,6 +423,7 @@ def _run_build(
     env = child.environment(
         work,
         UV_CACHE_DIR=str(store.root / "uv"),
+        NETRC=os.environ.get("NETRC") or os.path.expanduser("~/.netrc"),  # noqa: PTH111 - no home is no error
         SOURCE_DATE_EPOCH=str(BUILD_EPOCH),
         CFLAGS=flags,
         CXXFLAGS=flags,
