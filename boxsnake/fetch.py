@@ -37,7 +37,8 @@ class Wanted:
     """One file to fetch.
 
     `name` is its file name, `url` an http(s):// or file:// URL without credentials or a plain path, `sha256` bare hex,
-    `size` in bytes. `kind` decides which check it has to pass before it counts as present.
+    `size` in bytes. `kind` decides which check it has to pass before it counts as present; a "file" and a "sdist" are
+    held to their digest alone, as a sdist is checked where it is unpacked.
     """
 
     name: str

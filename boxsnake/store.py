@@ -396,8 +396,9 @@ class Store:
         try:
             yield folder
         finally:
-            with contextlib.suppress(OSError):
-                remove_tree(folder)
+            if lease.pid == os.getpid():  # and not a child that was forked within the block
+                with contextlib.suppress(OSError):
+                    remove_tree(folder)
 
     @contextlib.contextmanager
     def lock(self, name: str, wait: float = 600.0) -> Iterator[None]:
