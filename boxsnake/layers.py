@@ -48,6 +48,10 @@ class LayerBlob:
     diff_id: str
     """The digest of the uncompressed tar, as the OCI image specification defines it."""
     media_type: str
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that its packages ask to be set where they are used (conda's `etc/conda/env_vars.d`)."""
+    notes: tuple[str, ...] = ()
+    """What the user was told when it was staged."""
 
 
 def group(lock: TargetLock, *, application: bool, budget: int = DEFAULT_BUDGET) -> tuple[Group, ...]:

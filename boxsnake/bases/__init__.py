@@ -1,0 +1,138 @@
+"""Base images: what an image's own layers are put on, from wherever it comes, as layers in the store.
+
+A base is named by one of
+
+    scratch              nothing
+    host:NAME            the root file system of one of boxsnake's hosts
+    ./folder, /folder    an OCI image layout
+    ./file, /file        the tar of a root file system, or what `docker save` writes; compressed or not
+    anything else        an image's reference: in the container engine, which pulls it where it has not got it
+
+and a name that the user's settings map to another (`[bases]`) is that other. What was read once is remembered by its
+content: the next time costs nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from boxsnake.archive import GZIP_FORMAT
+from boxsnake.bases.archived import from_docker_archive, from_file, from_layout, from_rootfs
+from boxsnake.bases.value import Base, decode
+from boxsnake.disk import disk_faults
+from boxsnake.errors import PackError
+from boxsnake.progress import track
+from boxsnake.store import Store
+
+__all__ = ["SCRATCH", "Base", "base_image"]
+
+SCRATCH = "scratch"
+
+_FORMAT = 1
+_HOST = "host:"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def base_image(store: Store, name: str, *, bases: Mapping[str, str], root: Path, wanted: tuple[str, str]) -> Base:
+    """The base of this name, its layers in the store; relative paths are read against `root`.
+
+    `wanted` is the (os, architecture) that it must be for. Errors: PackError where the base is of another one or cannot
+    be a base, ResourceError where it is not there, EngineError, NetworkError.
+    """
+    meant = bases.get(name, name)
+    found = _read(store, meant, root, wanted)
+    if found.platform is not None and found.platform != wanted:
+        step = "Name a base of the target's platform, or map this name to one in your settings ([bases])."
+        cause = f"it is for {'/'.join(found.platform)}, and the target needs {'/'.join(wanted)}"
+        raise PackError(f"base image {name}", cause, step, base=name, platform="/".join(found.platform))
+    return replace(found, name=name, is_reference=meant == name and not _is_local(name))
+
+
+def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str]) -> Base:
+    if meant == SCRATCH:
+        return Base(name=meant, digest=SCRATCH)
+    if meant.startswith(_HOST):
+        return _from_host(store, meant.removeprefix(_HOST))
+    if meant.startswith(("/", "./", "../")):
+        return _from_path(store, root / meant, wanted)
+    return _from_engine(store, meant)
+
+
+def _is_local(name: str) -> bool:
+    return name == SCRATCH or name.startswith((_HOST, "/", "./", "../"))
+
+
+# Where a base comes from
+
+
+def _from_host(store: Store, name: str) -> Base:
+    from boxsnake import hosts
+
+    known = hosts.load_hosts()
+    host = known.get(name)
+    if host is None:
+        step = f"There are {', '.join(known)}."
+        raise PackError(f"base image {_HOST}{name}", "there is no host of this name", step, hosts=list(known))
+    if host.image is not None:
+        return _from_engine(store, host.image)
+    blob = hosts.rootfs(store, host)
+    base = _remembered(
+        store,
+        {"rootfs": blob.digest},
+        lambda: from_rootfs(store, f"{_HOST}{name}", store.path(blob.digest), blob.digest),
+    )
+    # Hosts are made for the machine that makes them.
+    machine = platform.machine()
+    return replace(base, platform=("linux", _ARCHITECTURES.get(machine, machine)))
+
+
+def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:
+    with disk_faults(f"base image {path}"):
+        if path.is_dir():
+            digest = store.digest_of_file(path / "index.json")
+            key = {"layout": digest, "platform": list(wanted)}
+            return _remembered(store, key, lambda: from_layout(store, path, digest, wanted))
+        digest = store.digest_of_file(path)
+    return _remembered(store, {"file": digest}, lambda: from_file(store, path, digest))
+
+
+def _from_engine(store: Store, reference: str) -> Base:
+    from boxsnake.engine import connect
+
+    engine = connect()
+    image = engine.image(reference)
+    if image is None:
+        with track(f"pulling {reference}"):
+            engine.pull(reference)
+        image = engine.image(reference)
+    if image is None:
+        step = "Name another base, or map this one to a local one in your settings ([bases])."
+        raise PackError(f"base image {reference}", "the engine has not got it", step, base=reference)
+    identity = image.id
+
+    def save() -> Base:
+        with track(f"taking {reference} from the engine"), store.scratch("base") as folder:
+            archive = folder / "image.tar"
+            # By its id: the name may have moved on to another image meanwhile.
+            engine.save(identity, archive)
+            return from_docker_archive(store, reference, archive, identity)
+
+    return _remembered(store, {"image": identity}, save)
+
+
+# What is remembered
+
+
+def _remembered(store: Store, key: Mapping[str, object], read: Callable[[], Base]) -> Base:
+    whole = {"format": _FORMAT, "gzip": GZIP_FORMAT, **key}
+    known = store.selected("base", whole)
+    if known is not None:
+        base = decode(known)
+        if all(store.intact(layer.digest) for layer in base.layers):
+            return base
+    base = read()
+    store.select("base", whole, asdict(base))
+    return base

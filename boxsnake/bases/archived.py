@@ -1,0 +1,281 @@
+"""Images and root file systems out of files: what `docker save` writes, OCI image layouts, and bare tars."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from boxsnake import oci
+from boxsnake.archive import GzipSink
+from boxsnake.bases.value import Base
+from boxsnake.disk import disk_faults
+from boxsnake.errors import IntegrityError, PackError
+from boxsnake.layers import LayerBlob
+from boxsnake.oci import History, Runtime
+from boxsnake.progress import track
+from boxsnake.store import Store
+
+_CHUNK = 1 << 20
+_LAYOUT_FILE = "oci-layout"
+_DOCKER_MANIFEST = "manifest.json"
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz"}
+_MANIFEST_TYPES = (oci.MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+_INDEX_TYPES = (oci.INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+# A file: a root file system, or a docker archive
+
+
+def from_file(store: Store, path: Path, digest: str) -> Base:
+    """A base out of a tar, compressed or not: a docker archive where it looks like one, else a root file system."""
+    with _uncompressed(path) as stream:
+        is_docker = _first_names(path, stream, _DOCKER_MANIFEST)
+    if is_docker:
+        return from_docker_archive(store, str(path), path, digest)
+    return from_rootfs(store, str(path), path, digest)
+
+
+def _first_names(path: Path, stream: BinaryIO, wanted: str) -> bool:
+    """Whether the tar has a member of this name at its top."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as members:
+            return any(member.name.removeprefix("./") == wanted for member in members)
+    except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError) as error:
+        raise _unreadable(str(path), error) from None
+
+
+def from_rootfs(store: Store, name: str, path: Path, digest: str) -> Base:
+    """A base out of the tar of a root file system."""
+    with track(f"compressing {name}"), _uncompressed(path) as stream:
+        layer = _compressed(store, stream, "base")
+    step = History(created_by=f"boxsnake: {digest}", comment="root file system")
+    # The folders and tools that a shell expects: what images of distributions say of themselves.
+    runtime = Runtime(command=("/bin/sh",))
+    return Base(name=name, digest=digest, layers=(layer,), history=(step,), runtime=runtime)
+
+
+def from_docker_archive(store: Store, name: str, path: Path, digest: str) -> Base:
+    """An image out of what `docker save` writes, which may hold links from one layer's file to another's."""
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(store.scratch("base"))
+        plain = _plain(path, scratch / "archive.tar")
+        try:
+            members = stack.enter_context(tarfile.open(plain, mode="r:"))
+            images = json.loads(_member(members, _DOCKER_MANIFEST).read())
+            if len(images) != 1:
+                step = "Save one image alone into it."
+                raise PackError(f"base image {name}", f"the archive holds {len(images)} images", step, base=name)
+            config = json.loads(_member(members, images[0]["Config"]).read())
+            sources = [(_member(members, layer), "") for layer in images[0]["Layers"]]
+            return _image_base(store, name, digest, config, sources)
+        except (tarfile.TarError, KeyError, TypeError, ValueError, EOFError) as error:
+            raise _unreadable(name, error) from None
+
+
+def _member(members: tarfile.TarFile, name: str) -> BinaryIO:
+    # extractfile follows links within the archive, and no others.
+    stream = members.extractfile(name)
+    if stream is None:
+        raise KeyError(name)
+    return cast("BinaryIO", stream)
+
+
+def _plain(path: Path, spool: Path) -> Path:
+    """The file itself, or what it is the compressed form of: its members are read out of their order."""
+    with path.open("rb") as stream:
+        if not _compression(stream):
+            return path
+    with _uncompressed(path) as stream, spool.open("wb") as out:
+        while chunk := stream.read(_CHUNK):
+            out.write(chunk)
+    return spool
+
+
+# A folder: an OCI image layout
+
+
+def from_layout(store: Store, folder: Path, digest: str, platform: tuple[str, str]) -> Base:
+    """A base out of an OCI image layout."""
+    name = str(folder)
+    try:
+        json.loads((folder / _LAYOUT_FILE).read_bytes())["imageLayoutVersion"]
+        pointer = _choose(folder, json.loads((folder / "index.json").read_bytes())["manifests"], platform, name)
+        manifest = json.loads(_verified(folder, pointer["digest"]))
+        config = json.loads(_verified(folder, manifest["config"]["digest"]))
+        with contextlib.ExitStack() as stack:
+            sources = [
+                (stack.enter_context(_blob(folder, layer["digest"]).open("rb")), layer["digest"])
+                for layer in manifest["layers"]
+            ]
+            return _image_base(store, name, digest, config, sources)
+    except (KeyError, IndexError, TypeError, ValueError, FileNotFoundError) as error:
+        raise _unreadable(name, error) from None
+
+
+def _choose(folder: Path, pointers: list[dict[str, Any]], platform: tuple[str, str], name: str) -> dict[str, Any]:
+    """The manifest of the wanted platform, or the only one; an index may be within another."""
+    found: list[dict[str, Any]] = []
+    for pointer in pointers:
+        if pointer.get("mediaType") in _INDEX_TYPES:
+            found.append(_choose(folder, json.loads(_verified(folder, pointer["digest"]))["manifests"], platform, name))
+        elif pointer.get("mediaType") in _MANIFEST_TYPES:
+            found.append(pointer)
+    fitting = [pointer for pointer in found if _platform_of(pointer.get("platform") or {}) == platform]
+    chosen = {pointer["digest"]: pointer for pointer in fitting or found}
+    if len(chosen) != 1:
+        step = "Give a layout with one image for the target's platform."
+        cause = f"it holds {len(chosen)} images, and which one is meant is not said"
+        raise PackError(f"base image {name}", cause, step, base=name)
+    return next(iter(chosen.values()))
+
+
+def _platform_of(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    if not document.get("os") or not document.get("architecture"):
+        return None
+    return str(document["os"]), str(document["architecture"])
+
+
+def _blob(folder: Path, digest: str) -> Path:
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"not a digest: {digest!r}")
+    return folder / oci.blob_path(digest)
+
+
+def _verified(folder: Path, digest: str) -> bytes:
+    content = _blob(folder, digest).read_bytes()
+    if oci.Document(content=content, media_type="").digest != digest:
+        step = "Copy the layout again from where it came."
+        raise IntegrityError(f"base image {folder}", f"blob {digest} has other bytes", step, digest=digest)
+    return content
+
+
+# Layers
+
+
+def _image_base(
+    store: Store, name: str, digest: str, config: Mapping[str, Any], sources: Iterable[tuple[BinaryIO, str]]
+) -> Base:
+    """A base from an image's configuration and its layers, lowest first, each with its digest where one is known."""
+    layers = []
+    diff_ids = config["rootfs"]["diff_ids"]
+    for number, ((stream, expected), diff_id) in enumerate(zip(sources, diff_ids, strict=True), start=1):
+        with track(f"taking layer {number} of {name}"):
+            layer = _taken(store, stream, expected, f"base {number}")
+        if layer.diff_id != diff_id:
+            step = "Save or copy the image again from where it came."
+            raise IntegrityError(f"base image {name}", f"layer {diff_id} has other bytes", step, digest=diff_id)
+        layers.append(layer)
+    return Base(
+        name=name,
+        digest=digest,
+        layers=tuple(layers),
+        history=_history(config, len(layers)),
+        runtime=_runtime(config.get("config") or {}),
+        platform=_platform_of(config),
+        variant=str(config.get("variant") or ""),
+    )
+
+
+def _taken(store: Store, stream: BinaryIO, expected: str, name: str) -> LayerBlob:
+    """A layer into the store: gzip ones as they are, so that their digest stays; others compressed anew."""
+    if expected and _compression(stream) == "gzip":
+        with store.writer(expected, origin=name) as writer:
+            while chunk := stream.read(_CHUNK):
+                writer.write(chunk)
+        with store.path(expected).open("rb") as kept:
+            diff_id = _digest_of(gzip.GzipFile(fileobj=kept))
+        blob = writer.blob
+        return LayerBlob(name=name, digest=blob.digest, size=blob.size, diff_id=diff_id, media_type=oci.LAYER_GZIP)
+    return _compressed(store, _decompressor(stream), name)
+
+
+def _compressed(store: Store, stream: BinaryIO, name: str) -> LayerBlob:
+    with store.writer(origin=name) as writer, GzipSink(writer) as sink:
+        while chunk := stream.read(_CHUNK):
+            sink.write(chunk)
+    blob = writer.blob
+    return LayerBlob(name=name, digest=blob.digest, size=blob.size, diff_id=sink.diff_id, media_type=oci.LAYER_GZIP)
+
+
+def _digest_of(stream: BinaryIO | gzip.GzipFile) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+@contextlib.contextmanager
+def _uncompressed(path: Path) -> Iterator[BinaryIO]:
+    with disk_faults(f"base image {path}"), path.open("rb") as stream:
+        yield _decompressor(stream)
+
+
+def _compression(stream: BinaryIO) -> str:
+    """What the stream, at its start, is compressed by; "" for not at all."""
+    stream.seek(0)
+    start = stream.read(6)
+    stream.seek(0)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
+
+
+def _decompressor(stream: BinaryIO) -> BinaryIO:
+    """The stream itself, or what it is the compressed form of."""
+    kind = _compression(stream)
+    if kind == "gzip":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+    if kind == "xz":
+        return cast("BinaryIO", lzma.LZMAFile(stream))
+    if kind == "zstd":
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        return cast("BinaryIO", io.BufferedReader(reader, _CHUNK))
+    return stream
+
+
+# Configuration
+
+
+def _history(config: Mapping[str, Any], layers: int) -> tuple[History, ...]:
+    """The base's history; one step for each layer where it has none, or one that does not fit its layers."""
+    steps = tuple(
+        History(
+            created_by=str(step.get("created_by") or ""),
+            comment=str(step.get("comment") or ""),
+            empty=bool(step.get("empty_layer")),
+        )
+        for step in config.get("history") or ()
+    )
+    if sum(not step.empty for step in steps) == layers:
+        return steps
+    return tuple(History(created_by="base image") for _ in range(layers))
+
+
+def _runtime(config: Mapping[str, Any]) -> Runtime:
+    variables = (str(variable).partition("=") for variable in config.get("Env") or ())
+    ports = (str(port).partition("/") for port in config.get("ExposedPorts") or ())
+    return Runtime(
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        environment=tuple((name, value) for name, _, value in variables),
+        user=str(config.get("User") or ""),
+        folder=str(config.get("WorkingDir") or ""),
+        ports=tuple(sorted(int(number) for number, _, kind in ports if kind in {"", "tcp"} and number.isdecimal())),
+        labels=tuple(sorted((str(name), str(value)) for name, value in (config.get("Labels") or {}).items())),
+    )
+
+
+def _unreadable(name: str, error: Exception) -> PackError:
+    cause = f"it cannot be read as an image: {type(error).__name__}: {error}"
+    step = "Give the tar of a root file system, what `docker save` writes, or an OCI image layout."
+    return PackError(f"base image {name}", cause, step, base=name)

@@ -1,0 +1,131 @@
+"""Layers in the store: found by what they are made of, and staged only where one is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, write_tar
+from boxsnake.bytecode import expected_compiler
+from boxsnake.conda_url import published
+from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
+from boxsnake.errors import PackError
+from boxsnake.layers import Group, LayerBlob
+from boxsnake.lock import TargetLock, Wheel
+from boxsnake.oci import LAYER_GZIP
+from boxsnake.progress import track
+from boxsnake.store import Store
+
+_VARIABLES = "etc/conda/env_vars.d/"
+
+_FORMAT = 1
+"""To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
+
+
+def layer_blobs(
+    store: Store,
+    groups: Sequence[Group],
+    lock: TargetLock,
+    *,
+    application: Wheel | None,
+    prefix: str,
+    epoch: int,
+    tree: Callable[[], AbstractContextManager[Tree]],
+) -> list[LayerBlob]:
+    """One compressed layer for each group, in order, whose paths lie below `prefix`.
+
+    A layer is a pure function of its packages' digests, the Python that they are linked for, `prefix` and `epoch`.
+    `tree` stages the environment; it is called once, and only if the store lacks a layer. Errors are those of
+    staging.
+    """
+    keys = [_key(group, lock, application, prefix, epoch) for group in groups]
+    found = [_known(store, group, key) for group, key in zip(groups, keys, strict=True)]
+    missing = [number for number, layer in enumerate(found) if layer is None]
+    if missing:
+        with tree() as staged, track("compressing", len(missing)) as advance:
+            for number in missing:
+                found[number] = _make(store, groups[number], keys[number], staged, epoch)
+                advance(1)
+    return [layer for layer in found if layer is not None]
+
+
+def _key(group: Group, lock: TargetLock, application: Wheel | None, prefix: str, epoch: int) -> dict[str, Any]:
+    """Everything that decides a layer's bytes. Where a package came from is told in conda-meta."""
+    packages: dict[str, list[str]] = {
+        conda_owner(package.name): [package.sha256, *published(package)] for package in lock.conda
+    }
+    python = packages.get(conda_owner("python"))
+    packages |= {wheel_owner(wheel.name): [wheel.sha256] for wheel in lock.wheels_over_conda}
+    if application:
+        packages[APPLICATION] = [application.sha256]
+    return {
+        "format": _FORMAT,
+        "gzip": GZIP_FORMAT,
+        "prefix": prefix,
+        "epoch": epoch,
+        "platform": lock.target.platform,
+        "python": python,
+        "compiler": expected_compiler(lock),
+        "packages": {owner: packages[owner] for owner in group.owners},
+    }
+
+
+def _known(store: Store, group: Group, key: dict[str, Any]) -> LayerBlob | None:
+    known = store.selected("layer", key)
+    if known is None or store.intact(known["digest"]) is None:
+        return None
+    return _layer(group, known)
+
+
+def _make(store: Store, group: Group, key: dict[str, Any], tree: Tree, epoch: int) -> LayerBlob:
+    entries = tree.owned_by(group.owners)
+    with store.writer(origin=f"layer {group.name}") as writer, GzipSink(writer) as sink:
+        write_tar(_members(tree, entries), sink, epoch=epoch)
+    made = {
+        "digest": writer.blob.digest,
+        "size": writer.blob.size,
+        "diff_id": sink.diff_id,
+        "environment": _environment(tree, entries),
+        "notes": list(tree.notes),
+    }
+    store.select("layer", key, made)
+    return _layer(group, made)
+
+
+def _layer(group: Group, made: dict[str, Any]) -> LayerBlob:
+    return LayerBlob(
+        name=group.name,
+        digest=made["digest"],
+        size=made["size"],
+        diff_id=made["diff_id"],
+        media_type=LAYER_GZIP,
+        environment=tuple((name, value) for name, value in made["environment"]),
+        notes=tuple(made["notes"]),
+    )
+
+
+def _environment(tree: Tree, entries: Sequence[Entry]) -> list[list[str]]:
+    """The variables of the packages' files in `etc/conda/env_vars.d`, each a JSON object of texts."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.path.startswith(_VARIABLES) and entry.path.endswith(".json"):
+            try:
+                document = json.loads((tree.root / entry.path).read_text(encoding="utf-8"))
+                found |= {str(name): str(value) for name, value in document.items()}
+            except (ValueError, AttributeError):
+                cause = "is not a JSON object of environment variables"
+                step = "Take another build or version of its package."
+                raise PackError(entry.path, cause, step, path=entry.path, owner=entry.owner) from None
+    return [[name, found[name]] for name in sorted(found)]
+
+
+def _members(tree: Tree, entries: Sequence[Entry]) -> Iterator[Member]:
+    below = tree.prefix.strip("/")
+    for entry in entries:
+        name = f"{below}/{entry.path}"
+        if entry.kind == "link":
+            yield Member(name=name, mode=entry.mode, link=entry.target)
+        else:
+            yield Member(name=name, mode=entry.mode, source=tree.root / entry.path)

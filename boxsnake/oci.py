@@ -1,0 +1,188 @@
+"""Images as the OCI Image Format Specification 1.1 and Docker's archive format describe them: documents, not files.
+
+A layout of one image can be both. `index.json` (OCI) and `manifest.json` (what `docker save` writes) name the same
+blobs, so that old engines read the one and new engines and registries' tools the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from boxsnake.layers import LayerBlob
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+LAYER_GZIP = f"{LAYER}+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+"""The content of `oci-layout`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What an image says about how it is run: the `config` object of the image configuration.
+
+    Empty means that nothing is said. `ports` are TCP ones; `user` is "uid[:gid]" or a name.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    folder: str = ""
+    ports: tuple[int, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The object, without what is empty."""
+        said = {
+            "Cmd": list(self.command),
+            "Entrypoint": list(self.entrypoint),
+            "Env": [f"{name}={value}" for name, value in self.environment],
+            "ExposedPorts": {f"{port}/tcp": {} for port in self.ports},
+            "Labels": dict(self.labels),
+            "User": self.user,
+            "WorkingDir": self.folder,
+        }
+        return {key: value for key, value in said.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One step of an image's history; `empty` where it made no layer."""
+
+    created_by: str
+    comment: str = ""
+    empty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A JSON document as a blob: its bytes are canonical, and named by `digest` ("sha256:<hex>")."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the content."""
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """What points at it (OCI "Content Descriptors")."""
+        return {"digest": self.digest, "mediaType": self.media_type, "size": len(self.content)}
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON text of a value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def created(epoch: int) -> str:
+    """A time in seconds since 1970 as RFC 3339 writes it."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def config(
+    layers: Sequence[LayerBlob],
+    runtime: Runtime,
+    *,
+    platform: tuple[str, str],
+    epoch: int,
+    history: Sequence[History],
+    author: str = "",
+    variant: str = "",
+) -> Document:
+    """The image configuration. `platform` is (os, architecture); `history` has one step that is not empty per layer."""
+    system, architecture = platform
+    filled = sum(not step.empty for step in history)
+    if filled != len(layers):
+        raise ValueError(f"{filled} steps of history for {len(layers)} layers")
+    document: dict[str, Any] = {
+        "architecture": architecture,
+        "config": runtime.document(),
+        "created": created(epoch),
+        "history": [_step(step, epoch) for step in history],
+        "os": system,
+        "rootfs": {"diff_ids": [layer.diff_id for layer in layers], "type": "layers"},
+    }
+    said = {"author": author, "variant": variant}
+    document |= {key: value for key, value in said.items() if value}
+    return Document(content=canonical(document), media_type=CONFIG)
+
+
+def _step(step: History, epoch: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"created": created(epoch), "created_by": step.created_by}
+    if step.comment:
+        said["comment"] = step.comment
+    if step.empty:
+        said["empty_layer"] = True
+    return said
+
+
+def manifest(config: Document, layers: Sequence[LayerBlob], annotations: Mapping[str, str]) -> Document:
+    """The image manifest."""
+    document: dict[str, Any] = {
+        "config": config.descriptor,
+        "layers": [{"digest": layer.digest, "mediaType": layer.media_type, "size": layer.size} for layer in layers],
+        "mediaType": MANIFEST,
+        "schemaVersion": 2,
+    }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    return Document(content=canonical(document), media_type=MANIFEST)
+
+
+def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str], variant: str = "") -> bytes:
+    """`index.json` of a layout with one image, under each of its tags.
+
+    A tag is a reference such as "hello:1.0". `io.containerd.image.name` carries it whole, with registry, and the
+    specification's own `ref.name` only what follows the colon, as `docker save` has it.
+    """
+    system, architecture = platform
+    about = {"architecture": architecture, "os": system} | ({"variant": variant} if variant else {})
+    pointers = []
+    for tag in tags or ("",):
+        pointer = manifest.descriptor | {"platform": about}
+        if tag:
+            version = tag.rpartition(":")[2]
+            names = {"io.containerd.image.name": whole_reference(tag), "org.opencontainers.image.ref.name": version}
+            pointer["annotations"] = names
+        pointers.append(pointer)
+    return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
+
+
+def whole_reference(tag: str) -> str:
+    """A reference with the registry and the folder that Docker means where it leaves them out."""
+    first, slash, _ = tag.partition("/")
+    if not slash:
+        return f"docker.io/library/{tag}"
+    is_registry = "." in first or ":" in first or first == "localhost"
+    return tag if is_registry else f"docker.io/{tag}"
+
+
+def docker_manifest(config: Document, layers: Sequence[LayerBlob], tags: Sequence[str]) -> bytes:
+    """`manifest.json` of a docker archive, which points at the same blobs."""
+    return canonical(
+        [
+            {
+                "Config": blob_path(config.digest),
+                "Layers": [blob_path(layer.digest) for layer in layers],
+                "RepoTags": list(tags),
+            }
+        ]
+    )
+
+
+def blob_path(digest: str) -> str:
+    """Where a blob lies in a layout."""
+    algorithm, _, name = digest.partition(":")
+    return f"blobs/{algorithm}/{name}"
