@@ -180,10 +180,12 @@ def _error(question: CondaQuestion, answer: dict[str, Any]) -> Exception:
         faults = (Fault(source=one.source, line=0, key=one.shown, message=text) for one in asked)
         return ManifestError("conda requirements", tuple(faults))
     if answer["error"] == "network":
-        return NetworkError(*_network_words(text, channels), target=target.name, channels=channels, log=text)
+        return NetworkError(
+            *_network_words(text, redact(answer["at"]), channels), target=target.name, channels=channels, log=text
+        )
     explained = tidy(text)
     mentioned = [
-        f"{requirement.shown} (asked by {requirement.source})"
+        f"{requirement.shown} ({requirement.source})"
         for requirement in question.requirements
         if re.search(rf"(?<![\w.-]){re.escape(name_of_spec(requirement.spec))}(?![\w.-])", explained)
     ]
@@ -200,15 +202,13 @@ def _error(question: CondaQuestion, answer: dict[str, Any]) -> Exception:
     )
 
 
-def _network_words(text: str, channels: list[str]) -> tuple[str, str, str]:
-    """The channel's subdir that failed, why, and what to do."""
-    found = re.search(r"[a-z]+://[^\s'\")`]+|`(/[^`]+)`", text)
-    thing = (found.group(1) or found.group()) if found else ", ".join(channels)
-    thing = re.sub(r"/(current_)?repodata[^/]*$", "", thing)
-    subdir = thing.rpartition("/")[2]
-    thing = (
-        f"channel {thing.rpartition('/')[0]}, {subdir}" if re.fullmatch(r"noarch|[a-z]+-[a-z0-9]+", subdir) else thing
-    )
+def _network_words(text: str, place: str, channels: list[str]) -> tuple[str, str, str]:
+    """The channel's index that failed, why, and what to do."""
+    found = re.search(r"[a-z]+://[^\s'\")`]+|(?<=`)/[^`]+", place)
+    thing = re.sub(r"(/(current_)?repodata[^/]*)?/?$", "", found.group() if found else ", ".join(channels))
+    folder, _, subdir = thing.rpartition("/")
+    if re.fullmatch(r"noarch|[a-z]+-[a-z0-9]+", subdir):
+        thing = f"channel {folder}, {subdir}"
     causes = re.findall(r"(?:^|Caused by: )([^\n]+)", text)
     if re.search(r"could not find subdir|No such file", text):
         return thing, f"there is no index: {causes[-1]}", "Look at the channel's name; a folder must be indexed first."
@@ -218,17 +218,21 @@ def _network_words(text: str, channels: list[str]) -> tuple[str, str, str]:
         return thing, "the server wants credentials, or others", "Name them in the configuration's [credentials]."
     if "404" in text:
         return thing, "there is no such channel (404)", "Look at the channel's name."
+    if "parse" in text:
+        step = "Try again later: a mirror may be half-way, or a proxy wants a login."
+        return thing, f"what it gives is no index: {causes[-1]}", step
     return thing, f"{causes[0]}: {causes[-1]}" if len(causes) > 1 else text, "Try again, or look at proxy and network."
 
 
 def _ways_out(explained: str, question: CondaQuestion) -> str:
     target = question.target
     ways = []
-    if "__glibc" in explained:
-        ways.append(f"raise targets.{target.name}.glibc above {target.glibc}")
-    if "__osx" in explained or "__win" in explained:
+    glibc = [int(minor) for minor in re.findall(r"__glibc >=2\.(\d+)", explained)]
+    if glibc:
+        ways.append(f"raise targets.{target.name}.glibc from {target.glibc} to 2.{max(glibc)}, where there is one")
+    elif re.search(r"\b__(osx|win|linux|cuda|archspec)\b", explained):
         ways.append("take older versions, which run on older systems")
-    if "no candidates were found" in explained.lower():
+    else:
         ways.append(f"add a channel that has it for {target.platform}")
     ways += ["loosen one of the requirements", "ask for it by requires.pip instead, where an index has a wheel"]
     return f"Ways out: {'; '.join(ways)}."
@@ -357,8 +361,23 @@ async def _answer(question: dict[str, Any], gateway: Any, locations: dict[str, s
     except exceptions.SolverError as error:
         return {"error": "unsolvable", "text": str(error)}
     except (exceptions.GatewayError, exceptions.FetchRepoDataError, exceptions.IoError) as error:
-        return {"error": "network", "text": str(error)}
+        return {"error": "network", "text": str(error), "at": await _culprit(gateway, channels, platforms, str(error))}
     return {"records": [_record_values(record) for record in records]}
+
+
+async def _culprit(gateway: Any, channels: list[Any], platforms: list[str], text: str) -> str:
+    """The index that an error is about, where the error does not say it itself."""
+    from rattler import exceptions
+
+    if "://" in text or "`/" in text:
+        return text
+    for channel in channels:
+        for platform in platforms:
+            try:
+                await gateway.names([channel], [platform])
+            except exceptions.GatewayError:
+                return f"{channel.base_url.rstrip('/')}/{platform}/"
+    return text
 
 
 async def _preferred(wanted: list[list[str]], gateway: Any, channels: list[Any], platforms: list[str]) -> list[Any]:
