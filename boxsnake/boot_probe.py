@@ -29,6 +29,7 @@ _STOP_SECONDS = 5.0
 _REQUEST_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 _TICK = 0.05
 _MOST_AT_ONCE = 8
 _EXIT_CANNOT_START = 127
@@ -52,7 +53,7 @@ class _Process:
         self.status: int | None = None
         self.late = False
         self._work = -1
-        self._worked = self.started
+        self._worked = self._looked = self.started
 
     def hear(self) -> bool:
         """Take what the child has said; False when it has closed its end."""
@@ -60,6 +61,7 @@ class _Process:
             data = os.read(self.pipe, 65_536)
         except BlockingIOError:
             return True
+        self._worked = time.monotonic()
         self.cut += max(0, len(self.tail) + len(data) - _KEPT_OUTPUT)
         self.tail = (self.tail + data)[-_KEPT_OUTPUT:]
         return bool(data)
@@ -72,11 +74,13 @@ class _Process:
         return self.status is not None
 
     def is_idle(self) -> bool:
-        """Whether it waits for somebody: neither it nor its offspring has used the processor or the disk of late."""
+        """Whether it waits for somebody: of late it has said nothing, and used neither processor nor disk."""
         now = time.monotonic()
-        work = _work_of(self.pid)
-        if work is None or work != self._work:
-            self._work, self._worked = -1 if work is None else work, now
+        if now - max(self._looked, self._worked) > _LOOK_SECONDS:
+            work = _work_of(self.pid)
+            self._looked = now
+            if work is None or work != self._work:
+                self._work, self._worked = -1 if work is None else work, now
         return now - self._worked > _IDLE_SECONDS
 
     def kill(self, number: int) -> None:
@@ -155,6 +159,9 @@ def _start(name: str, argv: list[str], job: Facts, seconds: float) -> _Process:
 
     def work() -> None:
         os.chdir(job["folder"])
+        # Python ignores these, and what it starts would inherit that.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
         try:
             os.execvpe(argv[0], argv, job["environment"])  # noqa: S606 - starting programs is what this is for
         except OSError as error:
@@ -257,16 +264,14 @@ def _top_modules(found: importlib.metadata.Distribution) -> list[str]:
     files = [file.parts for file in found.files or ()]
     if not files:
         return (found.read_text("top_level.txt") or "").split()
-    packages = {parts[:-1] for parts in files if parts[-1] == "__init__.py" or _module_of(parts[-1]) == "__init__"}
-    names = {_module_of(parts[0]) for parts in files if len(parts) == 1}
-    for parts in files:
-        # A folder without code is data that lies beside the modules.
-        if len(parts) > 1 and _module_of(parts[-1]):
-            names.add(".".join(_outermost_package(parts[:-1], packages)))
-    return sorted(name for name in names if name and all(part.isidentifier() for part in name.split(".")))
+    code = [parts for parts in files if all(map(str.isidentifier, (*parts[:-1], _module_of(parts[-1]))))]
+    packages = {parts[:-1] for parts in code if _module_of(parts[-1]) == "__init__"}
+    names = {parts[:-1] or (_module_of(parts[0]),) for parts in code}
+    return sorted({".".join(_outermost_package(folders, packages)) for folders in names})
 
 
 def _outermost_package(folders: tuple[str, ...], packages: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first of these folders that is a package; a namespace without one is imported by itself."""
     for depth in range(1, len(folders) + 1):
         if folders[:depth] in packages:
             return folders[:depth]

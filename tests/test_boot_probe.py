@@ -59,6 +59,8 @@ def test_packages_modules_and_namespaces_are_found_and_imported(python: Path) ->
             "space/one/__init__.py": "",
             "space/one/deep/__init__.py": "raise RuntimeError('only the top is imported')",
             "data/picture.txt": "",
+            "package.libs/libfoo-1.so": "",
+            "namespace/only.py": "",
             "no-module/x.py": "",
             "leaves.py": "import sys; sys.exit(0)",
             "crashes.py": "import os; os.kill(os.getpid(), 11)",
@@ -66,7 +68,7 @@ def test_packages_modules_and_namespaces_are_found_and_imported(python: Path) ->
         },
     )
     facts = probe({"do": "inspect", "exempt": ["leaves"]}, str(python))
-    assert imports(facts) == {"package": 0, "single": 0, "space.one": 0, "wrong": 1, "crashes": None}
+    assert imports(facts) == {"package": 0, "single": 0, "space.one": 0, "namespace": 0, "wrong": 1, "crashes": None}
     by_name = {found["name"]: found for found in facts["imports"]}
     assert "No module named 'not_there'" in by_name["wrong"]["output"]
     assert by_name["crashes"]["signal"] == "SIGSEGV"
