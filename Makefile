@@ -75,8 +75,8 @@ bench: $(BIN)/boxsnake engine channel ## measure against peers, run side by side
 	$(call need,$(BENCH_APT_PACKAGES))
 	@$(BIN)/python tests/bench.py
 
-docs: $(BIN)/boxsnake ## write the tables of README.md that are made from the code
-	@$(BIN)/python docs/tables.py
+docs: $(BIN)/boxsnake ## write the tables of README.md and docs/ that are made from the code
+	@$(BIN)/python docs/tables.py && $(BIN)/python docs/manifest_tables.py
 
 clean: ## remove what make made here (the store stays: boxsnake cache clean)
 	@rm -rf build $(VENV) examples/*/dist examples/*/boxsnake.lock .pytest_cache .mypy_cache .ruff_cache

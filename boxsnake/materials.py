@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from boxsnake.credentials import Credentials
@@ -17,14 +18,24 @@ from boxsnake.plan import Plan
 from boxsnake.store import Store
 
 
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How what is not in the store is reached."""
+
+    credentials: Credentials
+    index: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables of builds, which name the index; they may hold credentials."""
+    offline: bool = False
+    """Use nothing that is not in the store."""
+
+
 class StoreMaterials:
     """The materials of one plan. A context manager: the folders that it hands out last until it is left."""
 
-    def __init__(self, store: Store, plan: Plan, *, credentials: Credentials, offline: bool) -> None:
+    def __init__(self, store: Store, plan: Plan, access: Access) -> None:
         self.store = store
         self._plan = plan
-        self._credentials = credentials
-        self._offline = offline
+        self._access = access
         self._folders = ExitStack()
 
     def __enter__(self) -> StoreMaterials:
@@ -86,7 +97,7 @@ class StoreMaterials:
 
         Hard links, as some tools read the name off what a symbolic link leads to.
         """
-        blobs = fetch(self.store, wanted, offline=self._offline, credentials=self._credentials)
+        blobs = fetch(self.store, wanted, offline=self._access.offline, credentials=self._access.credentials)
         folder = self._folders.enter_context(self.store.scratch("archives"))
         found: dict[str, Path] = {}
         for item in wanted:
@@ -107,7 +118,13 @@ class StoreMaterials:
             raise LockError(wheel.file_name, cause, "Run `boxsnake lock` again.")
         from boxsnake.project import build_wheel, source_of
 
-        built = build_wheel(self.store, source_of(wheel.origin, self._plan.root), python=self._plan.lock.python_minor)
+        built = build_wheel(
+            self.store,
+            source_of(wheel.origin, self._plan.root),
+            python=self._plan.lock.python_minor,
+            environment=self._access.index,
+            credentials=self._access.credentials,
+        )
         if built.sha256 != wheel.sha256:
             raise IntegrityError(
                 wheel.file_name,

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.boot_recipe import Check
-from boxsnake.credentials import Credentials
 from boxsnake.errors import Fault, ManifestError, UsageError
 from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
-from boxsnake.materials import StoreMaterials
+from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
+from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
 
 DEFAULT_EPOCH = 1577836800
@@ -73,11 +73,11 @@ def epoch() -> int:
 
 
 def boxes(
-    manifest: Manifest,
+    asked: Asked,
     lock: Lock,
     store: Store,
+    access: Access,
     *,
-    root: Path,
     output: Path,
     formats: Sequence[str] = (),
     targets: Sequence[str] = (),
@@ -87,10 +87,11 @@ def boxes(
     Artifacts of the target "default" go to `output`, those of another into a folder of its name below it: file
     names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
     """
+    manifest, root = asked.manifest, asked.root
     chosen = _chosen_formats(manifest, formats)
     found: list[Box] = []
     for target_lock in _chosen_targets(lock, targets):
-        application = describe(manifest, store, root, target_lock, without=output)
+        application = describe(asked, store, access, target_lock, without=output)
         folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
         for packager in chosen:
             plan = Plan(
@@ -109,7 +110,7 @@ def boxes(
     return found
 
 
-def pack(box: Box, store: Store, *, credentials: Credentials, offline: bool = False) -> Made:
+def pack(box: Box, store: Store, access: Access) -> Made:
     """Make one box, unless its artifact lies there already, made from the same inputs and unharmed since."""
     started = time.monotonic()
     key = _key(box)
@@ -119,7 +120,7 @@ def pack(box: Box, store: Store, *, credentials: Credentials, offline: bool = Fa
         notes = tuple(receipt["notes"])
         elapsed = time.monotonic() - started
         return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
-    notes = _make(box, store, credentials, offline=offline)
+    notes = _make(box, store, access)
     digest = store.digest_of_file(box.path)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
     size = box.path.stat().st_size
@@ -127,13 +128,10 @@ def pack(box: Box, store: Store, *, credentials: Credentials, offline: bool = Fa
     return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)
 
 
-def _make(box: Box, store: Store, credentials: Credentials, *, offline: bool) -> tuple[str, ...]:
+def _make(box: Box, store: Store, access: Access) -> tuple[str, ...]:
     """Write the artifact beside its final name first: the rename that publishes it must not cross file systems."""
     box.path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        StoreMaterials(store, box.plan, credentials=credentials, offline=offline) as materials,
-        _beside(box.path) as folder,
-    ):
+    with StoreMaterials(store, box.plan, access) as materials, _beside(box.path) as folder:
         temporary = folder / box.path.name
         notes = tuple(box.packager.pack(box.plan, materials, temporary))
         if box.packager.unfolds:
@@ -241,16 +239,23 @@ def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
     yield from (known[name] for name in (targets or known))
 
 
-def describe(manifest: Manifest, store: Store, root: Path, target_lock: TargetLock, *, without: Path) -> Application:
+def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock, *, without: Path) -> Application:
     """The application as formats describe it; its wheel is built here, unless the store has it.
 
     What the manifest leaves out is taken from the wheel's metadata. `without` is a folder that is no part of the
     source: the one for artifacts. Errors: ManifestError, and those of `boxsnake.project.build_wheel`.
     """
-    app = manifest.app
+    app = asked.manifest.app
     built: BuiltWheel | None = None
     if app.source is not None:
-        built = build_wheel(store, parse_source(app.source, root), python=target_lock.python_minor, without=[without])
+        built = build_wheel(
+            store,
+            parse_source(app.source, asked.root),
+            python=target_lock.python_minor,
+            environment=access.index,
+            credentials=access.credentials,
+            without=[without],
+        )
     version = app.version or (built.version if built else None)
     if version is None:
         fault = Fault(source="manifest", line=0, key="app.version", message="is needed where app.source is left out")
@@ -261,7 +266,7 @@ def describe(manifest: Manifest, store: Store, root: Path, target_lock: TargetLo
         version=version,
         command=app.command or scripts[:1],
         ports=app.ports,
-        environment=tuple(sorted(app.environment.items())),
+        environment=tuple(sorted((dict(asked.requirements.environment) | app.environment).items())),
         summary=app.summary or (built and built.summary) or f"{app.name} {version}",
         description=app.description or "",
         license=app.license or (built and built.license) or "",

@@ -12,12 +12,12 @@ from packaging.utils import canonicalize_name
 
 from boxsnake.credentials import Credentials
 from boxsnake.errors import Fault, ManifestError, ResourceError, UsageError
-from boxsnake.lock import CondaPackage, Distribution, Inputs, Lock, TargetLock, stale
+from boxsnake.lock import CondaPackage, Distribution, Inputs, Lock, TargetLock
 from boxsnake.progress import track
 from boxsnake.requirements import CondaRequirement, Requirements
 from boxsnake.requirements.conda_requirement import python_specifier
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
-from boxsnake.resolve_wheels import WheelQuestion, Workshop, index_of, resolve_wheels
+from boxsnake.resolve_wheels import Index, WheelQuestion, Workshop, index_of, resolve_wheels
 from boxsnake.target import Target
 from boxsnake.urls import redact, without_credentials
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from boxsnake.requirements import PipRequirement
     from boxsnake.settings import Settings
     from boxsnake.store import Store
-
-__all__ = ["Asked", "Upgrade", "asked_of", "inputs_of", "resolve", "stale"]
 
 DEFAULT_TARGET = "default"
 
@@ -58,6 +56,10 @@ class Asked:
     root: Path
     requirements: Requirements
     application: ProjectMetadata | None
+    credentials: Credentials
+    """For the servers that are named in all this, and in the user's settings."""
+    index: Index
+    """Where distributions come from, for the application's and its requirements' builds as well."""
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -97,29 +99,24 @@ def asked_of(loaded: LoadedManifest, store: Store, settings: Settings) -> Asked:
 
     manifest, root = loaded.manifest, loaded.root
     requirements = collect(manifest, root)
+    credentials = _credentials(settings, requirements)
+    index = index_of(settings, requirements.index, credentials, root)
     application = None
     if manifest.app.source is not None:
         from boxsnake.project import metadata, parse_source
 
         source = parse_source(manifest.app.source, root, manifest=str(loaded.path))
-        credentials = _credentials(settings, requirements)
-        index = index_of(settings, requirements.index, credentials, root)
         application = metadata(
             store, source, extras=manifest.app.extras, environment=index.variables(), credentials=credentials
         )
-    return Asked(manifest=manifest, root=root, requirements=requirements, application=application)
-
-
-def inputs_of(loaded: LoadedManifest, store: Store, settings: Settings | None = None) -> Inputs:
-    """What is asked, as a lock records it: two locks with the same inputs are for the same thing.
-
-    Channels and indexes of the user's configuration are no part of it. Errors: those of `asked_of`.
-    """
-    if settings is None:
-        from boxsnake.settings import load
-
-        settings = load()
-    return inputs(asked_of(loaded, store, settings), store)
+    return Asked(
+        manifest=manifest,
+        root=root,
+        requirements=requirements,
+        application=application,
+        credentials=credentials,
+        index=index,
+    )
 
 
 def inputs(asked: Asked, store: Store) -> Inputs:
@@ -185,7 +182,7 @@ def resolve(
     workshop = Workshop(
         store=store,
         root=asked.root,
-        index=index_of(settings, asked.requirements.index, credentials, asked.root),
+        index=asked.index,
         credentials=credentials,
         offline=offline,
     )

@@ -43,10 +43,10 @@ def command(
     console = console_of(context, as_json=as_json)
     started = time.monotonic()
     with console.progress():
-        workspace = open_workspace(manifest, output=output)
+        workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
         for box in workspace.boxes(formats, targets):
-            result = pack(box, workspace.store, credentials=workspace.credentials, offline=offline)
+            result = pack(box, workspace.store, workspace.access)
             _tell(console, result)
             made.append(result)
         loaded = _load(console, made) if load else []

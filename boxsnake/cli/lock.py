@@ -73,9 +73,11 @@ def _check(console: Console, loaded: LoadedManifest) -> None:
     from boxsnake import settings
     from boxsnake.cli.workspace import fresh_lock
     from boxsnake.lock_file import path_of_lock
+    from boxsnake.resolve import asked_of
     from boxsnake.store import Store
 
-    fresh_lock(loaded, Store(Store.default_root()), settings.load())
+    store = Store(Store.default_root())
+    fresh_lock(loaded, asked_of(loaded, store, settings.load()), store)
     console.say(f"{path_of_lock(loaded).name} fits {loaded.path.name}")
     console.result(lambda: {"stale": False, "changes": []})
 
