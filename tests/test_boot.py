@@ -225,7 +225,7 @@ def test_an_entry_point_that_does_not_start_is_named(
     engine: Engine, store: Store, tmp_path: Path, function: str, told: str
 ) -> None:
     box = write_box(tmp_path, module=PROGRAM + "\ndef boom():\n    raise RuntimeError('boom')\n")
-    recipe = dataclasses.replace(recipe_for(box), install=(("sh", "/box/install.sh", "main", function),))
+    recipe = dataclasses.replace(recipe_for(box), install=(("sh", "/box/install.sh", function, "serve"),))
     name, detail = failure(boot(engine, store, tmp_path, recipe, []))
     assert name == "entry points"
     assert told in detail
