@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache as once
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from boxsnake.channel.folder import ChannelFolder, Package
 from boxsnake.channel.job import Job
 from boxsnake.channel.recipes import Recipe, ordered, read_folders, select
 from boxsnake.disk import remove_tree
-from boxsnake.errors import ResourceError
+from boxsnake.errors import BoxsnakeError, ResourceError
 from boxsnake.flock import held
 from boxsnake.pack import epoch
 from boxsnake.progress import track
@@ -65,15 +64,19 @@ def build(
     _refuse_classic(chosen)
     folder, cache = output.absolute(), cache.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / ".lock", wait=WAIT), _scratch(cache) as scratch:
+    cache.mkdir(parents=True, exist_ok=True)
+    with held(folder / ".lock", wait=WAIT):
         channel = ChannelFolder(folder, platform=platform)
-        run = _Run(channel=channel, cache=cache, scratch=scratch, platform=platform, refresh=refresh)
+        run = _Run(channel=channel, cache=cache, platform=platform, refresh=refresh)
         try:
             results = run.build_all(chosen, report)
-            channel.forget_removed({recipe.name for recipe in recipes})
-            return results
-        finally:
-            channel.index(cache)  # when a recipe failed as well: those before it are there to be used
+        except BaseException:
+            with suppress(BoxsnakeError):  # the first error is the one to show
+                channel.close(cache)  # the recipes before it are there to be used
+            raise
+        channel.forget_removed({recipe.name for recipe in recipes})
+        channel.close(cache)
+        return results
 
 
 def _refuse_classic(recipes: Sequence[Recipe]) -> None:
@@ -83,21 +86,10 @@ def _refuse_classic(recipes: Sequence[Recipe]) -> None:
         raise ResourceError(str(classic[0].file), cause, CONVERSION, recipes=[recipe.name for recipe in classic])
 
 
-@contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
-    cache.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=cache, prefix="build-"))
-    try:
-        yield place
-    finally:
-        remove_tree(place)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Run:
     channel: ChannelFolder
     cache: Path
-    scratch: Path
     platform: str
     refresh: bool
 
@@ -135,7 +127,7 @@ class _Run:
         start = time.monotonic()
         if recipe.needs:
             self.channel.index(self.cache)  # the solver of its build environment reads the index
-        place = self.scratch / recipe.name
+        place = self.channel.scratch / recipe.name
         place.mkdir()
         job = Job(recipe=recipe, place=place, channel=self.channel.folder, cache=self.cache, platform=self.platform)
         parts = [self._finished(package) for package in job.build(fetched)]

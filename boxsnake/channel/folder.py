@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from boxsnake.channel import archives, process
 from boxsnake.channel.fetched import sha256_of
-from boxsnake.disk import publish_file
+from boxsnake.disk import publish_file, remove_tree
 from boxsnake.errors import ResourceError
 
 PRIVATE = ".boxsnake"
@@ -54,11 +53,25 @@ class ChannelFolder:
         self.folder = folder
         self.private = folder / PRIVATE
         self._subdirs = (NOARCH, platform)
+        self.scratch = self.private / "scratch"
         self._parts = self.private / "parts"
-        shutil.rmtree(self._parts, ignore_errors=True)  # what an earlier process left behind
-        self._parts.mkdir(parents=True)
+        self._clear()  # what an earlier process left behind
+        self.scratch.mkdir(parents=True)
+        self._parts.mkdir()
         self._state = self.private / "state.json"
         self._records, self._indexed = _read_state(self._state)
+
+    def _clear(self) -> None:
+        for place in (self.scratch, self._parts):
+            if place.exists():
+                remove_tree(place)
+
+    def close(self, cache: Path) -> None:
+        """Index what changed, and leave nothing behind but the packages and the record of them."""
+        try:
+            self.index(cache)
+        finally:
+            self._clear()
 
     def record(self, name: str) -> Record | None:
         """What is known of a recipe, if its packages still are what they were."""
@@ -78,12 +91,16 @@ class ChannelFolder:
     def publish(self, name: str, *, folder: Path, recipe: str, sources: str, parts: Sequence[Path]) -> Record:
         """Put a recipe's packages, written as `part`s, in the channel, and take out those that they replace."""
         packages = tuple(_describe(part) for part in parts)
+        before = self._records.get(name)
+        # Known before they are there: who is killed from here on leaves no package that would never be replaced.
+        known = packages + (before.packages if before else ())
+        self._records[name] = Record(folder=str(folder), recipe="", sources="", packages=known)
+        self._save()
         for part, package in zip(parts, packages, strict=True):
             target = self.folder / package.subdir / package.file
             target.parent.mkdir(exist_ok=True)
             part.chmod(0o644)
             publish_file(part, target)
-        before = self._records.get(name)
         record = Record(folder=str(folder), recipe=recipe, sources=sources, packages=packages)
         self._records[name] = record
         self._save()

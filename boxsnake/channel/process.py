@@ -16,7 +16,7 @@ LOG_LINES = 15
 
 
 def ask(
-    verb: str, request: dict[str, Any], *, thing: str, place: Path, cache: Path, log: Path, path: str | None = None
+    verb: str, request: dict[str, Any], *, thing: str, place: Path, cache: Path, log: Path, path: str = os.defpath
 ) -> list[Path]:
     """Have a worker do what `boxsnake.channel.worker` calls `verb`; the paths of what it made.
 
@@ -29,9 +29,11 @@ def ask(
     answer.unlink(missing_ok=True)
     question = place / "request.json"
     question.write_text(json.dumps({"verb": verb, "answer": str(answer), "log": str(log), **request}))
-    environment = {**os.environ, "RATTLER_CACHE_DIR": str(cache / "rattler"), "PATH": path or os.environ["PATH"]}
-    command = [sys.executable, "-m", "boxsnake.channel.worker", str(question)]
-    done = child.run(command, cwd=place, env=environment, deadline=DEADLINE)
+    # The interpreter's own search path goes along: boxsnake need not be installed where `python -m` looks for it.
+    search = os.pathsep.join(entry for entry in sys.path if entry)
+    added = {"RATTLER_CACHE_DIR": str(cache / "rattler"), "PATH": path, "PYTHONPATH": search}
+    command = [sys.executable, "-P", "-m", "boxsnake.channel.worker", str(question)]
+    done = child.run(command, cwd=place, env={**os.environ, **added}, deadline=DEADLINE)
     if done.code != 0 or not answer.is_file():
         raise failed(thing, f"the build {done.why(DEADLINE)}", log)
     return [Path(made) for made in json.loads(answer.read_text())]

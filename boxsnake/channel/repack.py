@@ -117,7 +117,7 @@ def _unpack_wheel(path: Path, prefix: Path, version: str, *, scripts: bool) -> N
         data = info.removesuffix(".dist-info") + ".data"
         record = []
         for name in names:
-            if name == f"{info}/RECORD":
+            if name == f"{info}/RECORD" or name.endswith(".pyc"):  # made where the package goes
                 continue
             place = _wheel_place(name, data, prefix, site)
             content = archive.read(name)
