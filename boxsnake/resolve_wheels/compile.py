@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 DEADLINE = 900.0
 """Seconds for one run of the resolver."""
 
-# The glibc 2.x that uv has a platform for.
-_KNOWN_GLIBC = (17, 28, *range(31, 41))
+KNOWN_GLIBC = (17, 28, *range(31, 41))
+"""The minor versions of glibc 2 that uv has a platform for."""
+
 _OSX = {"osx-64": "10.15", "osx-arm64": "11.0"}
 
 _ANNOTATED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:==(?P<version>\S+)| @ \S+)(?:\s+# via (?P<via>.*))?")
@@ -60,6 +61,8 @@ class Asked:
     """A folder of wheels that are offered besides the index's."""
     from_source: frozenset[str] = frozenset()
     """Names that are taken as sdists; all others must be wheels. ":all:" for all names."""
+    alone: bool = False
+    """Leave out what they require in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why there is no answer, in uv's words; `solved` tells a failed solution from other trouble."""
+    """Why there is no answer, in uv's words, and whether it is for want of a solution or for other trouble."""
 
     text: str
     is_unsolvable: bool
@@ -141,9 +144,9 @@ def platform_of(target: Target) -> str:
     if not target.is_linux:
         return target.uv_platform
     glibc = int((target.glibc or DEFAULT_GLIBC).partition(".")[2])
-    known = max((minor for minor in _KNOWN_GLIBC if minor <= glibc), default=None)
+    known = max((minor for minor in KNOWN_GLIBC if minor <= glibc), default=None)
     if known is None:
-        step = f"Set targets.{target.name}.glibc to at least 2.{_KNOWN_GLIBC[0]}."
+        step = f"Set targets.{target.name}.glibc to at least 2.{KNOWN_GLIBC[0]}."
         raise UnsolvableError(f"target {target.name}", f"no wheels are resolved for glibc {target.glibc}", step)
     return f"{target.machine}-manylinux_2_{known}"
 
@@ -157,8 +160,9 @@ def _run(place: Place, asked: Asked, options: list[str]) -> child.Finished:
     argv += ["--python-platform", platform_of(place.target), "--index-strategy", "first-index", *place.index.options]
     argv += _sources(asked)
     for kind, lines in (("constraints", asked.constraints), ("overrides", asked.overrides)):
-        (folder / f"{kind}.txt").write_text("\n".join(lines), encoding="utf-8")
-        argv += [f"--{kind}", f"{kind}.txt"]
+        if lines:
+            (folder / f"{kind}.txt").write_text("\n".join(lines), encoding="utf-8")
+            argv += [f"--{kind}", f"{kind}.txt"]
     (folder / "requirements.in").write_text("\n".join(asked.requirements), encoding="utf-8")
     more_links = [] if asked.stubs is None else [asked.stubs.as_uri()]
     environment = child.environment(
@@ -172,9 +176,10 @@ def _run(place: Place, asked: Asked, options: list[str]) -> child.Finished:
 
 
 def _sources(asked: Asked) -> list[str]:
+    alone = ["--no-deps"] if asked.alone else []
     if ":all:" in asked.from_source:
-        return ["--no-binary", ":all:"]
-    return ["--only-binary", ":all:", *(f"--no-binary={name}" for name in sorted(asked.from_source))]
+        return [*alone, "--no-binary", ":all:"]
+    return [*alone, "--only-binary", ":all:", *(f"--no-binary={name}" for name in sorted(asked.from_source))]
 
 
 def _refresh(place: Place) -> list[str]:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from boxsnake.target import Target
 
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_NO_WHEELS = re.compile(r"hint: Wheels are required for `([^`]+)`")
-_MISSING = re.compile(r"(?:Because|because|and) (\S+) was not found in the package registry")
+_NO_WHEELS = re.compile(r"([A-Za-z0-9._-]+?)(?:[=<>!~,][^\s]*)? ha(?:s|ve) no (?:usable )?wheels")
+_WHEELS_HINT = re.compile(r"^hint: .*\bwheels\b.*? for `([A-Za-z0-9._-]+)`", re.IGNORECASE | re.MULTILINE)
+_MISSING = re.compile(r"(\S+) was not found in the (?:package registry|provided package locations)")
 _LINES = 30  # of uv's explanation that are shown
 
 _NETWORK = (
@@ -106,21 +107,26 @@ def _network_cause(text: str) -> str:
     return f"{place}{causes[-1] if causes else text.splitlines()[0]}"
 
 
+def without_usable_wheels(text: str) -> list[str]:
+    """The normalised names of which uv says that some version has no wheel that fits."""
+    return sorted({canonicalize_name(name) for name in (*_NO_WHEELS.findall(text), *_WHEELS_HINT.findall(text))})
+
+
 def no_wheel(
-    text: str, target: Target, python: str, pip: Sequence[PipRequirement], *, enough_glibc: str | None
+    text: str,
+    names: Sequence[str],
+    target: Target,
+    python: str,
+    pip: Sequence[PipRequirement],
+    *,
+    enough_glibc: str | None,
 ) -> UnsolvableError:
-    """The error for a distribution that has wheels, but none for the target."""
-    names = sorted({canonicalize_name(name) for name in _NO_WHEELS.findall(text)})
+    """The error for distributions that have no wheel for the target, in any version that is asked for."""
     system = f"{target.platform}, CPython {python}" + (f", glibc {target.glibc}" if target.glibc else "")
     ways = []
     if enough_glibc is not None:
         ways.append(f"raise targets.{target.name}.glibc to {enough_glibc}, where there is one")
-    listed = ", ".join(f'"{name}"' for name in names)
-    ways += [
-        "ask for a version that has a wheel",
-        f"let it be built from its source by requires.sdists = [{listed}]",
-        "take it from conda by requires.conda",
-    ]
+    ways += ["ask for a version that has a wheel", _sdists_way(names), "take it from conda by requires.conda"]
     return UnsolvableError(
         ", ".join(names),
         f"no wheel fits target {target.name} ({system})\n{_with_asked(text, pip)}",
@@ -129,21 +135,24 @@ def no_wheel(
         platform=target.platform,
         python=python,
         glibc=target.glibc,
-        distributions=names,
+        distributions=list(names),
         explanation=text,
     )
 
 
-def has_no_wheel(text: str) -> bool:
-    """Whether the text says that a distribution has no usable wheel."""
-    return _NO_WHEELS.search(text) is not None
+def _sdists_way(names: Sequence[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    return f"let it be built from its source by requires.sdists = [{listed}]"
 
 
 def no_solution(text: str, target: Target, python: str, pip: Sequence[PipRequirement]) -> UnsolvableError:
     """The error for requirements that contradict each other, or ask for what no index has."""
     missing = sorted({canonicalize_name(name) for name in _MISSING.findall(text)})
+    names = without_usable_wheels(text)
     if missing:
         step = "Look at the spelling, name an index that has it, or take it from conda by requires.conda."
+    elif names:
+        step = f"Ways out: loosen one of the requirements that are named above; {_sdists_way(names)}."
     else:
         step = "Loosen one of the requirements that are named above."
     return UnsolvableError(

@@ -11,7 +11,7 @@ from packaging.version import Version
 from boxsnake.lock import Distribution, pylock
 from boxsnake.resolve_wheels import explain
 from boxsnake.resolve_wheels.answer import answer
-from boxsnake.resolve_wheels.compile import Asked, Edges, Found, Place, Refusal, compile_wheels, edges
+from boxsnake.resolve_wheels.compile import KNOWN_GLIBC, Asked, Edges, Found, Place, Refusal, compile_wheels, edges
 from boxsnake.resolve_wheels.gather import Gathered, gather
 from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop, can_be_pinned
 from boxsnake.resolve_wheels.stub import write_stub
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from boxsnake.errors import UnsolvableError
 
 _ATTEMPTS = 12
-_NEWEST_GLIBC = "2.40"
+_NEWEST_GLIBC = f"2.{max(KNOWN_GLIBC)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _learnt(attempt: _Attempt, text: str) -> _Attempt | None:
 
 def _is_served(attempt: _Attempt, name: str) -> bool:
     """Whether an index has a wheel of conda's version that fits the target."""
-    asked = Asked(requirements=tuple(_pins([attempt.question.brought[name]])))
+    asked = Asked(requirements=tuple(_pins([attempt.question.brought[name]])), alone=True)
     return not isinstance(compile_wheels(attempt.place, asked, None), Refusal)
 
 
@@ -162,10 +162,20 @@ def _unsolvable(attempt: _Attempt, text: str) -> UnsolvableError:
                 return explain.both_halves(question.target, clashes, question.conda, question.conda_requirements)
         elif without.is_unsolvable:
             text = without.text
-    if explain.has_no_wheel(text):
+    names = [name for name in explain.without_usable_wheels(text) if not _has_usable_wheel(attempt, name)]
+    if names:
         glibc = _enough_glibc(attempt)
-        return explain.no_wheel(text, question.target, question.python, question.pip, enough_glibc=glibc)
+        return explain.no_wheel(text, names, question.target, question.python, question.pip, enough_glibc=glibc)
     return explain.no_solution(text, question.target, question.python, question.pip)
+
+
+def _has_usable_wheel(attempt: _Attempt, name: str) -> bool:
+    """Whether the user's own requirements on a distribution, and nothing else, leave it a wheel that fits."""
+    question = attempt.question
+    direct = [one.text for one in question.pip if one.name == name and not one.url and not one.path]
+    limits = [one.text for one in question.constraints if one.name == name]
+    asked = Asked(requirements=tuple(direct or [name]), constraints=tuple(limits), alone=True)
+    return not isinstance(compile_wheels(attempt.place, asked, None), Refusal)
 
 
 def _clashes(
@@ -199,7 +209,8 @@ def _enough_glibc(attempt: _Attempt) -> str | None:
         for package in outcome
         if (found := [floor for file in package.wheels if (floor := lowest_glibc(file.name)) is not None])
     ]
-    return f"2.{max(floors)}" if floors else None
+    known = [minor for minor in KNOWN_GLIBC if minor >= max(floors, default=0)]
+    return f"2.{known[0]}" if known else None
 
 
 def _pins(found: Iterable[Distribution]) -> Iterable[str]:
