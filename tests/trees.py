@@ -10,7 +10,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import zstandard
 
 from boxsnake.entries import Tree
+from boxsnake.layer_blobs import layer_blobs
+from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Distribution, Noarch, TargetLock, Wheel
 from boxsnake.stage import stage
 from boxsnake.store import Store
@@ -201,6 +203,10 @@ class Workshop:
         wheels = tuple(sorted(self.wheels, key=lambda wheel: wheel.name))
         return TargetLock(target=target, python=VERSION, conda=tuple(self.packages), wheels=wheels)
 
+    def materials(self, store: Store, lock: TargetLock | None = None) -> Materials:
+        """What packagers pack, out of everything made so far."""
+        return Materials(self, store, lock or self.lock())
+
     @contextmanager
     def stage(self, store: Store, *, prefix: str = "/opt/env", lock: TargetLock | None = None) -> Iterator[Tree]:
         """Stage everything made so far."""
@@ -216,3 +222,37 @@ class Workshop:
             epoch=EPOCH,
         ) as tree:
             yield tree
+
+
+@dataclass
+class Materials:
+    """Materials of a workshop; counts how often a tree was staged."""
+
+    workshop: Workshop
+    store: Store
+    lock: TargetLock
+    staged: int = 0
+
+    def wheels(self, wheels: Sequence[Wheel]) -> Mapping[str, Path]:
+        return {wheel.file_name: self.workshop.archives[wheel.file_name] for wheel in wheels}
+
+    def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
+        return {package.file_name: self.workshop.archives[package.file_name] for package in packages}
+
+    def tree(self, prefix: str) -> AbstractContextManager[Tree]:
+        self.staged += 1
+        return self.workshop.stage(self.store, prefix=prefix, lock=self.lock)
+
+    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+        return layer_blobs(
+            self.store,
+            groups,
+            self.lock,
+            application=self.workshop.application,
+            prefix=prefix,
+            epoch=EPOCH,
+            tree=lambda: self.tree(prefix),
+        )
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        return self.store.scratch("pack")

@@ -25,6 +25,7 @@ from boxsnake.progress import track
 from boxsnake.store import Store
 
 _CHUNK = 1 << 20
+_END = 2 * tarfile.BLOCKSIZE
 _LAYOUT_FILE = "oci-layout"
 _DOCKER_MANIFEST = "manifest.json"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz"}
@@ -39,13 +40,13 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def from_file(store: Store, path: Path, digest: str) -> Base:
     """A base out of a tar, compressed or not: a docker archive where it looks like one, else a root file system."""
     with _uncompressed(path) as stream:
-        is_docker = _first_names(path, stream, _DOCKER_MANIFEST)
+        is_docker = _has_member(path, stream, _DOCKER_MANIFEST)
     if is_docker:
         return from_docker_archive(store, str(path), path, digest)
     return from_rootfs(store, str(path), path, digest)
 
 
-def _first_names(path: Path, stream: BinaryIO, wanted: str) -> bool:
+def _has_member(path: Path, stream: BinaryIO, wanted: str) -> bool:
     """Whether the tar has a member of this name at its top."""
     try:
         with tarfile.open(fileobj=stream, mode="r|") as members:
@@ -57,11 +58,9 @@ def _first_names(path: Path, stream: BinaryIO, wanted: str) -> bool:
 def from_rootfs(store: Store, name: str, path: Path, digest: str) -> Base:
     """A base out of the tar of a root file system."""
     with track(f"compressing {name}"), _uncompressed(path) as stream:
-        layer = _compressed(store, stream, "base")
+        layer = _compressed(store, _whole(_chunks(stream), name), "base")
     step = History(created_by=f"boxsnake: {digest}", comment="root file system")
-    # The folders and tools that a shell expects: what images of distributions say of themselves.
-    runtime = Runtime(command=("/bin/sh",))
-    return Base(name=name, digest=digest, layers=(layer,), history=(step,), runtime=runtime)
+    return Base(name=name, digest=digest, layers=(layer,), history=(step,))
 
 
 def from_docker_archive(store: Store, name: str, path: Path, digest: str) -> Base:
@@ -96,7 +95,7 @@ def _plain(path: Path, spool: Path) -> Path:
         if not _compression(stream):
             return path
     with _uncompressed(path) as stream, spool.open("wb") as out:
-        while chunk := stream.read(_CHUNK):
+        for chunk in _chunks(stream):
             out.write(chunk)
     return spool
 
@@ -188,28 +187,44 @@ def _image_base(
 
 def _taken(store: Store, stream: BinaryIO, expected: str, name: str) -> LayerBlob:
     """A layer into the store: gzip ones as they are, so that their digest stays; others compressed anew."""
-    if expected and _compression(stream) == "gzip":
-        with store.writer(expected, origin=name) as writer:
-            while chunk := stream.read(_CHUNK):
+    if _compression(stream) == "gzip":
+        with store.writer(expected or None, origin=name) as writer:
+            for chunk in _chunks(stream):
                 writer.write(chunk)
-        with store.path(expected).open("rb") as kept:
-            diff_id = _digest_of(gzip.GzipFile(fileobj=kept))
         blob = writer.blob
+        with store.path(blob.digest).open("rb") as kept:
+            diff_id = _digest_of(gzip.GzipFile(fileobj=kept))
         return LayerBlob(name=name, digest=blob.digest, size=blob.size, diff_id=diff_id, media_type=oci.LAYER_GZIP)
-    return _compressed(store, _decompressor(stream), name)
+    return _compressed(store, _chunks(_decompressor(stream)), name)
 
 
-def _compressed(store: Store, stream: BinaryIO, name: str) -> LayerBlob:
+def _compressed(store: Store, chunks: Iterable[bytes], name: str) -> LayerBlob:
     with store.writer(origin=name) as writer, GzipSink(writer) as sink:
-        while chunk := stream.read(_CHUNK):
+        for chunk in chunks:
             sink.write(chunk)
     blob = writer.blob
     return LayerBlob(name=name, digest=blob.digest, size=blob.size, diff_id=sink.diff_id, media_type=oci.LAYER_GZIP)
 
 
+def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
+
+
+def _whole(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The chunks of a tar that ends as one must, with two empty blocks: readers take one that is cut off for whole."""
+    tail = b""
+    for chunk in chunks:
+        tail = (tail + chunk)[-_END:]
+        yield chunk
+    if tail != bytes(_END):
+        step = "Make or copy it again."
+        raise PackError(f"base image {name}", "the tar ends in the middle", step, base=name)
+
+
 def _digest_of(stream: BinaryIO | gzip.GzipFile) -> str:
     digest = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
+    for chunk in _chunks(stream):
         digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
 
