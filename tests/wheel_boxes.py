@@ -10,7 +10,7 @@ from typing import Any
 
 from boxsnake.credentials import Credentials
 from boxsnake.lock import CondaPackage, Distribution, TargetLock, Wheel
-from boxsnake.materials import StoreMaterials
+from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers import packagers
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
@@ -86,7 +86,7 @@ def pack(store: Store, plan: Plan, box: str, folder: Path) -> Path:
     packager = packagers()[box]
     out = folder / packager.file_name(plan)
     packager.check(plan)
-    with StoreMaterials(store, plan, credentials=Credentials(), offline=True) as materials:
+    with StoreMaterials(store, plan, Access(credentials=Credentials(), offline=True)) as materials:
         packager.pack(plan, materials, out)
     return out
 

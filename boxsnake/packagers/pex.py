@@ -128,6 +128,8 @@ PACKAGER = Pex()
 def _arguments(plan: Plan, house: Path, platform: Path) -> Iterator[str]:
     options = plan.options
     yield from ("--no-index", "--pre-resolved-dists", str(house), "--complete-platform", str(platform))
+    # Wheels as they are: seven times faster to pack than unpacked ones, smaller, and the first run takes as long.
+    yield "--no-pre-install-wheels"
     # Zip archives that Python cannot import from are made without a word else.
     yield from ("--check", "error", "--no-compile", "--no-use-system-time")
     yield from ("--python-shebang", options.shebang or f"/usr/bin/env python{plan.lock.python_minor}")
