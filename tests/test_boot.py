@@ -321,6 +321,16 @@ def test_an_unknown_host_is_named(engine: Engine, store: Store, tmp_path: Path) 
         boot(engine, store, tmp_path, recipe, [])
 
 
+def test_the_container_of_a_box_that_fails_is_kept_on_demand(engine: Engine, store: Store, tmp_path: Path) -> None:
+    recipe = recipe_for(write_box(tmp_path))
+    boot(engine, store, tmp_path, recipe, [], keep=True)
+    assert engine.containers() == ()
+    _, detail = failure(boot(engine, store, tmp_path, recipe, [Check(name="c", run=("false",))], keep=True))
+    (container,) = engine.containers()
+    assert f"docker exec -it {container[:12]} sh" in detail
+    engine.abandon()
+
+
 def test_nothing_is_left_in_the_engine(engine: Engine, store: Store, tmp_path: Path) -> None:
     boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [])
     assert engine.containers() == ()

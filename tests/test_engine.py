@@ -179,6 +179,21 @@ def test_files_arrive_with_their_parents_readable_by_all(engine: Engine, image: 
 
 
 @pytest.mark.engine
+def test_a_copy_leaves_the_folders_that_are_there_alone(engine: Engine, image: str, tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("x")
+    with engine.container(image, sleep=sleeper()) as container:
+        # /bin is a link to usr/bin, and root's home a private folder.
+        container.copy(tmp_path / "tool", "/bin/tool")
+        container.copy(tmp_path / "tool", "/root/tool")
+        ended = container.execute(["stat", "-c", "%A %N", "/bin", "/root", "/usr/bin/tool"], seconds=30)
+    assert ended.output.decode().splitlines() == [
+        "lrwxrwxrwx '/bin' -> 'usr/bin'",
+        "drwx------ '/root'",
+        "-rw-r--r-- '/usr/bin/tool'",
+    ]
+
+
+@pytest.mark.engine
 def test_a_read_only_container_can_write_to_tmp_alone(engine: Engine, image: str) -> None:
     with engine.container(image, sleep=sleeper(), read_only=True, user="10001") as container:
         script = "echo 'echo ran' >/tmp/x; chmod +x /tmp/x; sh /tmp/x; echo y >/var/tmp/y"
@@ -268,9 +283,21 @@ def test_an_interrupted_run_leaves_nothing(engine: Engine, image: str) -> None:
 
 
 @pytest.mark.engine
+def test_an_abandoned_run_ends_at_once(image: str) -> None:
+    other = connect()
+    with other.container(image, sleep=sleeper()) as container:
+        timer = threading.Timer(0.5, other.abandon)
+        timer.start()
+        with pytest.raises(EngineError):
+            container.execute(["sleep", "60"], seconds=60)
+        timer.join()
+    assert other.containers() == ()
+
+
+@pytest.mark.engine
 def test_a_kept_container_outlives_its_run(engine: Engine, image: str) -> None:
-    with engine.container(image, sleep=sleeper(), keep=True) as container:
-        pass
+    with engine.container(image, sleep=sleeper(), may_keep=True) as container:
+        container.keep()
     assert engine.containers() == (container.id,)
     connect()
     assert exists(engine, container.id)

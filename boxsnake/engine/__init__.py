@@ -245,13 +245,13 @@ class Engine:
         read_only: bool = False,
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
-        keep: bool = False,
+        may_keep: bool = False,
     ) -> Iterator[Container]:
         """Start a container without network that only sleeps (`sleep`: a command that lasts), to run commands in.
 
-        Its /tmp is outside of what `Container.changes` reports. It is removed when the block ends, however that
-        ends, unless `keep`. `capabilities` are those that its root has (`INSTALLING`), none by default. Errors:
-        EngineError; BootError where the image has no such command, or cannot run it.
+        Its /tmp is outside of what `Container.changes` reports. `capabilities` are those of its root (`INSTALLING`),
+        none by default. It is removed when the block ends, however that ends; with `may_keep`, the block may decide
+        otherwise (`Container.keep`). Errors: EngineError; BootError where the image cannot run the command.
         """
         client = self._connection.client()
         # A volume lies on the disk, where a large box has room to unpack; but it takes its mode from the image's
@@ -268,7 +268,7 @@ class Engine:
                 environment=dict(environment or {}),
                 volumes=None if read_only else ["/tmp"],  # noqa: S108 - inside the box
                 # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.
-                labels={RUN_LABEL: self.run} if keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
+                labels={RUN_LABEL: self.run} if may_keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
                 network_disabled=True,
                 host_config=client.create_host_config(
                     network_mode="none",
@@ -289,7 +289,7 @@ class Engine:
                 _start(client, container.id, image)
             yield container
         finally:
-            if not keep:
+            if not container.kept:
                 self._remove(container.id)
 
     def containers(self) -> tuple[str, ...]:
@@ -298,6 +298,11 @@ class Engine:
             label = {"label": f"{RUN_LABEL}={self.run}"}
             found = self._connection.client().containers(all=True, filters=label)
         return tuple(container["Id"] for container in found)
+
+    def abandon(self) -> None:
+        """Remove all containers of this run: whoever still works in one, in another thread, gets an EngineError."""
+        for identity in self.containers():
+            self._remove(identity)
 
     def reap(self) -> int:
         """Remove the containers of runs that were killed: how many."""

@@ -59,7 +59,12 @@ class Container:
 
     def __init__(self, connection: Connection, identity: str) -> None:
         self.id = identity
+        self.kept = False
         self._connection = connection
+
+    def keep(self) -> None:
+        """Have it stay after its block, for people to look into."""
+        self.kept = True
 
     def execute(
         self,
@@ -81,21 +86,22 @@ class Container:
         output, errors = _Tail(), _Tail()
         late = threading.Event()
         with self._connection.faults(f"running {command[0]}"):
-            variables = dict(environment or {})
             try:
-                made = client.exec_create(self.id, list(command), user=user, environment=variables, workdir=folder)
+                made = client.exec_create(
+                    self.id, list(command), user=user, environment=dict(environment or {}), workdir=folder
+                )
+                # The API cannot end an exec; it can end the container, which nothing survives.
+                alarm = threading.Timer(seconds, self._end, args=[late])
+                alarm.start()
+                try:
+                    _collect(client, self._connection.url(f"/exec/{made['Id']}/start"), seconds, output, errors)
+                    exit_code = _exit_code(client, made["Id"])
+                finally:
+                    alarm.cancel()
             except APIError as error:
-                if error.status_code == 409 and (never := self._never_ran(client)):
+                if "is not running" in str(error.explanation) and (never := self._never_ran(client)):
                     return never
                 raise
-            # The API cannot end an exec; it can end the container, which nothing survives.
-            alarm = threading.Timer(seconds, self._end, args=[late])
-            alarm.start()
-            try:
-                _collect(client, self._connection.url(f"/exec/{made['Id']}/start"), seconds, output, errors)
-                exit_code = _exit_code(client, made["Id"])
-            finally:
-                alarm.cancel()
             ended_by = "timeout" if late.is_set() else self._ended_by(client)
         if exit_code == _KILLED and not ended_by and self._was_starved():
             ended_by = "memory"
@@ -112,7 +118,8 @@ class Container:
         """Copy a file or a folder to an absolute path, owned by root and readable by all; parents are made."""
         parent = target
         names: list[str] = []
-        while parent != "/" and (not names or not self.is_folder(parent)):
+        # A folder that is there keeps its owner and mode, and a link to one stays a link.
+        while parent != "/" and (not names or self._mode(parent) is None):
             parent, _, name = parent.rpartition("/")
             parent = parent or "/"
             names.insert(0, name)
@@ -121,19 +128,20 @@ class Container:
 
     def is_folder(self, path: str) -> bool:
         """Whether a path of the container is a folder (a link to one is not)."""
+        # The mode is Go's: its highest bit is the folder's.
+        return bool((self._mode(path) or 0) >> 31 & 1)
+
+    def _mode(self, path: str) -> int | None:
+        """The mode of a path, links not followed; None where there is nothing."""
         client = self._connection.client()
         with self._connection.faults(f"looking at {path} in a container"):
-            answer = client.head(
-                self._connection.url(f"/containers/{self.id}/archive"),
-                params={"path": path},
-                timeout=ANSWER_SECONDS,
-            )
+            url = self._connection.url(f"/containers/{self.id}/archive")
+            answer = client.head(url, params={"path": path}, timeout=ANSWER_SECONDS)
             if answer.status_code == 404:
-                return False
+                return None
             raise_unless_fine(answer)
             facts = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
-        # The mode is Go's: its highest bit is the folder's.
-        return bool(facts["mode"] >> 31 & 1)
+        return int(facts["mode"])
 
     def changes(self) -> tuple[Change, ...]:
         """Every path that differs from the image, sorted."""

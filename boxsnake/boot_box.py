@@ -1,0 +1,97 @@
+"""A started box: how things are run in it as in production, and what they say as text that may be shown."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxsnake.boot_recipe import BootRecipe
+from boxsnake.engine import Container, Finished
+from boxsnake.urls import redact
+
+# In seconds: a command that installs or removes, and what a probe takes beyond the time of its job.
+_INSTALL_SECONDS = 900.0
+_MARGIN_SECONDS = 30.0
+_SHOWN_LINES = 12
+_SHOWN_COLUMNS = 300
+_SHOWN_NAMES = 8
+
+
+class NotPassedError(Exception):
+    """A step did not pass; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A started container with what is needed to run things in it as they would run in production."""
+
+    container: Container
+    recipe: BootRecipe
+    user: str
+    folder: str
+    environment: Mapping[str, str]
+    command: tuple[str, ...]
+
+
+def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
+    """Run commands that install or remove; each must exit with 0."""
+    environment = dict(box.environment) | {"HOME": "/root"}
+    for command in commands:
+        ended = box.container.execute(command, seconds=_INSTALL_SECONDS, user="0:0", environment=environment)
+        if ended.exit_code != 0 or ended.ended_by:
+            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{said(ended.output + ended.errors)}")
+    return ""
+
+
+def ending(ended: Finished) -> str:
+    """How a command ended, as a predicate."""
+    if ended.ended_by == "timeout":
+        return f"was still running after {ended.seconds:.0f} s"
+    if ended.ended_by == "memory":
+        return "was killed by the kernel: it took more memory than the box has"
+    return f"exited with {ended.exit_code}"
+
+
+def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Have the box's own interpreter do a job (see boot_probe.py) and tell the facts."""
+    nonce = secrets.token_hex(16)
+    source = Path(__file__).with_name("boot_probe.py").read_text(encoding="utf-8")
+    text = json.dumps({**job, "nonce": nonce, "environment": dict(box.environment), "folder": box.folder})
+    command = (*box.recipe.python, "-c", source, text)
+    ended = box.container.execute(
+        command,
+        seconds=seconds + _MARGIN_SECONDS,
+        user=box.user,
+        environment=box.environment,
+        folder=box.folder,
+    )
+    for line in reversed(ended.output.decode("utf-8", "replace").splitlines()):
+        if line.startswith(f"{nonce} "):
+            facts: dict[str, Any] = json.loads(line.removeprefix(nonce))
+            return facts
+    python = shlex.join(box.recipe.python)
+    raise NotPassedError(f"the box's own Python (`{python}`) {ending(ended)}{said(ended.output + ended.errors)}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, the first of them where there are many."""
+    first = ", ".join(shown(name) for name in names[:_SHOWN_NAMES])
+    return f"{first} and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else first
+
+
+def said(output: str | bytes) -> str:
+    """The last lines of an output, as the end of a sentence."""
+    text = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
+    lines = [line for line in redact(text).splitlines() if line.strip()][-_SHOWN_LINES:]
+    return "".join(f"\n  {shown(line)}" for line in lines)
+
+
+def shown(text: str) -> str:
+    """Text from a box, which may hold anything, as it may be shown."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return line if len(line) <= _SHOWN_COLUMNS else f"{line[:_SHOWN_COLUMNS]}…"

@@ -1,0 +1,231 @@
+"""What a box has to prove once it is installed: each function is one step, and returns the detail of its success.
+
+All raise NotPassedError where the box does not hold what it should.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from packaging.utils import canonicalize_name, canonicalize_version
+
+from boxsnake.boot_box import Box, NotPassedError, listed, probe, said, shown
+from boxsnake.boot_recipe import BootRecipe, Check
+from boxsnake.engine import Change
+
+# In seconds: an import, a start (what runs longer has started), a whole probe.
+_IMPORT_SECONDS = 60.0
+_START_SECONDS = 20.0
+_PROBE_SECONDS = 900.0
+# The exit codes by which shells and env(1) say that a program cannot be run, or is not there.
+_CANNOT_RUN = (126, 127)
+# Where there is no folder of scripts, an entry point is called as its script would call it.
+_LAUNCHER = """\
+import importlib.metadata, sys
+name = sys.argv[1]
+sys.argv = [name, *sys.argv[2:]]
+points = [p for d in importlib.metadata.distributions() for p in d.entry_points]
+found = [p for p in points if p.group == "console_scripts" and p.name == name]
+if not found:
+    sys.exit(f"cannot start {name}: there is no such entry point")
+sys.exit(found[0].load()())
+"""
+
+
+# What is in the box
+
+
+def check_packages(box: Box, facts: dict[str, Any]) -> str:
+    """The installed packages are those of the lock; `facts` takes what the look at the box has found."""
+    job = {"do": "inspect", "exempt": list(box.recipe.expects.exempt), "seconds": _IMPORT_SECONDS}
+    facts.update(probe(box, job, _PROBE_SECONDS))
+    expects = box.recipe.expects
+    found = _normal((name, version) for name, version, _ in facts["distributions"])
+    wanted = _normal(expects.distributions)
+    faults = _differences("distribution", wanted, found)
+    if expects.conda:
+        records = Counter((name, f"{version} {build}") for name, version, build in facts["conda"])
+        faults += _differences(
+            "conda package", Counter((name, f"{version} {build}") for name, version, build in expects.conda), records
+        )
+    if faults:
+        raise NotPassedError("\n".join(faults))
+    conda = f", {len(expects.conda)} conda packages" if expects.conda else ""
+    return f"{len(expects.distributions)} distributions{conda}, Python {facts['python']}"
+
+
+def _normal(distributions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Names and versions as they compare (PEP 503, PEP 440)."""
+    return Counter(
+        (str(canonicalize_name(name)), str(canonicalize_version(version, strip_trailing_zero=False)))
+        for name, version in distributions
+    )
+
+
+def _differences(what: str, wanted: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> list[str]:
+    """Tell two sets of (name, version) apart, as sentences: missing, of another version, not expected, found twice."""
+    missing, surplus = dict((wanted - found).keys()), dict((found - wanted).keys())
+    others = sorted(missing.keys() & surplus.keys() - {name for name, _ in wanted & found})
+    twice = sorted({name for name, count in Counter(name for name, _ in found.elements()).items() if count > 1})
+    sentences = (
+        ("missing", [f"{name} {version}" for name, version in sorted(missing.items()) if name not in others]),
+        ("of another version", [f"{name} {surplus[name]} instead of {missing[name]}" for name in others]),
+        ("found twice", twice),
+        (
+            "not expected",
+            [f"{name} {version}" for name, version in sorted(surplus.items()) if name not in {*others, *twice}],
+        ),
+    )
+    return [f"{what} {problem}: {listed(names)}" for problem, names in sentences if names]
+
+
+def check_imports(facts: Mapping[str, Any]) -> str:
+    """Every module of the top level imports, each in a process of its own."""
+    failed = [facts for facts in facts["imports"] if facts["code"] != 0]
+    if failed:
+        first = failed[0]
+        others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
+        raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{said(first['output'])}{others}")
+    return f"{len(facts['imports'])} modules"
+
+
+def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    if process["late"]:
+        return f"was still running after {process['seconds']:.0f} s"
+    if process["signal"]:
+        starved = " (the box ran out of memory)" if process["signal"] == "SIGKILL" and facts["starved"] else ""
+        return f"was ended by {process['signal']}{starved}"
+    return f"exited with {process['code']}"
+
+
+# What starts
+
+
+def start_scripts(box: Box) -> str:
+    """Every console script starts."""
+    names = box.recipe.expects.console_scripts
+    # What all have in common is told once: one argument of a program holds 128 KiB at most.
+    scripts = [(name, _script(box.recipe, name)) for name in names]
+    job = {
+        "do": "scripts",
+        "start": scripts[0][1][:-1],
+        "scripts": [(name, argv[-1]) for name, argv in scripts],
+        "seconds": _START_SECONDS,
+    }
+    facts = probe(box, job, _PROBE_SECONDS)
+    exempt = set(box.recipe.expects.exempt)
+    failed = [script for script in facts["scripts"] if not _has_started(script) and script["name"] not in exempt]
+    if failed:
+        first = failed[0]
+        others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
+        raise NotPassedError(f"{first['name']} --help {_ended_as(first, facts)}{said(first['output'])}{others}")
+    return f"{len(names)} started"
+
+
+def _has_started(script: Mapping[str, Any]) -> bool:
+    """Whether a program came to life: that it dislikes `--help` or serves for ever does not matter."""
+    if script["late"] or script["code"] == 0:
+        return True
+    return not (
+        script["signal"]
+        or script["code"] in _CANNOT_RUN
+        or "Traceback (most recent call last)" in script["output"]
+        or "cannot start" in script["output"]
+    )
+
+
+def _script(recipe: BootRecipe, name: str) -> tuple[str, ...]:
+    """How an entry point is started."""
+    return (f"{recipe.scripts}/{name}",) if recipe.scripts else (*recipe.python, "-c", _LAUNCHER, name)
+
+
+# The manifest's checks
+
+
+def run_check(box: Box, check: Check) -> str:
+    """A command of the manifest's ends as it should and says what it should."""
+    argv = check.run or ()
+    if argv and argv[0] in box.recipe.expects.console_scripts:
+        argv = (*_script(box.recipe, argv[0]), *argv[1:])
+    facts = probe(box, {"do": "run", "argv": list(argv), "seconds": check.timeout}, check.timeout)
+    ran = facts["ran"]
+    command = shlex.join(check.run or ())
+    if ran["code"] != check.exit_code:
+        wanted = f", not {check.exit_code}" if ran["code"] is not None else ""
+        raise NotPassedError(f"`{command}` {_ended_as(ran, facts)}{wanted}{said(ran['output'])}")
+    if check.expect is not None and check.expect not in ran["output"]:
+        raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}")
+    return ""
+
+
+def request_check(box: Box, check: Check, requests: Sequence[Check], served: dict[str, Any]) -> str:
+    """A request is answered as it should be; the first one starts the application and makes all of `requests`.
+
+    `served` is empty at first and keeps what that start has shown for the others.
+    """
+    if not served:
+        served.update(_serve(box, requests))
+    answer = served["answers"][requests.index(check)]
+    if answer["problem"]:
+        application = served["application"]
+        problem = answer["problem"]
+        if problem == "it ended":
+            problem = f"the application {_ended_as(application, served)} before it answered"
+        started = f"`{shlex.join(box.command)}`: GET {check.http} on port {check.port}"
+        body = f"\nits answer: {shown(answer['body'])}" if answer["body"] else ""
+        tried = f" after {answer['seconds']:.1f} s and {answer['tries']} tries"
+        raise NotPassedError(f"{started}: {problem}{tried}{body}{said(application['output'])}")
+    if check is requests[-1] and served["died"]:
+        ended = _ended_as(served["application"], served)
+        raise NotPassedError(f"the application {ended} after its answers{said(served['application']['output'])}")
+    note = "; ignored SIGTERM" if check is requests[-1] and served["stopped"] == "KILL" else ""
+    return f"{answer['status']} after {answer['seconds']:.1f} s{note}"
+
+
+def _serve(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
+    if not box.command:
+        raise NotPassedError("there is no command to start the application with")
+    nameless = [check.name for check in requests if check.port is None]
+    if nameless:
+        raise NotPassedError(f"no port to ask: {listed(nameless)}")
+    asked = [
+        {"path": c.http, "port": c.port, "status": c.status, "expect": c.expect, "timeout": c.timeout} for c in requests
+    ]
+    job = {"do": "serve", "argv": list(box.command), "requests": asked}
+    return probe(box, job, sum(check.timeout for check in requests))
+
+
+# What has changed
+
+
+def check_changes(box: Box, before: frozenset[Change], allowed: Sequence[str], problem: str) -> str:
+    """Nothing differs from the host's image but what did `before`, and what lies below the `allowed` paths."""
+    after = box.container.changes()
+    paths = {change.path for change in after}
+    found = [
+        f"{change.path} ({change.kind})"
+        for change in after
+        if change not in before and not _is_below(change.path, allowed) and not _is_passage(box, change, paths, allowed)
+    ]
+    if found:
+        raise NotPassedError(f"{problem}: {listed(found)}")
+    return ""
+
+
+def _is_below(path: str, prefixes: Iterable[str]) -> bool:
+    return any(path == prefix.rstrip("/") or path.startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)
+
+
+def _is_passage(box: Box, change: Change, paths: set[str], allowed: Sequence[str]) -> bool:
+    """Whether a folder is listed only for what lies in it: that is judged by itself, or allowed."""
+    inside = f"{change.path}/"
+    if change.kind == "removed":
+        return False
+    if any(prefix.startswith(inside) for prefix in allowed) and box.container.is_folder(change.path):
+        return True
+    if change.kind == "added":
+        return False
+    return any(path.startswith(inside) for path in paths) or box.container.is_folder(change.path)
