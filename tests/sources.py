@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import tarfile
+import threading
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 WHEN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -158,6 +163,49 @@ def _edit(record: dict[str, object], changes: Mapping[str, object]) -> None:
             record.pop(key, None)
         else:
             record[key] = value
+
+
+class _IndexHandler(BaseHTTPRequestHandler):
+    """The simple repository API (PEP 503) over a folder of wheels, for those who log in."""
+
+    folder: Path
+    login: str
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != f"Basic {base64.b64encode(self.login.encode()).decode()}":
+            self.send_error(401)
+            return
+        place, name = self.path.strip("/").split("/")
+        files = sorted(self.folder.glob(f"{name.replace('-', '_')}-*" if place == "simple" else name))
+        if not files:
+            self.send_error(404)
+            return
+        body = files[0].read_bytes()
+        if place == "simple":
+            digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+            body = "".join(f'<a href="/files/{n}#sha256={d}">{n}</a>' for n, d in digests.items()).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if place == "simple" else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def index_server(folder: Path, login: str) -> Iterator[str]:
+    """Serve a folder of wheels as an index; the value is its host and port."""
+    handler = type("Handler", (_IndexHandler,), {"folder": folder, "login": login})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 def python_channel(folder: Path) -> Channel:

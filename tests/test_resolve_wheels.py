@@ -22,7 +22,7 @@ from boxsnake.settings import Settings
 from boxsnake.store import Store
 from boxsnake.target import Target
 from boxsnake.wheel_tags import best_fit, lowest_glibc, supported_tags
-from tests.sources import write_project, write_sdist, write_wheel
+from tests.sources import index_server, write_project, write_sdist, write_wheel
 
 CANARY = "canary-7f3a"
 DEFAULT = Target(name="default")
@@ -447,6 +447,44 @@ def test_an_index_that_is_not_reached(tmp_path: Path, workshop: Workshop, monkey
     error = failure(question("web"), replace(workshop, index=quick))
     assert isinstance(error, NetworkError)
     assert "http://127.0.0.1:9/simple/web/" in error.cause
+    assert CANARY not in f"{error} {error.data}"
+
+
+@pytest.mark.parametrize("place", ["in the URL", "in the settings"])
+def test_credentials_open_an_index_and_stay_out_of_everything(
+    links: Path, workshop: Workshop, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    write_wheel(links, "web", "1.0", requires=["tool"])
+    write_wheel(links, "tool", "1.0")
+    login = f"user:{CANARY}"
+    with index_server(links, login) as host:
+        if place == "in the URL":
+            settings, known = Settings(index_url=f"http://{login}@{host}/simple"), Credentials()
+        else:
+            settings = Settings(index_url=f"http://{host}/simple")
+            known = Credentials.from_environment(env={}, settings={f"http://{host}": login})
+        index = index_of(settings, IndexOptions(), known, workshop.root)
+        assert CANARY not in repr(index)
+        answer = resolve_wheels(question("web"), replace(workshop, index=index))
+    web = answer.wheels[1]
+    assert (web.index, web.url) == (f"http://{host}/simple", f"http://{host}/files/web-1.0-py3-none-any.whl")
+    assert CANARY not in repr(answer)
+    files = [path for path in workshop.store.root.rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_wrong_credentials_are_told_and_not_shown(
+    links: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with index_server(links, "user:right") as host:
+        options = IndexOptions(index_url=f"http://user:{CANARY}@{host}/simple")
+        index = index_of(Settings(), options, Credentials(), workshop.root)
+        error = failure(question("web"), replace(workshop, index=index))
+    assert isinstance(error, NetworkError)
+    assert "credentials" in error.cause
     assert CANARY not in f"{error} {error.data}"
 
 
