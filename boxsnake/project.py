@@ -12,21 +12,21 @@ import os
 import posixpath
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from boxsnake import child, git_source, source_tree
+from boxsnake import child
 from boxsnake.disk import disk_faults
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.extras import requirements_with, with_marker
-from boxsnake.lock import Origin, OriginKind, Wheel
+from boxsnake.lock import Origin, Wheel
+from boxsnake.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.source import Source, parse_source, source_of
 from boxsnake.store import canonical_json
 from boxsnake.wheel_archive import WheelMetadata, homepage, is_portable, read_metadata, rewrite
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from boxsnake.store import Store
 
 __all__ = [
-    "BUILD_EPOCH",
     "BuiltWheel",
     "ProjectMetadata",
     "Source",
@@ -47,17 +46,17 @@ __all__ = [
     "source_of",
 ]
 
-BUILD_EPOCH = 1577836800
-"""2020-01-01T00:00:00Z: the SOURCE_DATE_EPOCH of every build, so that a wheel does not depend on when it is packed."""
 
 _FORMAT = 1
 """Of what is remembered of a build; raised when the same source would give other bytes."""
-# Backends that take the version from the repository's history, which is no part of the folder's files.
-_READERS_OF_HISTORY = frozenset(
-    {"dunamai", "flit-scm", "hatch-vcs", "pbr", "poetry-dynamic-versioning", "setuptools-git-versioning"}
-    | {"setuptools-scm", "uv-dynamic-versioning", "vcs-versioning", "versioneer", "versioningit"}
+_NO_NETWORK = (
+    "failed to fetch",
+    "error sending request",
+    "could not connect",
+    "dns error",
+    "connection refused",
+    "network was disabled",
 )
-_NO_NETWORK = ("failed to fetch", "error sending request", "could not connect", "dns error", "connection refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +107,20 @@ def metadata(
     python: str | None = None,
     environment: Mapping[str, str] | None = None,
     credentials: Credentials | None = None,
+    offline: bool = False,
 ) -> ProjectMetadata:
     """A project's metadata: from its `pyproject.toml` where nothing needed is dynamic, else from its built wheel.
 
-    `python`, `environment` and `credentials` are those of `build_wheel`, as are the errors; ManifestError for a
-    `pyproject.toml` that cannot be read and for an extra that the project has not got.
+    `python`, `environment`, `credentials` and `offline` are those of `build_wheel`, as are the errors; ManifestError
+    for a `pyproject.toml` that cannot be read and for an extra that the project has not got.
     """
     known: WheelMetadata | None = None
     if source.kind == "folder":
         known = _static_metadata(Path(source.location, source.subdirectory or ""), source.shown)
     if known is None:
-        known = build_wheel(store, source, python=python, environment=environment, credentials=credentials)
+        known = build_wheel(
+            store, source, python=python, environment=environment, credentials=credentials, offline=offline
+        )
     wanted = frozenset(canonicalize_name(extra) for extra in extras)
     absent = sorted(wanted - set(known.extras))
     if absent:
@@ -188,6 +190,7 @@ def build_wheel(
     environment: Mapping[str, str] | None = None,
     credentials: Credentials | None = None,
     without: Sequence[Path] = (),
+    offline: bool = False,
     deadline: float = 1800.0,
 ) -> BuiltWheel:
     """The wheel of a source; built only where the store has not got the one of this very content.
@@ -197,14 +200,22 @@ def build_wheel(
     running interpreter makes fits every Python. `environment` is added to the build's own, which holds nothing of the
     caller's but its PATH, proxies and certificates: it is where the index is named (UV_DEFAULT_INDEX, UV_INDEX …).
     `credentials` are for archives behind a URL. `without` are paths in a source folder that are no part of the
-    project, such as the folder for the artifacts. `deadline` is in seconds.
+    project, such as the folder for the artifacts. With `offline` no server is asked, and build requirements come
+    from those that earlier builds have fetched. `deadline` is in seconds.
 
     Raises PackError where the project does not build, NetworkError where it or its build requirements cannot be
     fetched, ResourceError where a tool is missing, IntegrityError where an archive is not what it should be.
     """
+    means = _Means(
+        python=python,
+        environment=environment or {},
+        credentials=credentials,
+        offline=offline,
+        deadline=deadline,
+    )
     if source.kind == "wheel":
-        return _taken(store, source, credentials)
-    pinned = _pin(store, source, credentials, without)
+        return _taken(store, source, means)
+    pinned = pin(store, source, without=without, credentials=credentials, offline=offline)
     key = {"format": _FORMAT, "python": _identity(store, python), **pinned.key}
     built = _remembered(store, key, pinned.origin)
     if built is None:
@@ -212,144 +223,25 @@ def build_wheel(
         with store.lock(f"build-{name}", wait=deadline):
             built = _remembered(store, key, pinned.origin)
             if built is None:
-                built = _build(store, pinned, python, environment or {}, deadline)
+                built = _build(store, pinned, means)
                 store.select("built-wheel", key, dataclasses.asdict(dataclasses.replace(built, origin=None)))
     return built
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pinned:
-    """A source whose content is known: what names it, what it is recorded as, and how its files are laid out.
+class _Means:
+    """How a wheel is come by: the arguments of `build_wheel` of these names."""
 
-    `lay_out` takes an empty folder for its work and returns the project's folder in it.
-    """
-
-    key: Mapping[str, object]
-    origin: Origin
-    lay_out: Callable[[Path], Path]
-
-
-def _pin(store: Store, source: Source, credentials: Credentials | None, without: Sequence[Path]) -> _Pinned:
-    if source.kind == "folder":
-        return _pin_folder(store, source, without)
-    if source.kind == "git":
-        return _pin_git(store, source)
-    return _pin_archive(store, source, credentials)
+    python: str | None
+    environment: Mapping[str, str] = field(repr=False)
+    credentials: Credentials | None
+    offline: bool
+    deadline: float
 
 
-def _pin_folder(store: Store, source: Source, without: Sequence[Path]) -> _Pinned:
-    folder = Path(source.location)
-    files = source_tree.files_of(folder, without=without)
-    digest = source_tree.digest_of(store, folder, files)
-    history: str | None = None
-    if _reads_history(folder / (source.subdirectory or "")):
-        with store.scratch("git") as scratch:
-            history = git_source.history(folder, scratch)
-
-    def lay_out(work: Path) -> Path:
-        copy = work / "source"
-        copy.mkdir()
-        source_tree.copy(folder, files, copy, BUILD_EPOCH)
-        if history is not None:
-            git_source.add_history(folder, copy, work)
-        return copy
-
-    origin = Origin(kind="folder", url=source.shown, sha256=digest, subdirectory=source.subdirectory)
-    key = {"folder": digest, "history": history, "below": source.subdirectory}
-    return _Pinned(key=key, origin=origin, lay_out=lay_out)
-
-
-def _pin_git(store: Store, source: Source) -> _Pinned:
-    with store.scratch("git") as scratch:
-        commit = git_source.commit_of(
-            source.location, source.ref, scratch=scratch, shown=source.shown, credentials=source.credentials
-        )
-
-    def lay_out(work: Path) -> Path:
-        out = work / "source"
-        git_source.check_out(
-            source.location, commit, out, scratch=work, shown=source.shown, credentials=source.credentials
-        )
-        return out
-
-    origin = Origin(kind="git", url=source.shown, commit=commit, subdirectory=source.subdirectory)
-    key = {"git": source.shown, "commit": commit, "below": source.subdirectory}
-    return _Pinned(key=key, origin=origin, lay_out=lay_out)
-
-
-def _pin_archive(store: Store, source: Source, credentials: Credentials | None) -> _Pinned:
-    digest, size = _brought(store, source, "sdist", credentials)
-
-    def lay_out(work: Path) -> Path:
-        return source_tree.unpack(store.path(digest), work / "source", shown=source.shown, epoch=BUILD_EPOCH)
-
-    bare = digest.removeprefix("sha256:")
-    # A sdist is laid out as its specification says; of other archives nothing is known but that they are some.
-    kind: OriginKind = "archive" if source.is_remote or source.subdirectory else "sdist"
-    origin = Origin(kind=kind, url=source.shown, sha256=bare, size=size, subdirectory=source.subdirectory)
-    return _Pinned(key={"archive": bare, "below": source.subdirectory}, origin=origin, lay_out=lay_out)
-
-
-def _reads_history(folder: Path) -> bool:
-    """Whether the project's version depends on the repository that it lies in."""
-    try:
-        document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
-        lines = document.get("build-system", {}).get("requires", ())
-        names = {canonicalize_name(Requirement(line).name) for line in lines}
-        scm = document.get("tool", {}).get("pdm", {}).get("version", {}).get("source") == "scm"
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InvalidRequirement, AttributeError, TypeError):
-        return False
-    return bool(names & _READERS_OF_HISTORY) or scm
-
-
-def _brought(
-    store: Store, source: Source, kind: Literal["wheel", "sdist"], credentials: Credentials | None
-) -> tuple[str, int]:
-    """An archive's digest and size, with its bytes in the store: a file of this machine, or fetched."""
-    if not source.is_remote:
-        path = Path(source.location)
-        digest = f"sha256:{source.sha256}" if source.sha256 else store.digest_of_file(path)
-        if not store.has(digest):
-            store.put_file(path, expected=digest)
-        return digest, store.path(digest).stat().st_size
-    from boxsnake.credentials import Credentials
-    from boxsnake.fetch import Wanted, fetch
-
-    if source.credentials is not None:
-        parts = urlsplit(source.location)
-        own = urlunsplit((parts.scheme, f"{source.credentials}@{parts.netloc}", parts.path, "", ""))
-        credentials = Credentials.from_environment(urls=[own])
-    if source.sha256 is None:
-        return _fetched_unseen(store, source, credentials or Credentials.from_environment())
-    wanted = Wanted(name=source.file_name, url=source.location, sha256=source.sha256, size=None, kind=kind)
-    path = fetch(store, [wanted], credentials=credentials)[source.sha256]
-    return wanted.digest, path.stat().st_size
-
-
-def _fetched_unseen(store: Store, source: Source, credentials: Credentials) -> tuple[str, int]:
-    """Fetch what nobody has said the digest of: it is asked for again each time, until the lock says it."""
-    import threading
-
-    from boxsnake.download import Download, Patience, Request, http_client
-
-    patience = Patience()
-    request = Request(name=source.file_name, url=source.location, size=None, limit=4 << 30)
-    with http_client(1, patience) as client, store.writer(origin=source.shown) as writer:
-        Download(
-            client,
-            request,
-            writer,
-            credentials=credentials,
-            patience=patience,
-            stop=threading.Event(),
-            advance=lambda _: None,
-        ).run()
-    return writer.blob.digest, writer.blob.size
-
-
-def _taken(store: Store, source: Source, credentials: Credentials | None) -> BuiltWheel:
+def _taken(store: Store, source: Source, means: _Means) -> BuiltWheel:
     """A wheel as it is, once it has passed the check that every wheel has to."""
-    digest, size = _brought(store, source, "wheel", credentials)
+    digest, size = bring(store, source, "wheel", credentials=means.credentials, offline=means.offline)
     _check(store, digest, source.file_name)
     facts = read_metadata(store.path(digest), source.file_name)
     url = source.shown if source.is_remote else Path(source.location).as_uri()
@@ -377,18 +269,16 @@ def _remembered(store: Store, key: Mapping[str, object], origin: Origin) -> Buil
     return BuiltWheel(**{**values, "origin": origin})
 
 
-def _build(
-    store: Store, pinned: _Pinned, python: str | None, environment: Mapping[str, str], deadline: float
-) -> BuiltWheel:
+def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
     with store.scratch("build") as work:
         project = pinned.lay_out(work) / (pinned.origin.subdirectory or "")
-        made, is_exact = _run_build(store, pinned.origin, project, work, python, environment, deadline)
+        made, is_exact = _run_build(store, pinned.origin, project, work, means)
         if not is_exact and not is_portable(made.name):
             raise PackError(
                 pinned.origin.url,
-                f"its wheel depends on Python's version ({made.name}), and Python {python} is not on this machine",
-                f"Install Python {python}, so that the wheel can be built with it.",
-                python=python,
+                f"its wheel is for one Python alone ({made.name}), and Python {means.python} is not on this machine",
+                f"Install Python {means.python}, so that the wheel can be built with it.",
+                python=means.python,
                 wheel=made.name,
             )
         canonical = work / made.name
@@ -405,15 +295,7 @@ def _build(
     )
 
 
-def _run_build(
-    store: Store,
-    origin: Origin,
-    project: Path,
-    work: Path,
-    python: str | None,
-    environment: Mapping[str, str],
-    deadline: float,
-) -> tuple[Path, bool]:
+def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _Means) -> tuple[Path, bool]:
     """The wheel that the backend makes, and whether the asked-for Python made it."""
     import uv
 
@@ -424,27 +306,30 @@ def _run_build(
         work,
         UV_CACHE_DIR=str(store.root / "uv"),
         NETRC=os.environ.get("NETRC") or os.path.expanduser("~/.netrc"),  # noqa: PTH111 - no home is no error
-        SOURCE_DATE_EPOCH=str(BUILD_EPOCH),
+        SOURCE_DATE_EPOCH=str(SOURCE_EPOCH),
         CFLAGS=flags,
         CXXFLAGS=flags,
         ZERO_AR_DATE="1",
-        **environment,
+        **means.environment,
     )
-    interpreter, is_exact = _interpreter(python, work, env)
+    interpreter, is_exact = _interpreter(means.python, work, env)
     # uv and not `python -m build`: it builds for any interpreter of this machine, with nothing installed in that.
     argv = [uv.find_uv_bin(), "build", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
     argv += ["--no-create-gitignore", "--color=never", "--python", interpreter, "--out-dir", str(out), str(project)]
-    done = child.run(argv, cwd=work, env=env, deadline=deadline)
+    if means.offline:
+        argv.append("--offline")
+    done = child.run(argv, cwd=work, env=env, deadline=means.deadline)
     made = sorted(out.glob("*.whl")) if out.is_dir() else []
     if done.code == 0 and len(made) == 1:
         return made[0], is_exact
     shown = done.last_lines.replace(str(project), origin.url).replace(str(work), "…")
     if any(sign in done.output.lower() for sign in _NO_NETWORK):
-        next_step = "Check the network and the index, then run it again."
+        ways = ("Check the network and the index, then run it again.", "Run the command once without --offline.")
+        next_step = ways[means.offline]
         raise NetworkError(origin.url, f"its build requirements cannot be fetched\n{shown}", next_step, output=shown)
     raise PackError(
         origin.url,
-        f"its wheel does not build: the build {done.why(deadline)}\n{shown}",
+        f"its wheel does not build: the build {done.why(means.deadline)}\n{shown}",
         "Correct the project: `python -m build --wheel` in it fails in the same way.",
         output=shown,
     )

@@ -541,3 +541,40 @@ def test_an_index_that_cannot_be_reached_is_not_the_projects_fault(store: Store,
     with pytest.raises(NetworkError) as raised:
         build(store, tmp_path, "bad", environment=unreachable)
     assert "s3cret" not in str(raised.value)
+
+
+# Offline
+
+
+def test_offline_what_is_remembered_is_enough(
+    store: Store, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository(project)
+    mirror = f'[url "file://{project}"]\n    insteadOf = https://git.example.org/x\n'
+    (tmp_path / ".gitconfig").write_text(mirror)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    built = build(store, tmp_path, "git+https://git.example.org/x@main")
+    assert build(store, tmp_path, f"git+https://git.example.org/x@{commit}", offline=True) == built
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git+https://git.example.org/x@main",
+        f"git+https://git.example.org/x@{'a' * 40}",
+        "https://example.org/x-1.0.tar.gz",
+        f"https://example.org/x-1.0.tar.gz#sha256={'a' * 64}",
+        f"https://example.org/x-1.0-py3-none-any.whl#sha256={'a' * 64}",
+    ],
+)
+def test_offline_no_server_is_asked(store: Store, tmp_path: Path, text: str) -> None:
+    with pytest.raises(NetworkError, match="offline"):
+        build(store, tmp_path, text, offline=True)
+
+
+def test_offline_build_requirements_must_be_there(store: Store, tmp_path: Path) -> None:
+    text = '[build-system]\nrequires = ["anything"]\nbuild-backend = "x"\n'
+    make_project(tmp_path / "bad", **{"pyproject.toml": text})
+    with pytest.raises(NetworkError) as raised:
+        build(store, tmp_path, "bad", offline=True)
+    assert raised.value.next_step == "Run the command once without --offline."
