@@ -26,8 +26,8 @@ from boxsnake.progress import track
 
 WAIT = 600.0  # seconds that another build of the same channel may take
 CONVERSION = (
-    "Convert it to recipe.yaml, the v1 format (`pip install conda-recipe-manager`, then "
-    "`conda-recipe-manager convert meta.yaml > recipe.yaml`), or install conda-build."
+    "Convert it to the v1 format (`conda-recipe-manager convert meta.yaml > recipe.yaml`; conda-forge has that tool), "
+    "or install conda-build."
 )
 
 
@@ -47,7 +47,7 @@ def build(
     cache: Path,
     only: Sequence[str] = (),
     optional: Sequence[str] = (),
-    platform: str = "linux-64",
+    platform: str,
     refresh: bool = False,
     report: Callable[[Built], None] = lambda _: None,
 ) -> tuple[Built, ...]:

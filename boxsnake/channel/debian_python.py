@@ -29,13 +29,14 @@ UPSTREAM = re.compile(
 )
 TESTS_AND_EXAMPLES = re.compile(r"_(test|xxtest|ctypes_test)|xx(limited|subtype)|ossaudiodev")
 FLAGS_OF_THE_BUILD = re.compile(r"^-(g|flto.*|specs=.*|f(file|debug|macro)-prefix-map=.*|ffat-lto-objects)$")
+OF_GLIBC = frozenset({"libc.so.6", "libm.so.6", "libdl.so.2", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"})
 FROZEN_ENTRY_SIZES = (32, 24)  # struct _frozen with get_code (3.11, 3.12) and without
 
 
 def mend(prefix: Path, version: str, source: Path, provided: frozenset[str]) -> None:
     """Mend an unpacked Debian CPython in a prefix. `version` is `3.11`; `source` is upstream's source archive.
 
-    `provided` names the shared libraries (sonames) that an extension module may be linked against.
+    `provided` names the shared libraries (sonames) that an extension module may be linked against, glibc's apart.
     """
     library = prefix / "lib" / f"python{version}"
     for name in DROPPED:
@@ -74,9 +75,10 @@ def _take_upstream(source: Path, library: Path) -> None:
 
 
 def _drop_extensions(folder: Path, provided: frozenset[str]) -> None:
+    there = OF_GLIBC | provided
     for path in sorted(folder.glob("*.so")):
         module = elf.read(path)
-        if module is None or TESTS_AND_EXAMPLES.match(path.name) or not provided.issuperset(module.needed):
+        if module is None or TESTS_AND_EXAMPLES.match(path.name) or not there.issuperset(module.needed):
             path.unlink()
 
 

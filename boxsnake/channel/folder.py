@@ -52,7 +52,7 @@ class ChannelFolder:
     def __init__(self, folder: Path, *, platform: str) -> None:
         self.folder = folder
         self.private = folder / PRIVATE
-        self._subdirs = (NOARCH, platform)
+        self._platform = platform
         self.scratch = self.private / "scratch"
         self._parts = self.private / "parts"
         self._clear()  # what an earlier process left behind
@@ -75,8 +75,11 @@ class ChannelFolder:
 
     def record(self, name: str) -> Record | None:
         """What is known of a recipe, if its packages still are what they were."""
-        record = self._records.get(name)
+        record = self._records.get(self._key(name))
         return record if record and all(self._is_whole(package) for package in record.packages) else None
+
+    def _key(self, recipe: str) -> str:
+        return f"{self._platform}/{recipe}"
 
     def _is_whole(self, package: Package) -> bool:
         try:
@@ -91,10 +94,10 @@ class ChannelFolder:
     def publish(self, name: str, *, folder: Path, recipe: str, sources: str, parts: Sequence[Path]) -> Record:
         """Put a recipe's packages, written as `part`s, in the channel, and take out those that they replace."""
         packages = tuple(_describe(part) for part in parts)
-        before = self._records.get(name)
+        before = self._records.get(self._key(name))
         # Known before they are there: who is killed from here on leaves no package that would never be replaced.
         known = packages + (before.packages if before else ())
-        self._records[name] = Record(folder=str(folder), recipe="", sources="", packages=known)
+        self._records[self._key(name)] = Record(folder=str(folder), recipe="", sources="", packages=known)
         self._save()
         for part, package in zip(parts, packages, strict=True):
             target = self.folder / package.subdir / package.file
@@ -102,16 +105,16 @@ class ChannelFolder:
             part.chmod(0o644)
             publish_file(part, target)
         record = Record(folder=str(folder), recipe=recipe, sources=sources, packages=packages)
-        self._records[name] = record
+        self._records[self._key(name)] = record
         self._save()
         self._remove(before)
         return record
 
     def forget_removed(self, names: Collection[str]) -> None:
         """Take out what was built from folders that are gone, unless a recipe of that name is among `names`."""
-        for name, record in list(self._records.items()):
-            if name not in names and not Path(record.folder).is_dir():
-                del self._records[name]
+        for key, record in list(self._records.items()):
+            if key.partition("/")[2] not in names and not Path(record.folder).is_dir():
+                del self._records[key]
                 self._save()
                 self._remove(record)
 
@@ -125,7 +128,7 @@ class ChannelFolder:
     def index(self, cache: Path) -> None:
         """Index the packages, unless they are those that were indexed last."""
         listing = self._listing()
-        subdirs = [self.folder / name for name in self._subdirs]
+        subdirs = [self.folder / name for name in (NOARCH, self._platform)]
         if listing == self._indexed and all((subdir / "repodata.json").is_file() for subdir in subdirs):
             return
         for subdir in subdirs:

@@ -11,6 +11,7 @@ from pathlib import Path
 from boxsnake import child
 from boxsnake.channel import process
 from boxsnake.channel.fetched import Fetched
+from boxsnake.channel.platforms import PLATFORMS
 from boxsnake.channel.recipes import RECIPE, VARIANTS, Recipe
 from boxsnake.channel.repack import DEBIAN, DEBIAN_SOURCE, SOURCES, WHEELS
 from boxsnake.channel.sources import SourceSet
@@ -49,7 +50,7 @@ class Job:
             self._unpack(fetched, copy / SOURCES)
         request = {
             "recipe": str(copy / RECIPE),
-            "variants": {key: [value] for key, value in _variants(fetched).items()},
+            "variants": {key: [value] for key, value in _variants(fetched, self.platform).items()},
             "variant_files": [str(copy / VARIANTS)] if (copy / VARIANTS).is_file() else [],
             "platform": self.platform,
             "output": str(self.place / "output"),
@@ -99,14 +100,18 @@ class Job:
             raise process.failed(self.thing, f"unpacking {path.name} {done.why(UNPACKING)}", self.log)
 
 
-def _variants(fetched: SourceSet | None) -> dict[str, str]:
-    """What a recipe may say of its sources: the version of the first, and its build number."""
+def _variants(fetched: SourceSet | None, platform: str) -> dict[str, str]:
+    """What a recipe may say of its sources: version and build number of the first, the folder of Debian's libraries."""
     if not fetched or not fetched.fetched:
         return {}
     first: Fetched = fetched.fetched[0]
     if first.kind == "pip":
         return {"upstream_version": first.version, "upstream_build": "0"}
-    return {"upstream_version": upstream_version(first.version), "upstream_build": str(build_number(first.version))}
+    return {
+        "upstream_version": upstream_version(first.version),
+        "upstream_build": str(build_number(first.version)),
+        "debian_triplet": PLATFORMS[platform].triplet,
+    }
 
 
 def _write_repack(path: Path) -> None:

@@ -35,7 +35,7 @@ def wheels(requirements: Sequence[str], python: str, platform: str, folder: Path
 
 
 def _download(file: Path, python: str, platform: str, folder: Path) -> None:
-    processor = PLATFORMS[platform].wheel
+    processor = PLATFORMS[platform].machine
     tags = [f"manylinux_2_{minor}_{processor}" for minor in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)]
     tags += [f"manylinux2014_{processor}", f"manylinux2010_{processor}", f"manylinux1_{processor}"]
     command = [*_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]

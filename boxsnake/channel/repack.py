@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from boxsnake.channel import debian_python, elf
+from boxsnake.channel.relocate import relocatable
 
 SOURCES = "sources"
 DEBIAN, DEBIAN_SOURCE, WHEELS = "debian", "debian-source", "wheels"
@@ -69,7 +70,7 @@ def _place(source: Path, prefix: Path, path: PurePosixPath) -> None:
     program = elf.read(target)
     if program is not None and program.dynamic:
         origin = "/".join(["$ORIGIN", os.path.relpath(prefix / "lib", target.parent)]).removesuffix("/.")
-        target.write_bytes(elf.relocatable(program.image, search_path=origin))
+        target.write_bytes(relocatable(program.image, search_path=origin))
 
 
 def strings(file: str, changes: list[str], prefix: Path) -> None:
@@ -79,7 +80,7 @@ def strings(file: str, changes: list[str], prefix: Path) -> None:
     for change in changes:
         old, _, new = change.partition("=")
         texts[old.encode()] = f"{prefix}/{new}".encode()
-    path.write_bytes(elf.relocatable(path.read_bytes(), strings=texts))
+    path.write_bytes(relocatable(path.read_bytes(), strings=texts))
 
 
 def python(version: str, libraries: list[str], prefix: Path, sources: Path) -> None:

@@ -28,6 +28,7 @@ def command() -> None:
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Build this recipe and what its build needs. Repeatable.")
 @click.option("--with", "optional", multiple=True, metavar="NAME", help="Build this optional recipe too. Repeatable.")
+@click.option("--platform", type=click.Choice(["linux-64", "linux-aarch64"]), help="Build for this one, not your own.")
 @click.option("--refresh", is_flag=True, help="Ask apt and pip for newer sources.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -37,6 +38,7 @@ def build(
     output: Path,
     only: tuple[str, ...],
     optional: tuple[str, ...],
+    platform: str | None,
     refresh: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +49,7 @@ def build(
     """
     from boxsnake.channel.build import Built
     from boxsnake.channel.build import build as build_channel
+    from boxsnake.channel.platforms import own_platform
     from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
@@ -65,6 +68,7 @@ def build(
             cache=Store.default_root() / "recipes",
             only=only,
             optional=optional,
+            platform=platform or own_platform(),
             refresh=refresh,
             report=say,
         )
