@@ -17,12 +17,12 @@ from boxsnake.progress import track
 from boxsnake.requirements import CondaRequirement, Requirements
 from boxsnake.requirements.conda_requirement import python_specifier
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
-from boxsnake.resolve_wheels import Index, WheelQuestion, Workshop, index_of, resolve_wheels
+from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of, resolve_wheels
 from boxsnake.target import Target
 from boxsnake.urls import redact, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from boxsnake.manifest import Manifest
@@ -188,12 +188,25 @@ def resolve(
     )
 
     def lock_target(target: Target) -> TargetLock:
-        return _target_lock(asked, target, conda.get(target.name, ()), kept.get(target.name), upgrade, workshop)
+        question = _wheel_question(asked, target, conda.get(target.name, ()), kept.get(target.name))
+        refresh = None if upgrade.everything else tuple(sorted(upgrade.names))
+        question = dataclasses.replace(question, kept_lines=_lines(keep), refresh=refresh)
+        return _target_lock(question, resolve_wheels(question, workshop))
 
-    targets = asked.targets
-    with track("resolve wheels"), ThreadPoolExecutor(max_workers=min(4, len(targets))) as pool:
-        locked = list(pool.map(lock_target, targets))
+    with track("resolve wheels"):
+        locked = _each(lock_target, asked.targets)
     return Lock(inputs=inputs(asked, store), targets=tuple(locked))
+
+
+def _each(verb: Callable[[Target], TargetLock], targets: Sequence[Target]) -> list[TargetLock]:
+    """The verb for every target, a few at a time; a single one in this thread, where an interrupt ends it at once."""
+    if len(targets) == 1:
+        return [verb(targets[0])]
+    pool = ThreadPoolExecutor(max_workers=min(4, len(targets)))
+    try:
+        return list(pool.map(verb, targets))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _credentials(settings: Settings, requirements: Requirements, channels: Sequence[str] = ()) -> Credentials:
@@ -328,37 +341,37 @@ def _known_distributions(store: Store, package: CondaPackage) -> tuple[Distribut
 # The wheel half
 
 
-def _target_lock(
-    asked: Asked,
-    target: Target,
-    conda: tuple[CondaPackage, ...],
-    kept: TargetLock | None,
-    upgrade: Upgrade,
-    workshop: Workshop,
-) -> TargetLock:
-    is_of_host = target.interpreter == "host"
-    python = _host_python(asked, target) if is_of_host else _conda_python(conda)
-    requirements = asked.requirements
-    answer = resolve_wheels(
-        WheelQuestion(
-            target=target,
-            python=python,
-            pip=requirements.pip,
-            constraints=requirements.constraints,
-            application=asked.application,
-            sdists=frozenset(canonicalize_name(name) for name in asked.manifest.requires.sdists),
-            from_source=frozenset(requirements.index.no_binary) - frozenset(requirements.index.only_binary),
-            conda=conda,
-            conda_requirements=requirements.conda,
-            preferred=kept,
-            refresh=None if upgrade.everything else tuple(sorted(upgrade.names)),
-        ),
-        workshop,
+def _lines(keep: Lock | None) -> frozenset[str]:
+    """The requirements that a lock was made for."""
+    known = {} if keep is None else dict(keep.inputs)
+    return frozenset(
+        line for what in ("app.requires", "requires.constraints", "requires.pip") for line in known.get(what, ())
     )
-    return TargetLock(
+
+
+def _wheel_question(
+    asked: Asked, target: Target, conda: tuple[CondaPackage, ...], kept: TargetLock | None
+) -> WheelQuestion:
+    requirements = asked.requirements
+    return WheelQuestion(
         target=target,
-        python=".".join(python.split(".")[:2]) if is_of_host else python,
+        python=_host_python(asked, target) if target.interpreter == "host" else _conda_python(conda),
+        pip=requirements.pip,
+        constraints=requirements.constraints,
+        application=asked.application,
+        sdists=frozenset(canonicalize_name(name) for name in asked.manifest.requires.sdists),
+        from_source=frozenset(requirements.index.no_binary) - frozenset(requirements.index.only_binary),
         conda=conda,
+        conda_requirements=requirements.conda,
+        preferred=kept,
+    )
+
+
+def _target_lock(question: WheelQuestion, answer: WheelAnswer) -> TargetLock:
+    return TargetLock(
+        target=question.target,
+        python=question.minor if question.target.interpreter == "host" else question.python,
+        conda=question.conda,
         wheels=answer.wheels,
         unavailable=answer.unavailable,
     )

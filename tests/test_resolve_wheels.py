@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -382,6 +383,37 @@ def test_sources_in_the_metadata_of_sources_are_built_too(workshop: Workshop, tm
     answer = resolve_wheels(question("./outer"), workshop)
     assert versions(answer) == {"inner": "1.0", "outer": "1.0"}
     assert answer.wheels[1].requires == ("inner",)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t.example"]
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_a_branch_that_has_moved_does_not_move_the_lock(workshop: Workshop, tmp_path: Path) -> None:
+    repository = write_project(tmp_path / "repository", "mine", "1.0")
+    git(repository, "init", "-q", "-b", "main")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "one")
+    line = f"mine @ git+{repository.as_uri()}@main"
+    first = resolve_wheels(question(line), workshop)
+    write_project(repository, "mine", "2.0")
+    git(repository, "commit", "-qam", "two")
+    kept = TargetLock(target=DEFAULT, python="3.11.9", conda=(), wheels=first.wheels)
+    again = question(line, preferred=kept, kept_lines=frozenset({line}))
+    assert resolve_wheels(again, workshop) == first
+    assert versions(resolve_wheels(question(line, preferred=kept), workshop)) == {"mine": "2.0"}
+
+
+def test_hashes_of_archives_by_path_are_checked_before_they_are_built(workshop: Workshop) -> None:
+    sdist = write_sdist(workshop.root / "vendor", "mine", "1.0")
+    right = f"sha256:{hashlib.sha256(sdist.read_bytes()).hexdigest()}"
+    good = replace(question(), pip=pip(f"./vendor/{sdist.name}", hashes=(right,)))
+    assert versions(resolve_wheels(good, workshop)) == {"mine": "1.0"}
+    for wrong in ((f"sha256:{'0' * 64}",), (f"sha256:{'0' * 64}", f"sha256:{'1' * 64}")):
+        error = failure(replace(question(), pip=pip(f"./vendor/{sdist.name}", hashes=wrong)), workshop)
+        assert isinstance(error, IntegrityError)
+        assert right in f"{error}"
 
 
 def test_a_wheel_by_path_is_taken_as_it_is(workshop: Workshop) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING
 
-from boxsnake.errors import IntegrityError, PolicyError, UnsolvableError
+from boxsnake.errors import PolicyError, UnsolvableError
 from boxsnake.lock import Wheel
 from boxsnake.project import Source, parse_source
 from boxsnake.resolve_wheels.gather import build
+from boxsnake.resolve_wheels.hashes import check_hashes
 from boxsnake.resolve_wheels.question import WheelAnswer
 from boxsnake.wheel_tags import best_fit, supported_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from boxsnake.resolve_wheels.compile import Edges, File, Found
     from boxsnake.resolve_wheels.gather import Gathered
     from boxsnake.resolve_wheels.question import WheelQuestion, Workshop
@@ -40,7 +38,9 @@ def answer(
             requires = tuple(name for name in edges.requires(package.name) if name in names)
             wheels.append(dataclasses.replace(wheel, requires=requires))
     for wheel in wheels:
-        _check_hashes(wheel, question, workshop)
+        asking = [one for one in (*question.pip, *question.constraints) if one.name == wheel.name and one.hashes]
+        hashes = tuple(digest for one in asking for digest in one.hashes)
+        check_hashes(wheel, hashes, ", ".join(sorted({one.source for one in asking})), workshop)
     held = stubs & {package.name for package in found}
     return WheelAnswer(wheels=tuple(wheels), unavailable=tuple(sorted(question.brought[name] for name in held)))
 
@@ -94,40 +94,3 @@ def _digest(file: File) -> str:
             url=file.url,
         )
     return file.sha256
-
-
-def _check_hashes(wheel: Wheel, question: WheelQuestion, workshop: Workshop) -> None:
-    """Hold the file that was chosen against the hashes that requirement files ask for."""
-    asking = [one for one in (*question.pip, *question.constraints) if one.name == wheel.name]
-    allowed = {digest: one.source for one in asking for digest in one.hashes}
-    origin = wheel.origin
-    digest = f"sha256:{wheel.sha256 if origin is None else origin.sha256}"
-    if not allowed or digest in allowed:
-        return
-    if origin is None and allowed.keys() & _other_digests(wheel, allowed, workshop):
-        return
-    places = ", ".join(sorted(set(allowed.values())))
-    raise IntegrityError(
-        wheel.file_name if origin is None else origin.url,
-        f"has the digest {digest}, which is not among the hashes at {places}",
-        "Add its hash where you trust it, or ask for the version whose hashes are given.",
-        target=question.target.name,
-        allowed=sorted(allowed),
-        found=digest,
-    )
-
-
-def _other_digests(wheel: Wheel, wanted: Iterable[str], workshop: Workshop) -> set[str]:
-    """The wheel's digests by the stronger algorithms among the wanted ones; it is fetched for that."""
-    algorithms = {digest.partition(":")[0] for digest in wanted} & {"sha384", "sha512"}
-    if not algorithms:
-        return set()
-    from boxsnake.fetch import Wanted, fetch
-
-    file = Wanted(name=wheel.file_name, url=wheel.url or "", sha256=wheel.sha256, size=wheel.size, kind="wheel")
-    paths = fetch(workshop.store, [file], offline=workshop.offline, credentials=workshop.credentials)
-    found = set()
-    for algorithm in algorithms:
-        with paths[wheel.sha256].open("rb") as stream:
-            found.add(f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}")
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from packaging.utils import canonicalize_name
 from boxsnake.project import BuiltWheel, Source, build_wheel, parse_source, requirements_with
 from boxsnake.resolve_wheels.explain import both_halves
 from boxsnake.resolve_wheels.fit import check_fit
+from boxsnake.resolve_wheels.hashes import check_hashes
 from boxsnake.resolve_wheels.stub import write_stub
+from boxsnake.urls import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +62,33 @@ def build(question: WheelQuestion, workshop: Workshop, source: Source, asked_by:
     return built
 
 
+def held(source: Source, line: str, question: WheelQuestion) -> Source:
+    """The source at the commit, or with the digest, that the last lock has for the very same line.
+
+    A branch that has moved does not move the lock; an archive that has changed is told.
+    """
+    if question.preferred is None or line not in question.kept_lines:
+        return source
+    for wheel in question.preferred.wheels:
+        origin = wheel.origin
+        if source.kind == "wheel" and wheel.url == source.shown:
+            return dataclasses.replace(source, sha256=source.sha256 or wheel.sha256)
+        if origin is None or (origin.url, origin.subdirectory) != (source.shown, source.subdirectory):
+            continue
+        if source.kind == "git" and origin.kind == "git":
+            return dataclasses.replace(source, ref=origin.commit)
+        if source.kind == "sdist" and origin.kind != "git":
+            return dataclasses.replace(source, sha256=source.sha256 or origin.sha256)
+    return source
+
+
+def with_hash(source: Source, hashes: tuple[str, ...]) -> Source:
+    """The source with the digest that was asked for, so that it is checked before anything of it runs."""
+    digests = [digest.removeprefix("sha256:") for digest in hashes if digest.startswith("sha256:")]
+    is_archive = source.kind in {"sdist", "wheel"}
+    return dataclasses.replace(source, sha256=digests[0]) if is_archive and len(digests) == 1 else source
+
+
 @dataclass(kw_only=True)
 class _Gathering:
     """The work of `gather`: what was built so far, and the overrides that replace URLs in its metadata."""
@@ -83,7 +113,9 @@ class _Gathering:
         if requirement.marker and not self.holds(f"name ; {requirement.marker}"):
             return []
         source = parse_source(place, self.workshop.root, manifest=requirement.source, key=requirement.shown)
+        source = with_hash(held(source, requirement.shown, self.question), requirement.hashes)
         built = self.build(source, requirement.source, frozenset(requirement.extras))
+        check_hashes(built.wheel(), requirement.hashes, requirement.source)
         extras = f"[{','.join(requirement.extras)}]" if requirement.extras else ""
         return [f"{built.name}{extras} @ {self.path_of(built).as_uri()}"]
 
@@ -96,6 +128,7 @@ class _Gathering:
         if requirement.url is None or not self.holds(line):
             return line
         source = parse_source(requirement.url, self.workshop.root, manifest=asked_by, key=requirement.name)
+        source = held(source, redact(line), self.question)
         extras = frozenset(canonicalize_name(extra) for extra in requirement.extras)
         requirement.url = self.path_of(self.build(source, asked_by, extras)).as_uri()
         return str(requirement)

@@ -42,6 +42,8 @@ class WheelQuestion:
     conda_requirements: tuple[CondaRequirement, ...] = ()
     preferred: TargetLock | None = None
     """What to keep where the requirements still allow it."""
+    kept_lines: frozenset[str] = frozenset()
+    """The requirements, as they are shown, that `preferred` was made for."""
     refresh: tuple[str, ...] | None = ()
     """Names that the index is asked for again, whatever the cache says; None: all."""
 
