@@ -34,26 +34,23 @@ def loaded(engine: Engine, archive: Path) -> Iterator[str]:
     if engine.image(described.id) is not None:
         yield described.id
         return
-    before = engine.tags()
+    # Asked one by one: engines list a name with or without the registry that they take it to be of.
+    before = {tag: image.id for tag in described.tags if (image := engine.image(tag)) is not None}
     names = engine.load(archive)
     try:
-        identity = described.id if engine.image(described.id) else ""
         # An engine with another way to name images (the digest of the manifest) knows it by its tag.
-        found = engine.image(names[0]) if not identity and names else None
-        if not identity and found is None:
+        found = engine.image(described.id) or next(filter(None, map(engine.image, names)), None)
+        if found is None:
             step = "See the engine's log; `docker load` with the same file may tell more."
             raise BootError(str(archive), "the engine took it, but has no image of it", step)
-        yield identity or (found.id if found else "")
+        yield found.id
     finally:
-        _take_out(engine, {*described.tags, *names, described.id}, before)
-
-
-def _take_out(engine: Engine, names: set[str], before: dict[str, str]) -> None:
-    for name in sorted(names):
-        if name in before:
-            engine.tag(before[name], name)
-        else:
-            engine.remove_image(name)
+        for tag in described.tags:
+            if tag in before:
+                engine.tag(before[tag], tag)
+            else:
+                engine.remove_image(tag)
+        engine.remove_image(described.id)
 
 
 def read_archive(archive: Path) -> ArchivedImage:

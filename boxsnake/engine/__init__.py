@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -189,10 +190,14 @@ class Engine:
                 timeout=TRANSFER_SECONDS,
             )
             raise_unless_fine(answer)
-        found = self.image(tag)
-        if found is None:
-            raise EngineError(str(archive), f"it was not imported: {printable(answer.text)}", "See the engine's log.")
-        return found.id
+        lines = [json.loads(line) for line in answer.text.splitlines() if line.strip()]
+        for line in lines:
+            if "error" in line:
+                raise translated(RuntimeError(str(line["error"])), f"importing {archive}", self.address)
+        # podman takes no heed of the name.
+        identity = str(lines[-1]["status"])
+        self.tag(identity, tag)
+        return identity
 
     def pull(self, reference: str) -> None:
         """Fetch an image from its registry. Errors: NetworkError where the registry does not give it."""

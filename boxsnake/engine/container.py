@@ -98,10 +98,12 @@ class Container:
                     exit_code = _exit_code(client, made["Id"])
                 finally:
                     alarm.cancel()
-            except APIError as error:
-                if "is not running" in str(error.explanation) and (never := self._never_ran(client)):
-                    return never
-                raise
+            except APIError:
+                # Engines say in different words that a container does not run.
+                never = self._never_ran(client)
+                if never is None:
+                    raise
+                return never
             ended_by = "timeout" if late.is_set() else self._ended_by(client)
         if exit_code == _KILLED and not ended_by and self._was_starved():
             ended_by = "memory"
