@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 # The exit code of a process that was ended by SIGKILL.
 _KILLED = 137
-# The exit codes by which env(1), shells and container runtimes say that a program is not there or cannot be run.
-_CANNOT_RUN = (126, 127)
+# The exit codes by which tini (docker's --init) and catatonit (podman's) say that a program cannot be run.
+_CANNOT_RUN = (1, 126, 127)
+# The states of podman's containers that have ended, but not yet with an exit code.
+_ENDING = ("stopped", "stopping")
 # In bytes, of each of the two streams.
 _KEPT_OUTPUT = 1 << 20
 _LOOK_SECONDS = 5.0
@@ -159,7 +161,11 @@ class Container:
 
     def _never_ran(self, client: docker.APIClient) -> Finished | None:
         """What the container's own command said where it could not be run; None where it ended otherwise."""
-        state = client.inspect_container(self.id)["State"]
+        deadline = time.monotonic() + _LOOK_SECONDS
+        while (state := client.inspect_container(self.id)["State"])["Status"] in _ENDING:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
         if state["Running"] or state["ExitCode"] not in _CANNOT_RUN:
             return None
         said = client.logs(self.id, stream=False, tail=20)
