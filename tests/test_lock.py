@@ -147,6 +147,14 @@ def test_a_folder_that_the_manifest_names_relatively_is_written_so_wherever_it_i
     assert decode(encode(named, ROOT), "x", ROOT) == named
 
 
+def test_a_wheel_that_the_manifest_names_relatively_is_written_so() -> None:
+    wheel = replace(PANDAS, url=f"file:///srv/wheels/{PANDAS.file_name}", requires=())
+    inputs = (("requires.pip", (f"../wheels/{PANDAS.file_name} (sha256:{PANDAS.sha256})",)),)
+    lock = replace(of(wheel), inputs=inputs)
+    assert f'path = "../wheels/{PANDAS.file_name}"' in encode(lock, ROOT)
+    assert decode(encode(lock, ROOT), "x", ROOT) == lock
+
+
 def test_paths_with_odd_characters_survive() -> None:
     odd = replace(NUMPY, channel="file:///srv/app/a%20b%25", url="file:///srv/app/a%20b%25/noarch/x-1-0.conda")
     lock = replace(LOCK, targets=(replace(TARGET, conda=(odd,)),))

@@ -41,8 +41,8 @@ class Locations:
         """The locations of a lock in the folder `root`; the folders are told by the inputs."""
         if root is None:
             return cls(root=None)
-        named = (line.rpartition(" ")[2] for what, lines in inputs if what in _FOLDERS_IN for line in lines)
-        relative = (name for name in named if "/" in name and "://" not in name and not name.startswith("/"))
+        words = {word for what, lines in inputs if what in _FOLDERS_IN for line in lines for word in line.split()}
+        relative = sorted(word for word in words if "/" in word and "://" not in word and not word.startswith("/"))
         return cls(root=root, folders=(root, *(posixpath.normpath(posixpath.join(root, name)) for name in relative)))
 
     def written(self, url: str) -> str:
