@@ -4,8 +4,9 @@ Standard library only, and nothing newer than Python 3.8. Its argument is a JSON
 
     {"root": folder, "units": [[path, ...], ...], "processes": how many at once, "result": file}
 
-Each unit is compiled in a process forked from this one: marshal's output depends on which objects are alive in the
-process, so every unit must start from the same state, whatever was compiled before it and is in the cache today.
+Each unit is compiled in a process forked from this one. Up to Python 3.10 marshal's output depends on which objects are
+alive in the process, so every unit must start from the same state, whatever was compiled before it and is in the cache
+today; for later versions it is a cheap way to use all processors.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def link(
     folder = root.with_name(f"{root.name}-link")
     job, result = folder / "job.json", folder / "result.json"
     document = {
-        "archives": {str(archives[name].absolute()): packages[name].sha256 for name in sorted(archives)},
+        "archives": {str(archives[name].absolute()): packages[name].sha256 for name in sorted(packages)},
         "cache": str(folder / "cache"),
         "platform": platform,
         "prefix": prefix,

@@ -57,7 +57,7 @@ def remove_leftovers(root: Path, owners: Owners, site_packages: str) -> None:
         (root / path).unlink(missing_ok=True)
     for path in [*owners]:
         if _is_private(path, site_packages) or _is_cached_code(path, owners):
-            (root / path).unlink()
+            (root / path).unlink(missing_ok=True)
             owners.drop(path)
 
 
