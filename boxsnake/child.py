@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -73,7 +74,8 @@ def environment(folder: Path, **added: str) -> dict[str, str]:
 def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float) -> Finished:
     """Run a program to its end, or to the deadline (seconds), and nothing of it longer.
 
-    It has no input, and its files are made with the umask 022. Raises ResourceError where it cannot be started.
+    It has no input, and its files are made with the umask 022. Raises ResourceError where it cannot be started, and
+    where it failed because the disk was full.
     """
     with tempfile.TemporaryFile(dir=env.get("TMPDIR")) as output:
         try:
@@ -102,7 +104,21 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: flo
             code = _end_group(child)
         size = output.seek(0, os.SEEK_END)
         output.seek(max(0, size - _TAIL))
-        return Finished(code=code if ended else None, output=redact(output.read().decode("utf-8", "replace")))
+        finished = Finished(code=code if ended else None, output=redact(output.read().decode("utf-8", "replace")))
+    _check_disk(argv[0], finished)
+    return finished
+
+
+def _check_disk(program: str, finished: Finished) -> None:
+    """A program that ran out of disk has not judged its input: that is this machine's fault and not the package's."""
+    if finished.code != 0 and os.strerror(errno.ENOSPC) in finished.output:
+        name = Path(program).name
+        raise ResourceError(
+            name,
+            f"there was no space left on the disk that it wrote to\n{finished.last_lines}",
+            "Free some space, then run it again.",
+            program=name,
+        )
 
 
 def found(program: str, package: str) -> str:

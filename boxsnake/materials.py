@@ -124,6 +124,7 @@ class StoreMaterials:
             python=self._plan.lock.python_minor,
             environment=self._access.index,
             credentials=self._access.credentials,
+            offline=self._access.offline,
         )
         if built.sha256 != wheel.sha256:
             raise IntegrityError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.boot_recipe import Check
-from boxsnake.errors import Fault, ManifestError, UsageError
+from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
 from boxsnake.materials import Access, StoreMaterials
@@ -24,6 +24,7 @@ from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
+from boxsnake.wheel_tags import best_fit, supported_tags
 
 DEFAULT_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""
@@ -255,7 +256,9 @@ def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock
             environment=access.index,
             credentials=access.credentials,
             without=[without],
+            offline=access.offline,
         )
+        _check_fit(built, target_lock)
     version = app.version or (built.version if built else None)
     if version is None:
         fault = Fault(source="manifest", line=0, key="app.version", message="is needed where app.source is left out")
@@ -275,6 +278,19 @@ def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock
         wheel=built.wheel() if built else None,
         console_scripts=scripts,
     )
+
+
+def _check_fit(built: BuiltWheel, target_lock: TargetLock) -> None:
+    """The application's own wheel may be compiled: for the machine that built it, which need not be the target."""
+    target = target_lock.target
+    if best_fit([built.file_name], supported_tags(target, target_lock.python)) is None:
+        raise PackError(
+            built.file_name,
+            f"the application's wheel does not fit {target.platform}, Python {target_lock.python_minor}"
+            + (f" and glibc {target.glibc}" if target.glibc else ""),
+            "Build the wheel on such a system, name it as app.source, or leave this target out with --target.",
+            target=target.name,
+        )
 
 
 def check_of(table: CheckTable, application: Application) -> Check:
