@@ -336,6 +336,10 @@ def test_a_name_that_no_index_has(workshop: Workshop) -> None:
     assert "asked: no-such-thing (requirements.txt:1)" in error.cause
 
 
+def test_a_name_with_credentials_in_it_is_no_matter_of_credentials(workshop: Workshop) -> None:
+    assert isinstance(failure(question("credentials-401"), workshop), UnsolvableError)
+
+
 def test_a_glibc_older_than_any_wheel_tag(workshop: Workshop) -> None:
     error = failure(question("web", target=Target(name="old", glibc="2.12")), workshop)
     assert "targets.old.glibc" in error.next_step
@@ -516,7 +520,7 @@ def test_wrong_credentials_are_told_and_not_shown(
         index = index_of(Settings(), options, Credentials(), workshop.root)
         error = failure(question("web"), replace(workshop, index=index))
     assert isinstance(error, NetworkError)
-    assert "credentials" in error.cause
+    assert error.cause == f"http://{host}/simple: it wants credentials, or others"
     assert CANARY not in f"{error} {error.data}"
 
 

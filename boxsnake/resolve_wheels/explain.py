@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from boxsnake.target import Target
 
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_NO_WHEELS = re.compile(r"([A-Za-z0-9._-]+?)(?:[=<>!~,][^\s]*)? ha(?:s|ve) no (?:usable )?wheels")
+_NO_WHEELS = re.compile(r"([A-Za-z0-9._-]+?)(?:[=<>!~,][^\s]*)? ha(?:s|ve) no (?:usable |compatible )?wheels")
+_OFFLINE = re.compile("network was disabled|network connectivity is disabled", re.IGNORECASE)
+_NOT_ADMITTED = re.compile(r"lack of valid authentication credentials|\((?:401|403) ")
 _WHEELS_HINT = re.compile(r"^hint: .*\bwheels\b.*? for `([A-Za-z0-9._-]+)`", re.IGNORECASE | re.MULTILINE)
 _MISSING = re.compile(r"(\S+) was not found in the (?:package registry|provided package locations)")
 _LINES = 30  # of uv's explanation that are shown
 
 _NETWORK = (
     "failed to fetch",
+    "failed to download",
     "error sending request",
     "request failed",
-    "network was disabled",
-    "network connectivity is disabled",
     "did not answer",
     "http status server error",
-    "failed to download",
 )
 
 
@@ -77,11 +77,11 @@ def trouble(text: str, target: Target, pip: Sequence[PipRequirement]) -> Boxsnak
     lowered = text.lower()
     thing = f"wheels of target {target.name}"
     data: dict[str, object] = {"target": target.name, "log": text}
-    if "network was disabled" in lowered or "network connectivity is disabled" in lowered:
+    if _OFFLINE.search(text):
         return NetworkError(thing, f"not all is in the cache\n{tidy(text)}", "Run once without --offline.", **data)
-    if re.search(r"\b(401|403)\b", text):
+    if _NOT_ADMITTED.search(text):
         step = "Name credentials for it in the configuration's [credentials], in netrc or in the environment."
-        return NetworkError(thing, f"an index wants credentials, or others\n{tidy(text)}", step, **data)
+        return NetworkError(thing, f"{_first_url(text)}it wants credentials, or others", step, **data)
     if "couldn't parse requirement" in lowered:
         faults = tuple(Fault(source=one.source, line=0, key=one.shown, message=tidy(text).strip()) for one in pip)
         named = tuple(fault for fault in faults if fault.key.split(";")[0].strip() in text)
@@ -95,16 +95,18 @@ def trouble(text: str, target: Target, pip: Sequence[PipRequirement]) -> Boxsnak
 
 
 def is_network_trouble(text: str) -> bool:
-    """Whether a failed solution is one because an index or its files could not be had."""
-    lowered = text.lower()
-    return any(sign in lowered for sign in _NETWORK) or "credentials" in lowered
+    """Whether a solution failed only because an index was not asked, or did not answer."""
+    return bool(_OFFLINE.search(text) or _NOT_ADMITTED.search(text))
 
 
 def _network_cause(text: str) -> str:
-    url = re.search(r"[a-z]+://[^\s`)]+", text)
     causes = re.findall(r"cause: ([^\n]+)", text)
-    place = f"{url.group().rstrip(').,')}: " if url else ""
-    return f"{place}{causes[-1] if causes else text.splitlines()[0]}"
+    return f"{_first_url(text)}{causes[-1] if causes else text.splitlines()[0]}"
+
+
+def _first_url(text: str) -> str:
+    url = re.search(r"[a-z]+://[^\s`)]+", text)
+    return f"{url.group().rstrip(').,')}: " if url else ""
 
 
 def without_usable_wheels(text: str) -> list[str]:
