@@ -92,7 +92,7 @@ class Archive:
     def get(self, *arguments: str, thing: str, folder: Path | None = None, tolerant: bool = False) -> None:
         """Run apt-get. Errors: NetworkError, unless `tolerant`."""
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-        command = ["apt-get", "-c", str(self.folder / "apt.conf"), "-q", *arguments]
+        command = ["apt-get", "-c", str(self.folder / "apt.conf"), "-qq", *arguments]
         done = child.run(command, cwd=folder or self.folder, env=environment, deadline=DEADLINE)
         if done.code != 0 and not tolerant:
             cause = f"apt-get {done.why(DEADLINE)}:\n{done.last_lines}"
