@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker.errors import DockerException
 
 from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot_recipe import BootRecipe, Expected
 from boxsnake.engine import Engine, connect, diagnose, places, sleeper
-from boxsnake.errors import BootError, EngineError, NetworkError
+from boxsnake.engine.connection import Connection
+from boxsnake.errors import BootError, EngineError, NetworkError, ResourceError
 from boxsnake.store import Store
 
 SOCKET = "/var/run/docker.sock"
@@ -233,6 +235,12 @@ def test_layers_that_the_engine_has_are_counted(engine: Engine, image: str) -> N
     assert found is not None
     assert engine.leading_layers([*found.layers, "sha256:other"]) == len(found.layers)
     assert engine.leading_layers(["sha256:other", *found.layers]) == 0
+
+
+def test_a_full_disk_of_the_engine_is_no_verdict() -> None:
+    connection = Connection("unix:///nonexistent", {})
+    with pytest.raises(ResourceError, match="the engine's disk is full"), connection.faults("loading"):
+        raise DockerException("write /var/lib/x: no space left on device")
 
 
 # Leaving nothing behind
