@@ -1,6 +1,6 @@
 # %postun. On an upgrade it runs last of all, with the new version in use; on a reinstallation that is this very one.
 
-if [ "$1" -gt 0 ] && [ "$(current)" = "$version" ]; then exit 0; fi
+if [ "$1" -gt 0 ] && [ "$(current)" = "$version" ] && [ -x "$prefix/bin/python" ]; then exit 0; fi
 
 # Removes bytecode that was compiled after the installation, and the folders that are then empty; no other file.
 tidy() {
@@ -19,10 +19,17 @@ for folder in "$prefix" "$support"; do
 done
 
 if [ "$1" -gt 0 ]; then
-    # A version that failed is gone: what is in use is no longer in doubt.
     read_state
-    in_use=$(current)
-    if [ "$state_version" = "$version" ] && [ -d "$root/$in_use/bin" ]; then write_state ok "$in_use" ""; fi
+    # Another version is installed too. If this one was in use, that one takes its place; if this one had failed, what
+    # is in use is no longer in doubt.
+    other=
+    if [ ! -x "$root/$(current)/bin/python" ]; then
+        for folder in "$root"/[0-9]*; do
+            if [ -x "$folder/bin/python" ]; then other=${folder##*/}; fi
+        done
+        if [ -n "$other" ]; then point_current_to "$other" && state_version=$version; fi
+    fi
+    if [ "$state_version" = "$version" ]; then write_state ok "$(current)" ""; fi
     exit 0
 fi
 

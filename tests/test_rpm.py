@@ -302,6 +302,17 @@ def test_an_nfpm_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert PACKAGER.inputs(plan_for())["nfpm"] == "9.8.7"
 
 
+def test_a_full_disk_is_no_fault_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nfpm"
+    program.write_text(
+        "#!/bin/sh\nprintf '\\n  ERROR  \\n\\n  Write out.rpm: no space left on device.\\n' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(ResourceError, match="no space left"):
+        build(plan_for(), tmp_path / "out")
+
+
 def test_inputs_change_with_the_scriptlets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = PACKAGER.inputs(plan_for())
     (tmp_path / "common.sh").write_text("# another\n")

@@ -227,6 +227,21 @@ def test_a_failed_first_installation_is_told_by_the_command(box: HostBox, payloa
     assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0"
 
 
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_versions_can_lie_side_by_side(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    box.rpm("-i", package(payload, "2.0"))
+    box.works("2.0")
+    assert box.installed() == ["app-1.0.0-1.x86_64", "app-2.0.0-1.x86_64"]
+    box.rpm("-e", "app-2.0.0-1")
+    box.works("1.0")
+    box.rpm("-i", package(payload, "2.0"))
+    box.rpm("-e", "app-1.0.0-1")
+    box.works("2.0")
+    box.rpm("-e", "app")
+    box.is_clean()
+
+
 def test_archives_that_cannot_be_linked_leave_the_old_version_in_use(box: HostBox) -> None:
     box.install("archives", "1.0")
     # Where a file must go, a folder that somebody made is in the way.
