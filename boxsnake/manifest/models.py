@@ -57,7 +57,6 @@ class Section(BaseModel):
         strict=True,
         alias_generator=_kebab,
         populate_by_name=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
         allow_inf_nan=False,
     )

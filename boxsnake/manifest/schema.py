@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from boxsnake.manifest.models import Manifest, Section
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import ModelSchema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 IDENTIFIER = "urn:boxsnake:manifest"
@@ -21,7 +27,7 @@ def json_schema(box_options: Mapping[str, type[Section]]) -> dict[str, Any]:
     """
     mode: JsonSchemaMode = "validation"
     models: list[type[Section]] = list(dict.fromkeys((Manifest, *box_options.values())))
-    references, shared = models_json_schema([(model, mode) for model in models])
+    references, shared = models_json_schema([(model, mode) for model in models], schema_generator=_Described)
     definitions: dict[str, Any] = shared["$defs"]
     root = definitions.pop(references[Manifest, mode]["$ref"].rpartition("/")[2])
     root["properties"]["boxes"] = {
@@ -38,6 +44,39 @@ def json_schema(box_options: Mapping[str, type[Section]]) -> dict[str, Any]:
         **{key: value for key, value in _tidied(root).items() if key != "title"},
         "$defs": {name: _tidied(definition) for name, definition in sorted(definitions.items())},
     }
+
+
+class _Described(GenerateJsonSchema):
+    """Fields described by the docstrings below them.
+
+    pydantic can collect these itself, but only when a model is defined: then every command that reads a manifest
+    would parse the models' source, for descriptions that the schema alone shows.
+    """
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        described = super().model_schema(schema)
+        texts = _docstrings(schema["cls"])
+        for name, field in schema["cls"].model_fields.items():
+            if name in texts:
+                described["properties"][field.alias or name].setdefault("description", texts[name])
+        return described
+
+
+def _docstrings(model: type) -> dict[str, str]:
+    """The texts below the attributes of a class, by attribute."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - what else has a class as its source
+    found = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            found[field.target.id] = inspect.cleandoc(text.value.value)
+    return found
 
 
 def _tidied(schema: Any) -> Any:
