@@ -178,8 +178,7 @@ def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
     facts: dict[str, Any] = {}
     steps.take("packages", lambda: boot_proofs.check_packages(box, facts))
     steps.take("imports", lambda: boot_proofs.check_imports(facts))
-    if recipe.expects.console_scripts:
-        steps.take("entry points", lambda: boot_proofs.start_scripts(box))
+    steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
     _take_checks(steps, box, checks)
     steps.take(
         "writes", lambda: boot_proofs.check_changes(box, clean, recipe.writes, "written outside of the declared paths")

@@ -234,6 +234,7 @@ def _inspect(job: Facts) -> Facts:
         "python": ".".join(map(str, sys.version_info[:3])),
         "distributions": sorted([_name(found), _version(found), str(found.locate_file(""))] for found in distributions),
         "conda": _conda_records(),
+        "programs": sorted({program for found in distributions for program in _programs(found)}),
         "imports": _run_all(starters),
     }
 
@@ -251,6 +252,12 @@ def _name(found: importlib.metadata.Distribution) -> str:
 
 def _version(found: importlib.metadata.Distribution) -> str:
     return str(found.metadata["Version"] or "")
+
+
+def _programs(found: importlib.metadata.Distribution) -> list[tuple[str, str]]:
+    """The (name, module) of each console script, those for an extra left out: nobody has asked for it."""
+    points = [point for point in found.entry_points if point.group == "console_scripts"]
+    return [(point.name, point.value.partition(":")[0].strip()) for point in points if "[" not in point.value]
 
 
 def _conda_records() -> list[list[str]]:
@@ -290,7 +297,13 @@ def _module_of(file_name: str) -> str:
 
 
 def _scripts(job: Facts) -> Facts:
-    starters = [_starter(name, [*job["start"], program, "--help"], job) for name, program in job["scripts"]]
+    """Start console scripts: by their files, or by calling their entry points where there need be no file."""
+    starters = []
+    for name, must_be_a_file in job["scripts"]:
+        path = os.path.join(job["programs"], name) if job["programs"] else ""  # noqa: PTH118 - one text of many
+        by_file = path and (must_be_a_file or os.path.exists(path))  # noqa: PTH110
+        argv = [path] if by_file else [*job["launcher"], name]
+        starters.append(_starter(name, [*argv, "--help"], job))
     return {"scripts": _run_all(starters, until_idle=True)}
 
 

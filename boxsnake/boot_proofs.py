@@ -104,37 +104,46 @@ def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 # What starts
 
 
-def start_scripts(box: Box) -> str:
-    """Every console script starts."""
-    names = box.recipe.expects.console_scripts
-    # What all have in common is told once: one argument of a program holds 128 KiB at most.
-    scripts = [(name, _script(box.recipe, name)) for name in names]
+def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
+    """Every console script starts: the application's own without an error, those of its packages at all."""
+    expects = box.recipe.expects
+    own = set(expects.console_scripts)
+    exempt = {name for name, module in facts["programs"] if {name, module.partition(".")[0]} & set(expects.exempt)}
+    names = sorted(own | {name for name, _ in facts["programs"]} - exempt)
+    if not names:
+        return "none"
     job = {
         "do": "scripts",
-        "start": scripts[0][1][:-1],
-        "scripts": [(name, argv[-1]) for name, argv in scripts],
+        "programs": box.recipe.scripts or "",
+        "launcher": [*box.recipe.python, "-c", _LAUNCHER],
+        "scripts": [(name, name in own) for name in names],
         "seconds": _START_SECONDS,
     }
-    facts = probe(box, job, _PROBE_SECONDS)
-    exempt = set(box.recipe.expects.exempt)
-    failed = [script for script in facts["scripts"] if not _has_started(script) and script["name"] not in exempt]
+    shown = probe(box, job, _PROBE_SECONDS)
+    ended = [script for script in shown["scripts"] if not _has_started(script)]
+    failed = [script for script in ended if script["name"] in own or _is_the_boxs_fault(script)]
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
-        raise NotPassedError(f"{first['name']} --help {_ended_as(first, facts)}{said(first['output'])}{others}")
-    return f"{len(names)} started"
+        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{said(first['output'])}{others}")
+    note = f"; with an error of their own: {listed([script['name'] for script in ended])}" if ended else ""
+    return f"{len(names)} started{note}"
 
 
 def _has_started(script: Mapping[str, Any]) -> bool:
     """Whether a program came to life: that it dislikes `--help` or serves for ever does not matter."""
     if script["late"] or script["code"] == 0:
         return True
-    return not (
-        script["signal"]
-        or script["code"] in _CANNOT_RUN
-        or "Traceback (most recent call last)" in script["output"]
-        or "cannot start" in script["output"]
-    )
+    return not (_is_the_boxs_fault(script) or "Traceback (most recent call last)" in script["output"])
+
+
+def _is_the_boxs_fault(script: Mapping[str, Any]) -> bool:
+    """Whether a program lacks what no package of it could be blamed for: its interpreter, a library, memory.
+
+    A package's own program may well want a package that nobody has required, and is then of no use anywhere.
+    """
+    lacks = ("cannot start ", "cannot open shared object file")
+    return bool(script["signal"] or script["code"] in _CANNOT_RUN or any(word in script["output"] for word in lacks))
 
 
 def _script(recipe: BootRecipe, name: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class Expected:
     """What a booted box must hold, no more and no less.
 
     `distributions` are (normalised name, version) of the Python distributions, `conda` (name, version, build) of the
-    records in `conda-meta` (empty: not looked at), `console_scripts` the names of the entry points that must start,
+    records in `conda-meta` (empty: not looked at), `console_scripts` the names of the application's own entry points,
     `exempt` the top-level modules that are known not to import (a platform's own, a plug-in of something absent).
     """
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from boxsnake.bases import Base, base_image
 from boxsnake.credentials import Credentials
 from boxsnake.entries import Tree
 from boxsnake.errors import IntegrityError, LockError
@@ -25,6 +26,8 @@ class Access:
     credentials: Credentials
     index: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables of builds, which name the index; they may hold credentials."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Names of base images, and what the user's settings take instead of them."""
     offline: bool = False
     """Use nothing that is not in the store."""
 
@@ -86,6 +89,13 @@ class StoreMaterials:
             prefix=prefix,
             epoch=self._plan.epoch,
             tree=lambda: self.tree(prefix),
+        )
+
+    def base(self, name: str, platform: tuple[str, str]) -> Base:
+        """See `boxsnake.packagers.Materials`."""
+        access = self._access
+        return base_image(
+            self.store, name, bases=access.bases, root=self._plan.root, wanted=platform, offline=access.offline
         )
 
     def scratch(self) -> AbstractContextManager[Path]:

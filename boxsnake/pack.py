@@ -113,15 +113,21 @@ def boxes(
 
 def pack(box: Box, store: Store, access: Access) -> Made:
     """Make one box, unless its artifact lies there already, made from the same inputs and unharmed since."""
+    with StoreMaterials(store, box.plan, access) as materials:
+        return _pack(box, materials)
+
+
+def _pack(box: Box, materials: StoreMaterials) -> Made:
     started = time.monotonic()
-    key = _key(box)
+    store = materials.store
+    key = _key(box, materials)
     receipt = store.selected("artifact", key)
     if receipt and box.path.is_file() and store.digest_of_file(box.path) == receipt["digest"] and _is_unfolded(box):
         size = box.path.stat().st_size
         notes = tuple(receipt["notes"])
         elapsed = time.monotonic() - started
         return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
-    notes = _make(box, store, access)
+    notes = _make(box, materials)
     digest = store.digest_of_file(box.path)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
     size = box.path.stat().st_size
@@ -129,10 +135,10 @@ def pack(box: Box, store: Store, access: Access) -> Made:
     return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)
 
 
-def _make(box: Box, store: Store, access: Access) -> tuple[str, ...]:
+def _make(box: Box, materials: StoreMaterials) -> tuple[str, ...]:
     """Write the artifact beside its final name first: the rename that publishes it must not cross file systems."""
     box.path.parent.mkdir(parents=True, exist_ok=True)
-    with StoreMaterials(store, box.plan, access) as materials, _beside(box.path) as folder:
+    with _beside(box.path) as folder:
         temporary = folder / box.path.name
         notes = tuple(box.packager.pack(box.plan, materials, temporary))
         if box.packager.unfolds:
@@ -192,7 +198,7 @@ def _hook_notes(box: Box) -> tuple[str, ...]:
     return tuple(f"the {moment} hook is not run by this format" for moment in left)
 
 
-def _key(box: Box) -> dict[str, Any]:
+def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
     """Everything that decides the artifact's bytes, and the name that it lies under."""
     plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=())
     return {
@@ -201,7 +207,7 @@ def _key(box: Box) -> dict[str, Any]:
         "plan": _plain(plan),
         "options": box.plan.options.model_dump(mode="json"),
         "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
-        "inputs": box.packager.inputs(box.plan),
+        "inputs": box.packager.inputs(box.plan, materials),
         "code": _code_digest(),
     }
 

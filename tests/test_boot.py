@@ -101,7 +101,7 @@ def write_box(folder: Path, *, module: str = PROGRAM, install: str = "") -> Path
     (site / "tiny").mkdir()
     (site / "tiny" / "__init__.py").write_text(module)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Tiny\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[console_scripts]\ntiny = tiny:main\ntiny-server = tiny:serve\n")
+    (info / "entry_points.txt").write_text("[console_scripts]\ntiny = tiny:main\n")
     (info / "RECORD").write_text("tiny/__init__.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/RECORD,,\n")
     (folder / "box" / "install.sh").write_text(INSTALL.format(site=SITE, more=install))
     return folder / "box"
@@ -229,6 +229,24 @@ def test_an_entry_point_that_does_not_start_is_named(
     name, detail = failure(boot(engine, store, tmp_path, recipe, []))
     assert name == "entry points"
     assert told in detail
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [("import optional", "passed"), ("raise OSError('libx.so.1: cannot open shared object file')", "failed")],
+    ids=["lacks-what-nobody-required", "lacks-a-library"],
+)
+def test_the_programs_of_packages_are_started_too(
+    engine: Engine, store: Store, tmp_path: Path, statement: str, verdict: str
+) -> None:
+    box = write_box(tmp_path)
+    points = box / "site" / "tiny-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[console_scripts]\ntiny = tiny:main\nhelper = tiny.helper:main\n")
+    (box / "site" / "tiny" / "helper.py").write_text(f"def main():\n    {statement}\n")
+    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    (step,) = (step for step in report.steps if step.name == "entry points")
+    assert step.outcome == verdict
+    assert "helper" in step.detail
 
 
 def test_a_script_without_its_interpreter_is_told(engine: Engine, store: Store, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_packages_modules_and_namespaces_are_found_and_imported(python: Path) ->
             "package.libs/libfoo-1.so": "",
             "namespace/only.py": "",
             "no-module/x.py": "",
+            "many-1.0.dist-info/entry_points.txt": "[console_scripts]\none = single:main\nmore = single:main [extra]\n",
             "leaves.py": "import sys; sys.exit(0)",
             "crashes.py": "import os; os.kill(os.getpid(), 11)",
             "wrong.py": "import not_there",
@@ -72,6 +73,7 @@ def test_packages_modules_and_namespaces_are_found_and_imported(python: Path) ->
     by_name = {found["name"]: found for found in facts["imports"]}
     assert "No module named 'not_there'" in by_name["wrong"]["output"]
     assert by_name["crashes"]["signal"] == "SIGSEGV"
+    assert facts["programs"] == [["one", "single"]]
     assert [found[:2] for found in facts["distributions"]] == [["many", "1.0"]]
 
 
@@ -91,11 +93,11 @@ def test_conda_records_are_told_by_their_names(python: Path) -> None:
     assert facts["conda"] == [["ca-certificates", "2024.7.4", "h0_1"], ["zlib", "1.3", "0"]]
 
 
-def script(tmp_path: Path, name: str, text: str) -> tuple[str, str]:
+def script(tmp_path: Path, name: str, text: str) -> tuple[str, bool]:
     path = tmp_path / name
     path.write_text(text)
     path.chmod(0o755)
-    return name, str(path)
+    return name, True
 
 
 def test_programs_are_started_with_the_jobs_environment_alone(tmp_path: Path) -> None:
@@ -103,27 +105,30 @@ def test_programs_are_started_with_the_jobs_environment_alone(tmp_path: Path) ->
         script(tmp_path, "env", "#!/bin/sh\nenv; pwd; exit 4"),
         script(tmp_path, "waits", "#!/bin/sh\nsleep 30"),
         script(tmp_path, "lost", "#!/no/such/python\n"),
-        ("absent", "/no/such/program"),
+        ("absent", True),
+        ("called", False),
         script(tmp_path, "loud", "#!/bin/sh\nyes | head -c 3000000; echo the end"),
     ]
     environment = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
-    job = {"do": "scripts", "start": [], "scripts": scripts}
+    launcher = ["/bin/echo", "called as"]
+    job = {"do": "scripts", "programs": str(tmp_path), "launcher": launcher, "scripts": scripts}
     facts = probe({**job, "environment": environment, "folder": "/usr"})
-    env, waits, lost, absent, loud = facts["scripts"]
+    env, waits, lost, absent, called, loud = facts["scripts"]
     assert env["code"] == 4
     assert {"ONLY=this", "/usr"} <= set(env["output"].split())
     assert "HOME" not in env["output"]
     assert (waits["late"], waits["code"]) == (True, None)
     assert waits["seconds"] < 20
     assert (lost["code"], "/no/such/python" in lost["output"]) == (127, True)
-    assert (absent["code"], "cannot start /no/such/program" in absent["output"]) == (127, True)
+    assert (absent["code"], f"cannot start {tmp_path}/absent" in absent["output"]) == (127, True)
+    assert called["output"] == "called as called --help\n"
     assert (loud["output"].endswith("y\nthe end\n"), loud["cut"] > 2_900_000) == (True, True)
 
 
 def test_nothing_that_a_program_started_survives_it(tmp_path: Path) -> None:
     pids = tmp_path / "pid"
     stays = script(tmp_path, "s", f"#!/bin/sh\nsleep 300 & echo $! >{pids}; wait")
-    facts = probe({"do": "scripts", "start": [], "scripts": [stays]})
+    facts = probe({"do": "scripts", "programs": str(tmp_path), "launcher": [], "scripts": [stays]})
     assert facts["scripts"][0]["late"]
     state = Path(f"/proc/{pids.read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"

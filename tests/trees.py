@@ -17,6 +17,7 @@ from typing import Any
 
 import zstandard
 
+from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
 from boxsnake.layer_blobs import layer_blobs
 from boxsnake.layers import Group, LayerBlob
@@ -253,6 +254,9 @@ class Materials:
             epoch=EPOCH,
             tree=lambda: self.tree(prefix),
         )
+
+    def base(self, name: str, platform: tuple[str, str]) -> Base:
+        return base_image(self.store, name, bases={}, root=self.workshop.folder.parent, wanted=platform)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self.store.scratch("pack")

@@ -23,7 +23,7 @@ from boxsnake.archive import GZIP_FORMAT
 from boxsnake.bases.archived import from_docker_archive, from_file, from_layout, from_rootfs
 from boxsnake.bases.value import Base, decode
 from boxsnake.disk import disk_faults
-from boxsnake.errors import PackError
+from boxsnake.errors import PackError, ResourceError
 from boxsnake.progress import track
 from boxsnake.store import Store
 
@@ -36,14 +36,17 @@ _HOST = "host:"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def base_image(store: Store, name: str, *, bases: Mapping[str, str], root: Path, wanted: tuple[str, str]) -> Base:
+def base_image(
+    store: Store, name: str, *, bases: Mapping[str, str], root: Path, wanted: tuple[str, str], offline: bool = False
+) -> Base:
     """The base of this name, its layers in the store; relative paths are read against `root`.
 
     `wanted` is the (os, architecture) that it must be for. Errors: PackError where the base is of another one or cannot
-    be a base, ResourceError where it is not there, EngineError, NetworkError.
+    be a base, ResourceError where it is not there (or, when `offline`, would have to be fetched), EngineError and
+    NetworkError.
     """
     meant = bases.get(name, name)
-    found = _read(store, meant, root, wanted)
+    found = _read(store, meant, root, wanted, offline=offline)
     if found.platform is not None and found.platform != wanted:
         step = "Name a base of the target's platform, or map this name to one in your settings ([bases])."
         cause = f"it is for {'/'.join(found.platform)}, and the target needs {'/'.join(wanted)}"
@@ -51,14 +54,14 @@ def base_image(store: Store, name: str, *, bases: Mapping[str, str], root: Path,
     return replace(found, name=name, is_reference=meant == name and not _is_local(name))
 
 
-def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str]) -> Base:
+def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str], *, offline: bool) -> Base:
     if meant == SCRATCH:
         return Base(name=meant, digest=SCRATCH)
     if meant.startswith(_HOST):
-        return _from_host(store, meant.removeprefix(_HOST))
+        return _from_host(store, meant.removeprefix(_HOST), offline=offline)
     if meant.startswith(("/", "./", "../")):
         return _from_path(store, root / meant, wanted)
-    return _from_engine(store, meant)
+    return _from_engine(store, meant, offline=offline)
 
 
 def _is_local(name: str) -> bool:
@@ -68,7 +71,7 @@ def _is_local(name: str) -> bool:
 # Where a base comes from
 
 
-def _from_host(store: Store, name: str) -> Base:
+def _from_host(store: Store, name: str, *, offline: bool) -> Base:
     from boxsnake import hosts
 
     known = hosts.load_hosts()
@@ -77,7 +80,7 @@ def _from_host(store: Store, name: str) -> Base:
         step = f"There are {', '.join(known)}."
         raise PackError(f"base image {_HOST}{name}", "there is no host of this name", step, hosts=list(known))
     if host.image is not None:
-        return _from_engine(store, host.image)
+        return _from_engine(store, host.image, offline=offline)
     blob = hosts.rootfs(store, host)
     base = _remembered(
         store,
@@ -99,11 +102,14 @@ def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:
     return _remembered(store, {"file": digest}, lambda: from_file(store, path, digest))
 
 
-def _from_engine(store: Store, reference: str) -> Base:
+def _from_engine(store: Store, reference: str, *, offline: bool) -> Base:
     from boxsnake.engine import connect
 
     engine = connect()
     image = engine.image(reference)
+    if image is None and offline:
+        step = "Pull it beforehand, or leave --offline out."
+        raise ResourceError(f"base image {reference}", "the engine has not got it", step, base=reference)
     if image is None:
         with track(f"pulling {reference}"):
             engine.pull(reference)

@@ -37,13 +37,16 @@ def open_workspace(manifest: Path | None, *, output: Path | None = None, offline
     """Read the manifest and its lock. Errors: ManifestError; LockError where the lock is missing or stale."""
     loaded = load(manifest)
     store = Store(Store.default_root())
-    asked = asked_of(loaded, store, settings.load())
+    configured = settings.load()
+    asked = asked_of(loaded, store, configured)
     return Workspace(
         asked=asked,
         lock=fresh_lock(loaded, asked, store),
         store=store,
         output=(output or loaded.root / "dist").absolute(),
-        access=Access(credentials=asked.credentials, index=asked.index.variables(), offline=offline),
+        access=Access(
+            credentials=asked.credentials, index=asked.index.variables(), bases=configured.bases, offline=offline
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from boxsnake.bases import Base
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import Tree
 from boxsnake.layers import Group, LayerBlob
@@ -51,6 +52,10 @@ class Materials(Protocol):
 
     def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
         """One compressed layer for each group of owners, below `prefix`; staged only where the store lacks one."""
+        ...
+
+    def base(self, name: str, platform: tuple[str, str]) -> Base:
+        """The base image of this name for an (os, architecture), its layers in the store; settings may map the name."""
         ...
 
     def scratch(self) -> AbstractContextManager[Path]:
@@ -94,7 +99,7 @@ class Packager(Protocol):
         """The artifact's conventional file name."""
         ...
 
-    def inputs(self, plan: Plan) -> dict[str, Any]:
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """JSON values that decide the artifact's bytes and are not in the plan: tool versions, a base's digest."""
         ...
 

@@ -93,14 +93,14 @@ class Image:
         """See `boxsnake.packagers.Packager`."""
         return f"{plan.application.name}-{plan.application.version}.image.tar"
 
-    def inputs(self, plan: Plan) -> dict[str, Any]:
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
-        return {"base": _base(plan, Store(Store.default_root())).digest}
+        return {"base": materials.base(plan.options.base, _platform(plan)).digest}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
         options: ImageOptions = plan.options
-        base = _base(plan, materials.store)
+        base = materials.base(options.base, _platform(plan))
         groups = group(plan.lock, application=plan.application.wheel is not None, budget=options.budget)
         layers = materials.layers(options.prefix, groups)
         config, manifest = _documents(plan, base, layers)
@@ -200,15 +200,6 @@ def _digest(content: bytes) -> str:
 
 
 # What the image is
-
-
-def _base(plan: Plan, store: Store) -> Base:
-    from boxsnake import settings
-    from boxsnake.bases import base_image
-
-    options: ImageOptions = plan.options
-    bases = settings.load().bases
-    return base_image(store, options.base, bases=bases, root=plan.root, wanted=_platform(plan))
 
 
 def _platform(plan: Plan) -> tuple[str, str]:

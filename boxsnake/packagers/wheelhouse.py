@@ -76,7 +76,7 @@ class Wheelhouse:
         """See `boxsnake.packagers.Packager`."""
         return f"{_folder(plan)}.tar"
 
-    def inputs(self, plan: Plan) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
         return {}
 
