@@ -339,8 +339,9 @@ def test_an_unknown_host_is_named(engine: Engine, store: Store, tmp_path: Path) 
         boot(engine, store, tmp_path, recipe, [])
 
 
-def test_the_container_of_a_box_that_fails_is_kept_on_demand(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_the_container_of_a_box_that_fails_is_kept_on_demand(store: Store, tmp_path: Path) -> None:
     recipe = recipe_for(write_box(tmp_path))
+    engine = connect()
     boot(engine, store, tmp_path, recipe, [], keep=True)
     assert engine.containers() == ()
     _, detail = failure(boot(engine, store, tmp_path, recipe, [Check(name="c", run=("false",))], keep=True))

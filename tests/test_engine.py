@@ -300,6 +300,8 @@ def test_an_abandoned_run_ends_at_once(image: str) -> None:
         with pytest.raises(EngineError):
             container.execute(["sleep", "60"], seconds=60)
         timer.join()
+    with pytest.raises(EngineError, match="given up"), other.container(image, sleep=sleeper()):
+        pass
     assert other.containers() == ()
 
 

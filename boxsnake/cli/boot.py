@@ -76,7 +76,13 @@ def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> 
             advance(1)
             return report
 
-        return list(pool.map(one, chosen))
+        try:
+            return list(pool.map(one, chosen))
+        except BaseException:
+            # Interrupted, or without an engine: the other boots must not be waited for to their ends.
+            pool.shutdown(wait=False, cancel_futures=True)
+            engine.abandon()
+            raise
 
 
 def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:

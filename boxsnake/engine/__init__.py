@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ class Engine:
     def __init__(self, address: str, environment: Mapping[str, str]) -> None:
         self.run = uuid.uuid4().hex
         self._connection = Connection(address, environment)
+        self._abandoned = threading.Event()
 
     @property
     def address(self) -> str:
@@ -290,6 +292,9 @@ class Engine:
             )
         container = Container(self._connection, str(created["Id"]))
         try:
+            # One that was created after `abandon` has looked for containers.
+            if self._abandoned.is_set():
+                raise EngineError("a container", "the run was given up", "Run the command again.")
             with self._connection.faults(f"starting a container of {image}"):
                 _start(client, container.id, image)
             yield container
@@ -305,7 +310,8 @@ class Engine:
         return tuple(container["Id"] for container in found)
 
     def abandon(self) -> None:
-        """Remove all containers of this run: whoever still works in one, in another thread, gets an EngineError."""
+        """Remove all containers of this run and start no more: other threads that work in one get an EngineError."""
+        self._abandoned.set()
         for identity in self.containers():
             self._remove(identity)
 
