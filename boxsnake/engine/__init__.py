@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _PROCESSES = 1024
+_REMOVAL_SECONDS = 10
 _CHUNK = 1 << 20
 
 MEMORY_BYTES = 4 << 30
@@ -329,8 +330,15 @@ class Engine:
 
         # Gone already, or being removed by somebody else, is what is wanted; an engine that died takes no orders,
         # and the error that ended the block must not be replaced by this one.
+        client = self._connection.client
         with contextlib.suppress(APIError, EngineError), self._connection.faults("removing a container"):
-            self._connection.client().remove_container(identity, v=True, force=True)
+            try:
+                client().remove_container(identity, v=True, force=True)
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
+                # Another thread removes it: its image cannot be removed until that is done.
+                client().wait(identity, timeout=_REMOVAL_SECONDS, condition="removed")
 
 
 def _start(client: docker.APIClient, identity: str, image: str) -> None:
