@@ -21,6 +21,7 @@ setup: $(BIN)/boxsnake ## make the virtual environment in .venv
 
 $(BIN)/boxsnake: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "boxsnake needs Python 3.11 or newer; give one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(call need,$(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing boxsnake and its tools into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

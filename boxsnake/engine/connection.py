@@ -11,9 +11,8 @@ from boxsnake.errors import EngineError, ResourceError
 from boxsnake.urls import redact, without_credentials
 
 if TYPE_CHECKING:
-    import requests
-
     import docker
+    import requests
 
 # In seconds, without a sign of life: for an answer, and for work on images or whole file systems.
 ANSWER_SECONDS = 60.0
@@ -61,9 +60,8 @@ class Connection:
 
 def new_client(address: str, environment: Mapping[str, str], seconds: float) -> docker.APIClient:
     """Connect anew, with the TLS settings of the environment; the SDK and requests raise what they like."""
-    from docker.utils import kwargs_from_env
-
     import docker
+    from docker.utils import kwargs_from_env
 
     settings = kwargs_from_env(environment={**environment, "DOCKER_HOST": address})
     return docker.APIClient(version="auto", timeout=seconds, **settings)  # type: ignore[arg-type]  # stubs: int alone
