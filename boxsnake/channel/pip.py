@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,8 +64,7 @@ def _found(requirements: Sequence[str], folder: Path) -> dict[str, tuple[Fetched
 
 def _pip() -> list[str]:
     """The running Python's pip; where it has none (an environment made by uv), the one that uv fetches and runs."""
-    probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
-    if probe.returncode == 0:
+    if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     import uv
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake import child
-from boxsnake.errors import PackError
+from boxsnake.errors import PackError, ResourceError
 
 DEADLINE = 6 * 3600.0  # seconds for one recipe: some compile for hours
 LOG_LINES = 15
@@ -35,8 +35,17 @@ def ask(
     command = [sys.executable, "-P", "-m", "boxsnake.channel.worker", str(question)]
     done = child.run(command, cwd=place, env={**os.environ, **added}, deadline=DEADLINE)
     if done.code != 0 or not answer.is_file():
+        _check_patchelf(thing, log)
         raise failed(thing, f"the build {done.why(DEADLINE)}", log)
     return [Path(made) for made in json.loads(answer.read_text())]
+
+
+def _check_patchelf(thing: str, log: Path) -> None:
+    """rattler-build changes the search paths of compiled files with a program that it does not bring along."""
+    if log.is_file() and "failed to find `patchelf`" in log.read_text(errors="replace"):
+        raise ResourceError(
+            "patchelf", f"is not installed; {thing} needs it to make compiled files relocatable", "Install patchelf."
+        )
 
 
 def failed(thing: str, what: str, log: Path) -> PackError:
