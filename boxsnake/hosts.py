@@ -29,7 +29,7 @@ from boxsnake.urls import redact
 if TYPE_CHECKING:
     from boxsnake.engine import Engine
 
-__all__ = ["Host", "image_id", "load_hosts", "rootfs"]
+__all__ = ["Host", "image_id", "known_digest", "load_hosts", "rootfs"]
 
 # Raised when a root file system of the same definition would come out otherwise.
 _FORMAT = 1
@@ -81,6 +81,15 @@ def rootfs(store: Store, host: Host, *, refresh: bool = False) -> Blob:
     return blob
 
 
+def known_digest(store: Store, host: Host) -> str | None:
+    """The digest of the root file system as it was built last; None where it never was.
+
+    The store may have dropped the bytes since, which others then have: an engine, a base image's layer.
+    """
+    result = store.selected("host", _key(host))
+    return str(result["digest"]) if result else None
+
+
 def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False) -> str:
     """The id of the host's image in the engine, which is given it first where it has not got it.
 
@@ -89,7 +98,7 @@ def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False)
     """
     if host.image is not None:
         return _pulled(engine, host.image, offline=offline)
-    blob = _known_digest(store, host)
+    blob = known_digest(store, host)
     tag = f"boxsnake-host/{host.name}:{blob.removeprefix('sha256:')[:12]}" if blob else ""
     found = engine.image(tag) if tag else None
     # The engine's layer of an imported tar bears the tar's own digest.
@@ -120,12 +129,6 @@ def _known(store: Store, key: Mapping[str, object]) -> Blob | None:
     if result is None or store.intact(str(result["digest"])) is None:
         return None
     return Blob(digest=str(result["digest"]), size=int(result["size"]))
-
-
-def _known_digest(store: Store, host: Host) -> str | None:
-    """The digest of what was built, even where the store has since dropped the bytes: the engine may have them."""
-    result = store.selected("host", _key(host))
-    return str(result["digest"]) if result else None
 
 
 def _bootstrap_of(host: Host) -> Bootstrap:

@@ -41,6 +41,7 @@ def base_image(
 ) -> Base:
     """The base of this name, its layers in the store; relative paths are read against `root`.
 
+    The layers are there, and hashed when they are used (`Store.path`): who wants the digest alone need not wait for it.
     `wanted` is the (os, architecture) that it must be for. Errors: PackError where the base is of another one or cannot
     be a base, ResourceError where it is not there (or, when `offline`, would have to be fetched), EngineError and
     NetworkError.
@@ -81,12 +82,15 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
         raise PackError(f"base image {_HOST}{name}", "there is no host of this name", step, hosts=list(known))
     if host.image is not None:
         return _from_engine(store, host.image, offline=offline)
-    blob = hosts.rootfs(store, host)
-    base = _remembered(
-        store,
-        {"rootfs": blob.digest},
-        lambda: from_rootfs(store, f"{_HOST}{name}", store.path(blob.digest), blob.digest),
-    )
+    digest = hosts.known_digest(store, host)
+    base = _recalled(store, {"rootfs": digest}) if digest else None
+    if base is None:
+        blob = hosts.rootfs(store, host)
+        base = _remembered(
+            store,
+            {"rootfs": blob.digest},
+            lambda: from_rootfs(store, f"{_HOST}{name}", store.path(blob.digest), blob.digest),
+        )
     # Hosts are made for the machine that makes them.
     machine = platform.machine()
     return replace(base, platform=("linux", _ARCHITECTURES.get(machine, machine)))
@@ -133,12 +137,18 @@ def _from_engine(store: Store, reference: str, *, offline: bool) -> Base:
 
 
 def _remembered(store: Store, key: Mapping[str, object], read: Callable[[], Base]) -> Base:
-    whole = {"format": _FORMAT, "gzip": GZIP_FORMAT, **key}
-    known = store.selected("base", whole)
-    if known is not None:
-        base = decode(known)
-        if all(store.intact(layer.digest) for layer in base.layers):
-            return base
-    base = read()
-    store.select("base", whole, asdict(base))
+    base = _recalled(store, key)
+    if base is None:
+        base = read()
+        store.select("base", _whole(key), asdict(base))
     return base
+
+
+def _recalled(store: Store, key: Mapping[str, object]) -> Base | None:
+    known = store.selected("base", _whole(key))
+    base = decode(known) if known else None
+    return base if base and all(store.has(layer.digest) for layer in base.layers) else None
+
+
+def _whole(key: Mapping[str, object]) -> Mapping[str, object]:
+    return {"format": _FORMAT, "gzip": GZIP_FORMAT, **key}

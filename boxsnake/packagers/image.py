@@ -11,6 +11,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,9 +101,12 @@ class Image:
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
         options: ImageOptions = plan.options
-        base = materials.base(options.base, _platform(plan))
         groups = group(plan.lock, application=plan.application.wheel is not None, budget=options.budget)
-        layers = materials.layers(options.prefix, groups)
+        with ThreadPoolExecutor(1) as beside:
+            # Hashing it takes a while, and so does staging, which waits for other processes.
+            waited_for = beside.submit(_verified_base, plan, materials)
+            layers = materials.layers(options.prefix, groups)
+            base = waited_for.result()
         config, manifest = _documents(plan, base, layers)
         members = _members(plan, materials.store, config, manifest, (*base.layers, *layers))
         with disk_faults(out), out.open("xb", buffering=0) as stream:
@@ -255,6 +259,14 @@ def _absolute(words: tuple[str, ...], prefix: str) -> tuple[str, ...]:
     if not words or words[0].startswith("/"):
         return words
     return (f"{prefix}/bin/{words[0]}", *words[1:])
+
+
+def _verified_base(plan: Plan, materials: Materials) -> Base:
+    base = materials.base(plan.options.base, _platform(plan))
+    if all(materials.store.intact(layer.digest) for layer in base.layers):
+        return base
+    # What is damaged has been put aside now, and is read again from where it came.
+    return materials.base(plan.options.base, _platform(plan))
 
 
 def _runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
