@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from boxsnake.beside import beside, sweep
 from boxsnake.boot_recipe import Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.lock import Lock, TargetLock
@@ -123,6 +123,7 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
     key = _key(box, materials)
     receipt = store.selected("artifact", key)
     if receipt and box.path.is_file() and store.digest_of_file(box.path) == receipt["digest"] and _is_unfolded(box):
+        sweep(box.path.parent)
         size = box.path.stat().st_size
         notes = tuple(receipt["notes"])
         elapsed = time.monotonic() - started
@@ -138,7 +139,7 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
 def _make(box: Box, materials: StoreMaterials) -> tuple[str, ...]:
     """Write the artifact beside its final name first: the rename that publishes it must not cross file systems."""
     box.path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(box.path) as folder:
+    with beside(box.path) as folder:
         temporary = folder / box.path.name
         notes = tuple(box.packager.pack(box.plan, materials, temporary))
         if box.packager.unfolds:
@@ -164,33 +165,6 @@ def _unfold(archive: Path, folder: Path) -> None:
             member.name = member.name.partition("/")[2]
             if member.name:
                 members.extract(member, folder, filter="data")
-
-
-class _beside:  # noqa: N801 - used as a context manager, and named as one
-    """A hidden folder beside an artifact; leftovers of killed runs are removed by the next."""
-
-    def __init__(self, path: Path) -> None:
-        self._folder = path.parent / f".{path.name}.{os.getpid()}"
-
-    def __enter__(self) -> Path:
-        for leftover in self._folder.parent.glob(f"{_glob_escaped(self._folder.stem)}.*"):
-            if not _is_running(leftover.suffix[1:]):
-                shutil.rmtree(leftover, ignore_errors=True)
-        self._folder.mkdir(mode=0o755)
-        return self._folder
-
-    def __exit__(self, *raised: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _glob_escaped(text: str) -> str:
-    import glob
-
-    return glob.escape(text)
-
-
-def _is_running(pid: str) -> bool:
-    return pid.isdecimal() and Path(f"/proc/{pid}").exists()
 
 
 def _hook_notes(box: Box) -> tuple[str, ...]:
