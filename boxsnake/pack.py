@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
@@ -159,12 +160,21 @@ def _is_unfolded(box: Box) -> bool:
 
 
 def _unfold(archive: Path, folder: Path) -> None:
-    """Lay out a tar that we wrote ourselves, without the one folder that everything in it lies in."""
+    """Lay out a tar that we wrote ourselves, without the one folder that everything in it lies in.
+
+    By hand: it has folders and plain files alone, and the standard library's filters are not in every Python 3.11.
+    """
     with tarfile.open(archive) as members:
         for member in members:
-            member.name = member.name.partition("/")[2]
-            if member.name:
-                members.extract(member, folder, filter="data")
+            path = folder / member.name.partition("/")[2]
+            content = members.extractfile(member)
+            if content is None:
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                with content, path.open("xb") as out:
+                    shutil.copyfileobj(content, out)
+            path.chmod(member.mode)
+            os.utime(path, (member.mtime, member.mtime))
 
 
 def _hook_notes(box: Box) -> tuple[str, ...]:
