@@ -19,7 +19,7 @@ from typing import Any
 from boxsnake import boot_image, boot_proofs, hosts
 from boxsnake.boot_box import Box, NotPassedError, ending, run_as_root, said
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
-from boxsnake.boot_report import BootReport, Step
+from boxsnake.boot_report import CHECK, BootReport, Step
 from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
 from boxsnake.errors import BootError, EngineError, UsageError
 from boxsnake.store import Store
@@ -179,7 +179,7 @@ def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
     steps.take("packages", lambda: boot_proofs.check_packages(box, facts))
     steps.take("imports", lambda: boot_proofs.check_imports(facts))
     steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
-    _take_checks(steps, box, checks)
+    _take_checks(steps, box, checks, facts)
     steps.take(
         "writes", lambda: boot_proofs.check_changes(box, clean, recipe.writes, "written outside of the declared paths")
     )
@@ -197,13 +197,13 @@ def _copy(box: Box) -> str:
     return ""
 
 
-def _take_checks(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
+def _take_checks(steps: _Steps, box: Box, checks: Sequence[Check], facts: Mapping[str, Any]) -> None:
     """Commands one by one; requests all of one start of the application."""
     served: dict[str, Any] = {}
     requests = [check for check in checks if check.http is not None]
     for check in checks:
         if check.http is None:
-            verb = partial(boot_proofs.run_check, box, check)
+            verb = partial(boot_proofs.run_check, box, check, facts)
         else:
             verb = partial(boot_proofs.request_check, box, check, requests, served)
-        steps.take(f"check: {check.name}", verb)
+        steps.take(f"{CHECK}{check.name}", verb)

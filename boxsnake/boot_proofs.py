@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from boxsnake.boot_box import Box, NotPassedError, listed, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.engine import Change
+from boxsnake.plain_text import counted
 
 # In seconds: an import, a start (what runs longer has started), a whole probe.
 _IMPORT_SECONDS = 60.0
@@ -53,8 +54,8 @@ def check_packages(box: Box, facts: dict[str, Any]) -> str:
         )
     if faults:
         raise NotPassedError("\n".join(faults))
-    conda = f", {len(expects.conda)} conda packages" if expects.conda else ""
-    return f"{len(expects.distributions)} distributions{conda}, Python {facts['python']}"
+    conda = f", {counted(len(expects.conda), 'conda package')}" if expects.conda else ""
+    return f"{counted(len(expects.distributions), 'distribution')}{conda}, Python {facts['python']}"
 
 
 def _normal(distributions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
@@ -89,7 +90,7 @@ def check_imports(facts: Mapping[str, Any]) -> str:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
         raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{said(first['output'])}{others}")
-    return f"{len(facts['imports'])} modules"
+    return counted(len(facts["imports"]), "module")
 
 
 def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -154,20 +155,29 @@ def _script(recipe: BootRecipe, name: str) -> tuple[str, ...]:
 # The manifest's checks
 
 
-def run_check(box: Box, check: Check) -> str:
+def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
     """A command of the manifest's ends as it should and says what it should."""
-    argv = check.run or ()
-    if argv and argv[0] in box.recipe.expects.console_scripts:
-        argv = (*_script(box.recipe, argv[0]), *argv[1:])
-    facts = probe(box, {"do": "run", "argv": list(argv), "seconds": check.timeout}, check.timeout)
-    ran = facts["ran"]
+    argv = _found_in(box, check.run or (), {name for name, _ in facts["programs"]})
+    shown = probe(box, {"do": "run", "argv": list(argv), "seconds": check.timeout}, check.timeout)
+    ran = shown["ran"]
     command = shlex.join(check.run or ())
     if ran["code"] != check.exit_code:
         wanted = f", not {check.exit_code}" if ran["code"] is not None else ""
-        raise NotPassedError(f"`{command}` {_ended_as(ran, facts)}{wanted}{said(ran['output'])}")
+        raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{said(ran['output'])}")
     if check.expect is not None and check.expect not in ran["output"]:
         raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}")
     return ""
+
+
+def _found_in(box: Box, argv: tuple[str, ...], programs: set[str]) -> tuple[str, ...]:
+    """A command with its program as the box has it: by its file, or by its entry point where there is no file."""
+    if not argv:
+        return ()
+    if argv[0] in box.recipe.expects.console_scripts or (argv[0] in programs and not box.recipe.scripts):
+        return (*_script(box.recipe, argv[0]), *argv[1:])
+    if argv[0] == "python" and not box.recipe.scripts:
+        return (*box.recipe.python, *argv[1:])
+    return argv
 
 
 def request_check(box: Box, check: Check, requests: Sequence[Check], served: dict[str, Any]) -> str:

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from boxsnake.boot_recipe import ARTIFACT_HOST
+from boxsnake.plain_text import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 Outcome = Literal["passed", "failed", "skipped"]
+CHECK = "check: "
+"""What the names of those steps begin with that are checks of the manifest's."""
+
+_STYLES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 # XML 1.0 has no way to write these, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -38,8 +45,10 @@ class BootReport:
 
     @property
     def verdict(self) -> Outcome:
-        """Passed where no step failed."""
-        return "failed" if self.failure else "passed"
+        """Failed where a step did; skipped where nothing was tried."""
+        if self.failure:
+            return "failed"
+        return "skipped" if all(step.outcome == "skipped" for step in self.steps) else "passed"
 
     @property
     def failure(self) -> Step | None:
@@ -53,29 +62,55 @@ class BootReport:
 
 
 def render_table(reports: Sequence[BootReport]) -> Table:
-    """One row for each box: what it is, where it was booted, each step's outcome, and why it failed."""
-    from rich.table import Table
+    """One row for each box: what it is, where it was booted, how that ended, and what it has proven."""
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("box", "host", "verdict", "seconds", "steps"):
-        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
-    styles = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+    table = _table("box", "host", "verdict", "seconds", "proven")
     for report in reports:
-        steps = Text()
-        for step in report.steps:
-            line = f"{step.name}: {step.outcome}" + (f", {step.detail}" if step.detail else "")
-            steps.append(line if not steps else f"\n{line}", style=styles[step.outcome])
-        name = report.artifact.rpartition("/")[2]
-        verdict = Text(report.verdict, style=styles[report.verdict])
-        table.add_row(Text(f"{report.format}\n{name}"), Text(report.host), verdict, f"{report.seconds:.1f}", steps)
+        verdict = Text(report.verdict, style=_STYLES[report.verdict])
+        host = "itself" if report.host == ARTIFACT_HOST else report.host
+        table.add_row(Text(report.format), Text(host), verdict, f"{report.seconds:.1f}", Text(_proven(report)))
     return table
+
+
+def render_steps(reports: Sequence[BootReport]) -> Table:
+    """One row for each step of each box."""
+    from rich.text import Text
+
+    table = _table("box", "step", "outcome", "seconds", "detail")
+    for report in reports:
+        for number, step in enumerate(report.steps):
+            name = report.format if number == 0 else ""
+            outcome = Text(step.outcome, style=_STYLES[step.outcome])
+            table.add_row(Text(name), Text(step.name), outcome, f"{step.seconds:.1f}", Text(step.detail))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    return table
+
+
+def _proven(report: BootReport) -> str:
+    """In a few words: what the box holds and does, or how far it came."""
+    if report.failure:
+        return f"failed at: {report.failure.name}"
+    if report.verdict == "skipped":
+        return "nothing: it was not tried"
+    packages = [step.detail for step in report.steps if step.name == "packages" and step.outcome == "passed"]
+    checks = sum(step.name.startswith(CHECK) and step.outcome == "passed" for step in report.steps)
+    facts = [fact for detail in packages for fact in detail.split(", ")]
+    return " · ".join([*facts, *([counted(checks, "check")] if checks else [])])
 
 
 def to_json(reports: Sequence[BootReport]) -> dict[str, object]:
     """The reports as plain JSON values."""
     return {
-        "verdict": "failed" if any(report.failure for report in reports) else "passed",
+        "verdict": _worst(reports),
         "boxes": [
             {
                 "artifact": report.artifact,
@@ -96,6 +131,11 @@ def to_json(reports: Sequence[BootReport]) -> dict[str, object]:
             for report in reports
         ],
     }
+
+
+def _worst(reports: Sequence[BootReport]) -> Outcome:
+    verdicts = {report.verdict for report in reports}
+    return "failed" if "failed" in verdicts else "skipped" if "skipped" in verdicts else "passed"
 
 
 def to_junit(reports: Sequence[BootReport]) -> bytes:

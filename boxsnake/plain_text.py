@@ -1,4 +1,4 @@
-"""Text from outside: what is refused in it, and how it is shown without doing anything to a terminal."""
+"""Text for people: what is refused in text from outside, and how it is shown without doing anything to a terminal."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def escaped(text: str) -> str:
     return "".join(
         character.encode("unicode_escape").decode("ascii") if is_harmful(character) else character for character in text
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 wheel", "2 wheels"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def shortened(text: str, limit: int = 80) -> str:

@@ -156,6 +156,19 @@ def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Pa
     assert (report.verdict, report.format, report.host) == ("passed", "tiny", "debian-12-python")
 
 
+def test_checks_find_the_programs_of_a_box_without_a_folder_of_them(
+    engine: Engine, store: Store, tmp_path: Path
+) -> None:
+    checks = [
+        Check(name="a requirement's", run=("tiny", "--version"), expect="tiny 1.0"),
+        Check(name="python's", run=("python", "-c", "import tiny; print(tiny.__file__)"), expect=PREFIX),
+    ]
+    recipe = recipe_for(write_box(tmp_path))
+    expects = dataclasses.replace(recipe.expects, console_scripts=())
+    report = boot(engine, store, tmp_path, dataclasses.replace(recipe, scripts=None, expects=expects), checks)
+    assert report.failure is None, report.failure
+
+
 def test_a_failing_install_ends_the_boot(engine: Engine, store: Store, tmp_path: Path) -> None:
     box = write_box(tmp_path, install="echo 'the disk is on fire' >&2; exit 7")
     report = boot(engine, store, tmp_path, recipe_for(box, "serve"), [ALIVE])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import xml.etree.ElementTree as ET
 
 from rich.console import Console
+from rich.table import Table
 
-from boxsnake.boot_report import BootReport, Step, render_table, to_json, to_junit
+from boxsnake.boot_report import BootReport, Step, render_steps, render_table, to_json, to_junit
 
 GOOD = BootReport(
     artifact="/dist/tiny.pex",
@@ -55,9 +57,36 @@ def test_junit_has_a_suite_for_each_box_and_a_case_for_each_step() -> None:
     assert failure.text == "`rpm -i` exited with 1\n  [red]&<lib> \ufffd"
 
 
-def test_the_table_shows_boxes_verdicts_and_reasons() -> None:
+def text_of(table: Table, *, width: int = 100) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(render_table([GOOD, BAD]))
-    text = out.getvalue()
-    for part in ("tiny.pex", "debian-12-rpm", "failed", "2 distributions", "[red]&<lib>"):
+    Console(file=out, width=width).print(table)
+    return out.getvalue()
+
+
+def test_the_table_has_one_line_for_each_box() -> None:
+    checked = dataclasses.replace(GOOD.steps[0], name="check: answers")
+    report = dataclasses.replace(GOOD, steps=(*GOOD.steps, checked))
+    heading, *lines = [" ".join(line.split()) for line in text_of(render_table([report, BAD])).splitlines()]
+    assert heading == "box host verdict seconds proven"
+    assert lines == [
+        "pex debian-12-python passed 1.0 2 distributions · 1 check",
+        "rpm debian-12-rpm failed 1.0 failed at: install",
+    ]
+
+
+def test_the_table_fits_a_narrow_terminal() -> None:
+    assert max(map(len, text_of(render_table([GOOD, BAD]), width=40).splitlines())) <= 40
+
+
+def test_the_table_of_steps_shows_each_with_its_reason() -> None:
+    text = text_of(render_steps([GOOD, BAD]))
+    for part in ("packages", "2 distributions", "imports", "skipped", "[red]&<lib>"):
         assert part in text
+
+
+def test_a_box_of_which_nothing_was_tried_is_none_that_passed() -> None:
+    step = Step(name="start", outcome="skipped", seconds=0.0, detail="needs another processor")
+    report = dataclasses.replace(GOOD, steps=(step,))
+    assert report.verdict == "skipped"
+    assert "passed" not in text_of(render_table([report]))
+    assert to_json([GOOD, report])["verdict"] == "skipped"

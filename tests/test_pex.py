@@ -56,6 +56,12 @@ def test_it_runs_and_holds_every_distribution(store: Store, plan: Plan, tmp_path
     assert run(pex, "-c", script, PEX_INTERPRETER="1") == "['demo 1.0', 'helper 1.0']\n"
 
 
+def test_an_environment_without_a_command_is_an_interpreter(store: Store, plan: Plan, tmp_path: Path) -> None:
+    plan = replace(plan, application=replace(plan.application, command=(), environment=()))
+    pex = pack(store, plan, "pex", tmp_path / "out")
+    assert run(pex, "-c", "import helper; print('here')") == "here\n"
+
+
 def test_one_plan_gives_one_file(store: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = pack(store, plan, "pex", tmp_path / "one").read_bytes()
     for name, value in {

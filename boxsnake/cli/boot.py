@@ -31,6 +31,7 @@ AT_ONCE = 2
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every step of every box.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(
@@ -41,21 +42,28 @@ def command(
     output: Path | None,
     keep: bool,
     offline: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Prove that boxes work, in clean containers."""
-    from boxsnake.boot_report import render_table, to_json, to_junit
+    from boxsnake.beside import publish_bytes
+    from boxsnake.boot_report import render_steps, render_table, to_json, to_junit
     from boxsnake.cli.workspace import open_workspace
-    from boxsnake.store import publish_bytes
+    from boxsnake.packagers import packagers
 
     console = console_of(context, as_json=as_json)
     with console.progress():
         workspace = open_workspace(manifest, output=output)
-        chosen = _chosen(workspace.boxes(targets=targets), boxes)
+        formats = [word for word in boxes if word in packagers()]
+        # What is named by its format needs no other box to be fit to be packed.
+        known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
+        chosen = _chosen(known, boxes)
         reports = _boot_all(chosen, workspace.store, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
     publish_bytes(to_junit(reports), workspace.output / "boot.xml")
+    if verbose:
+        console.show(lambda: render_steps(reports))
     console.show(lambda: render_table(reports))
     console.result(lambda: report)
     _judge(reports)
@@ -65,14 +73,22 @@ def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> 
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake.boot import boot
     from boxsnake.engine import connect
+    from boxsnake.hosts import load_hosts
     from boxsnake.progress import track
 
     engine = connect()
+    architecture = engine.architecture
+    hosts = {*load_hosts()}
     with track("boot", len(chosen)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
 
         def one(box: Box) -> BootReport:
             recipe = box.packager.boot(box.plan, box.path)
-            report = boot(engine, store, box.path, recipe, box.plan.checks, format=box.name, keep=keep, offline=offline)
+            obstacle = _obstacle(box, recipe.host, architecture, hosts)
+            if obstacle:
+                report = _not_booted(box, recipe.host, obstacle)
+            else:
+                checks = box.plan.checks
+                report = boot(engine, store, box.path, recipe, checks, format=box.name, keep=keep, offline=offline)
             advance(1)
             return report
 
@@ -83,6 +99,27 @@ def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> 
             pool.shutdown(wait=False, cancel_futures=True)
             engine.abandon()
             raise
+
+
+def _obstacle(box: Box, host: str, architecture: str, hosts: set[str]) -> str:
+    """Why the box cannot be booted with this engine, whatever its worth; "" where it can."""
+    from boxsnake.boot_recipe import ARTIFACT_HOST
+
+    target = box.plan.target
+    if target.oci_platform is None:
+        return f"there are no containers of {target.platform}"
+    if architecture and target.oci_platform[1] != architecture:
+        return f"needs a container engine on {target.platform}, and this one runs {architecture}"
+    if host not in hosts and host != ARTIFACT_HOST:
+        return f"there is no host {host}; define it in the folder that `hosts` in your settings names"
+    return ""
+
+
+def _not_booted(box: Box, host: str, why: str) -> BootReport:
+    from boxsnake.boot_report import BootReport, Step
+
+    step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
+    return BootReport(artifact=str(box.path), format=box.name, host=host, steps=(step,))
 
 
 def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
@@ -106,15 +143,28 @@ def _is_meant(box: Box, word: str) -> bool:
 
 
 def _judge(reports: list[BootReport]) -> None:
-    from boxsnake.errors import BootError
+    """Errors: BootError where a box failed; ResourceError where one could not be tried, which is no success either."""
+    from boxsnake.errors import BootError, ResourceError
 
     failed = [(report, report.failure) for report in reports if report.failure]
     if failed:
-        names = ", ".join(report.format for report, _ in failed)
-        step = failed[0][1]
+        reasons = "".join(f"\n  {report.format}: {step.name}: {_indented(step.detail)}" for report, step in failed)
         raise BootError(
-            names,
-            f"{'does' if len(failed) == 1 else 'do'} not boot: {step.name}: {step.detail}",
+            ", ".join(report.format for report, _ in failed),
+            f"{'does' if len(failed) == 1 else 'do'} not boot{reasons}",
             "boot.json beside the boxes has every step. `--keep` leaves the container to look into.",
             boxes=[report.format for report, _ in failed],
         )
+    skipped = [report for report in reports if report.verdict == "skipped"]
+    if skipped:
+        reasons = "".join(f"\n  {report.format}: {report.steps[0].detail}" for report in skipped)
+        raise ResourceError(
+            ", ".join(report.format for report in skipped),
+            f"{'was' if len(skipped) == 1 else 'were'} not booted, and nothing was learnt about it{reasons}",
+            "Boot such boxes where they can run; `--target` and formats leave them out here.",
+            boxes=[report.format for report in skipped],
+        )
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")

@@ -149,10 +149,12 @@ def _outcome(name: str, changes: LockDifference, *, write: bool, written: bool) 
 
 
 def _summary(lock: Lock) -> list[str]:
+    from boxsnake.plain_text import counted
+
     lines = []
     for target_lock in lock.targets:
         target = target_lock.target
-        counts = f"{_count(len(target_lock.conda), 'conda package')}, {_count(len(target_lock.wheels), 'wheel')}"
+        counts = f"{counted(len(target_lock.conda), 'conda package')}, {counted(len(target_lock.wheels), 'wheel')}"
         python = f"python {target_lock.python}" + (" of the host" if target.interpreter == "host" else "")
         lines.append(f"{target.name}: {target.platform}, {python}: {counts}")
         lines += [
@@ -160,10 +162,6 @@ def _summary(lock: Lock) -> list[str]:
             for found in target_lock.unavailable
         ]
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _document(path: Path, lock: Lock, changes: LockDifference, *, written: bool) -> dict[str, Any]:

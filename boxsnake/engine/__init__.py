@@ -115,6 +115,12 @@ class Engine:
         name = components[0].get("Name", "Engine")
         return f"{name.removesuffix(' Engine')} {facts.get('Version', '?')}"
 
+    @property
+    def architecture(self) -> str:
+        """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
+        with self._connection.faults("the container engine"):
+            return str(self._connection.client().version().get("Arch", ""))
+
     # Images
 
     def image(self, reference: str) -> Image | None:

@@ -131,12 +131,13 @@ def _arguments(plan: Plan, house: Path, platform: Path) -> Iterator[str]:
     # Wheels as they are: seven times faster to pack than unpacked ones, smaller, and the first run takes as long.
     yield "--no-pre-install-wheels"
     # Zip archives that Python cannot import from are made without a word else.
+    if options.venv:
+        # Before an option, never before a requirement: pex would take that for the value that may follow this.
+        yield "--venv"
     yield from ("--check", "error", "--no-compile", "--no-use-system-time")
     yield from ("--python-shebang", options.shebang or f"/usr/bin/env python{plan.lock.python_minor}")
     yield "--sh-boot" if options.sh_boot else "--no-sh-boot"
     yield "--compress" if options.compress else "--no-compress"
-    if options.venv:
-        yield "--venv"
     yield from _entry_point(plan)
     for name, value in sorted({**dict(plan.application.environment), **options.inject_env}.items()):
         yield from ("--inject-env", f"{name}={value}")
