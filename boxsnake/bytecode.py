@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from boxsnake import child
 from boxsnake.disk import disk_faults
-from boxsnake.errors import PackError
+from boxsnake.errors import PackError, ResourceError
 from boxsnake.lock import TargetLock
 from boxsnake.store import Store
 
@@ -29,6 +30,7 @@ DEADLINE = 1800.0
 _FORMAT = 1
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
 _NONE = "none"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +126,14 @@ def _other_python(minor: str) -> Compiler | None:
 
 def _probe(program: Path) -> Compiler | None:
     """The interpreter with its version, if it starts."""
-    import subprocess
-
     script = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     argv = [str(program), "-I", "-S", "-B", "-c", script]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True, cwd="/")
-    except (OSError, subprocess.SubprocessError):
+        done = child.run(argv, cwd=Path("/"), env={"PATH": os.defpath}, deadline=30.0)
+    except ResourceError:
         return None
-    return Compiler(program=program, version=done.stdout.strip())
+    version = done.output.strip()
+    return Compiler(program=program, version=version) if done.code == 0 and _VERSION.fullmatch(version) else None
 
 
 # Compiling

@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from boxsnake.errors import ResourceError
 from boxsnake.urls import redact
@@ -32,6 +34,7 @@ _PASSED = (
     "no_proxy",
 )
 _TAIL = 32_768  # bytes of a program's output that are looked at
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LINES = 20  # and how many of its last lines are shown
 
 
@@ -71,37 +74,25 @@ def environment(folder: Path, **added: str) -> dict[str, str]:
     return passed | {name: str(folder / place) for name, place in homes.items()} | fixed | added
 
 
-def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float) -> Finished:
+def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: float, grace: float = 0.0) -> Finished:
     """Run a program to its end, or to the deadline (seconds), and nothing of it longer.
 
-    It has no input, and its files are made with the umask 022. Raises ResourceError where it cannot be started, and
-    where it failed because the disk was full.
+    It has no input, and its files are made with the umask 022. With `grace`, a program that has to be stopped is first
+    interrupted, and given that many seconds to undo what it has done to the system, such as mounts. Raises
+    ResourceError where it cannot be started, and where it failed because the disk was full.
     """
     with tempfile.TemporaryFile(dir=env.get("TMPDIR")) as output:
-        try:
-            child = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                umask=0o022,
-            )
-        except OSError as error:
-            raise ResourceError(
-                argv[0],
-                f"cannot be started: {error.strerror}",
-                "Install it, or mend the installation.",
-                program=argv[0],
-            ) from error
+        child: subprocess.Popen[bytes] | None = None
         ended = False
+        code = 0
         try:
+            with _undisturbed():
+                child = _started(argv, cwd, env, output)
             ended = _has_ended(child, deadline)
         finally:
             # Its own children too, whichever way this block is left.
-            code = _end_group(child)
+            if child is not None:
+                code = _end_group(child, grace)
         size = output.seek(0, os.SEEK_END)
         output.seek(max(0, size - _TAIL))
         finished = Finished(code=code if ended else None, output=redact(output.read().decode("utf-8", "replace")))
@@ -109,9 +100,48 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: flo
     return finished
 
 
+def _started(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o022,
+        )
+    except OSError as error:
+        raise ResourceError(
+            argv[0], f"cannot be started: {error.strerror}", "Install it, or mend the installation.", program=argv[0]
+        ) from error
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off signals that end us: between a program's start and our knowledge of it, it would be nobody's to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread alone
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    handled = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
+
+
 def _check_disk(program: str, finished: Finished) -> None:
     """A program that ran out of disk has not judged its input: that is this machine's fault and not the package's."""
-    if finished.code != 0 and os.strerror(errno.ENOSPC) in finished.output:
+    # Programs of C and Python say "No space left on device", those of Go "no space left on device".
+    if finished.code != 0 and os.strerror(errno.ENOSPC).lower() in finished.output.lower():
         name = Path(program).name
         raise ResourceError(
             name,
@@ -138,7 +168,10 @@ def _has_ended(child: subprocess.Popen[bytes], deadline: float) -> bool:
         os.close(handle)
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> int:
+def _end_group(child: subprocess.Popen[bytes], grace: float) -> int:
+    if grace and not _has_ended(child, 0):
+        child.send_signal(signal.SIGINT)
+        _has_ended(child, grace)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     return child.wait()

@@ -51,6 +51,7 @@ def apt_proxies() -> dict[str, str]:
     found = {}
     for scheme in ("http", "https"):
         command = [program, "dump", "--format", "%v%n", f"Acquire::{scheme}::Proxy"]
+        # Not by boxsnake.child, which hides the password that a proxy's URL may hold.
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
         if answer and answer != "DIRECT":
             found[f"{scheme}_proxy"] = answer.splitlines()[0]

@@ -11,7 +11,7 @@ import errno
 import os
 import resource
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,18 +130,6 @@ def publish_file(temporary: Path, final: Path) -> None:
             os.close(handle)
         temporary.rename(final)
         sync_folder(final.parent)
-
-
-def publish_bytes(data: bytes, final: Path) -> None:
-    """Put bytes under a final name, durably and atomically; as `publish_file` for the rest."""
-    temporary = final.with_name(f".{final.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        with disk_faults(final):
-            temporary.write_bytes(data)
-        publish_file(temporary, final)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def publish_tree(temporary: Path, final: Path) -> None:

@@ -72,6 +72,33 @@ def try_acquire(path: Path, *, shared: bool = False, create: bool = True, mode: 
     return handle
 
 
+def try_acquire_folder(folder: Path) -> int | None:
+    """Lock a folder itself and return the handle for `release`; None where another holds it, or it has gone.
+
+    Raises OSError where it cannot be opened, or the file system has no locks.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    if not _is_named(handle, folder):
+        os.close(handle)
+        return None
+    return handle
+
+
+def release(handle: int) -> None:
+    """Let go of a lock."""
+    os.close(handle)
+
+
 def _open(path: Path, *, create: bool, mode: int) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
     try:

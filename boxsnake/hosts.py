@@ -6,25 +6,21 @@ puts a Debian together on this machine and the store keeps it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxsnake import debian_sources
+from boxsnake import child, debian_sources
 from boxsnake.disk import disk_faults
 from boxsnake.errors import EngineError, NetworkError, ResourceError
 from boxsnake.host_files import Bootstrap, Host, load_hosts
 from boxsnake.progress import track
 from boxsnake.store import Blob, Store
-from boxsnake.urls import redact
 
 if TYPE_CHECKING:
     from boxsnake.engine import Engine
@@ -162,21 +158,18 @@ def _build(bootstrap: Bootstrap, name: str, archive: Path, base: Path | None) ->
     if os.geteuid() != 0:
         step = "Run `boxsnake boot` once as root; the host is then kept in the engine and in root's store."
         raise ResourceError(f"host {name}", "building a system with mmdebstrap takes root", step, tool="mmdebstrap")
-    with contextlib.ExitStack() as files:
-        scripts = []
-        for number, (script, text) in enumerate(bootstrap.setup):
-            path = archive.parent / f"{number}-{Path(script).name}"
-            with disk_faults(path):
-                path.write_text(text, encoding="utf-8")
-            scripts.append(path)
-        temporary = archive.parent / "tmp"
-        temporary.mkdir(mode=0o755)
-        log = files.enter_context((archive.parent / "log").open("w+b"))
-        command = _command(program, bootstrap, archive, base, scripts)
-        environment = _environment(temporary)
-        code = _run(command, environment, log.fileno())
-        log.seek(0)
-        _judge(name, code, log.read().decode(errors="replace"))
+    scripts = []
+    for number, (script, text) in enumerate(bootstrap.setup):
+        path = archive.parent / f"{number}-{Path(script).name}"
+        with disk_faults(path):
+            path.write_text(text, encoding="utf-8")
+        scripts.append(path)
+    temporary = archive.parent / "tmp"
+    temporary.mkdir(mode=0o755)
+    command = _command(program, bootstrap, archive, base, scripts)
+    environment = _environment(temporary)
+    done = child.run(command, cwd=archive.parent, env=environment, deadline=_BUILD_SECONDS, grace=_STOP_SECONDS)
+    _judge(name, done)
 
 
 def _command(
@@ -220,38 +213,15 @@ def _environment(temporary: Path) -> dict[str, str]:
     return debian_sources.apt_proxies() | environment
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], log: int) -> int | None:
-    """Run to the end: the exit code, None where it took too long. Interrupted, it is left time to unmount."""
-    with subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        umask=0o022,
-        start_new_session=True,
-    ) as child:
-        try:
-            return child.wait(_BUILD_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(_STOP_SECONDS)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-
-
-def _judge(name: str, code: int | None, log: str) -> None:
-    if code == 0:
+def _judge(name: str, done: child.Finished) -> None:
+    if done.code == 0:
         return
-    lines = [redact(line.strip()) for line in log.splitlines() if line.strip()]
+    log = done.output
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     told = [line for line in lines if re.match(r"E:|Err:|error|rpm|dpkg: error|.*No space left", line)] or lines
-    cause = "; ".join(dict.fromkeys(told[-4:])) or f"exit code {code}"
-    if code is None:
-        cause = f"mmdebstrap took more than {_BUILD_SECONDS:.0f} s"
+    cause = "; ".join(dict.fromkeys(told[-4:])) or f"it {done.why(_BUILD_SECONDS)}"
+    if done.code is None:
+        cause = f"mmdebstrap {done.why(_BUILD_SECONDS)}"
     thing = f"host {name}"
     if re.search(r"Failed to fetch|Could not (resolve|connect)|Temporary failure|Unable to fetch|Connection", log):
         step = "Check that apt works on this machine (`apt-get update`), then run the command again."

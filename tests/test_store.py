@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from boxsnake import flock
+from boxsnake.beside import publish_bytes
 from boxsnake.disk import disk_faults, remove_tree, resource_error
 from boxsnake.errors import BoxsnakeError, IntegrityError, ResourceError
-from boxsnake.store import Store, canonical_json, publish_bytes, publish_file, publish_tree
+from boxsnake.store import Store, canonical_json, publish_file, publish_tree
 
 DATA = b"some bytes"
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -402,6 +403,52 @@ def test_verify_puts_bad_blobs_and_strays_aside(store: Store, root: Path) -> Non
     assert verified.bad == ("blobs/sha256/xx", DIGEST)
     assert store.size().quarantine_bytes == len(b"bad") + len(b"stray")
     assert (store.verify().checked, store.verify().bad) == (1, ())
+
+
+# Other programs' caches
+
+
+def fill(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "file").write_bytes(DATA)
+    (folder / "deep").chmod(0o500)
+
+
+def test_other_programs_caches_are_counted_and_cleaned(root: Path) -> None:
+    store = Store(root)
+    folder = store.cache_folder("uv")
+    assert folder == store.cache_folder("uv")
+    fill(folder)
+    size = store.size()
+    assert (size.caches, size.cache_bytes) == (1, len(DATA))
+    assert size.total_bytes == size.cache_bytes + size.temporary_bytes
+    assert store.verify().checked == 0
+    assert store.clean(timedelta(days=1)).caches == 0
+    cleaned = store.clean()
+    assert (cleaned.caches, cleaned.freed_bytes) == (1, len(DATA))
+    assert not folder.exists()
+    assert store.cache_folder("uv").is_dir()
+    with pytest.raises(ValueError, match="not a name"):
+        store.cache_folder("../uv")
+
+
+def test_a_cache_that_a_running_process_uses_stays(root: Path) -> None:
+    user, cleaner = Store(root), Store(root)
+    fill(user.cache_folder("uv"))
+    assert cleaner.clean().caches == 0
+    del user
+    assert cleaner.clean().caches == 1
+
+
+def test_work_without_a_lease_is_removed(root: Path) -> None:
+    # A program that outlives the process that started it makes its folder again after that was removed.
+    Store(root)
+    orphan = root / "v1" / "tmp" / "123-abc"
+    orphan.mkdir()
+    fill(orphan)
+    with Store(root).scratch("x") as folder:
+        assert folder.is_dir()
+        assert not orphan.exists()
 
 
 # Folders that are odd

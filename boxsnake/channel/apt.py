@@ -101,6 +101,7 @@ class Archive:
     def records(self, *arguments: str) -> Iterator[dict[str, str]]:
         """What apt-cache says of packages: the fields of each record."""
         command = ["apt-cache", "-c", str(self.folder / "apt.conf"), *arguments]
+        # Not by boxsnake.child, which keeps but the end of a long answer.
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         for stanza in done.stdout.strip().split("\n\n"):
             fields = dict(re.findall(r"^([\w-]+):[ ]?((?:.*(?:\n .*)*))", stanza, re.MULTILINE))

@@ -45,6 +45,7 @@ def size(context: click.Context, as_json: bool) -> None:
     console.say(f"{'results':<12} {human_size(found.selector_bytes):>9}  {found.selectors} remembered")
     console.say(f"{'work':<12} {human_size(found.temporary_bytes):>9}  of commands that run, or were killed")
     console.say(f"{'quarantine':<12} {human_size(found.quarantine_bytes):>9}  bytes that were not the right ones")
+    console.say(f"{'caches':<12} {human_size(found.cache_bytes):>9}  of {found.caches} other programs")
     console.say(f"{'total':<12} {human_size(found.total_bytes):>9}  in {store.root}")
     console.result(lambda: {"folder": str(store.root), "total_bytes": found.total_bytes, **asdict(found)})
 
@@ -53,7 +54,10 @@ def size(context: click.Context, as_json: bool) -> None:
 @_AS_JSON
 @click.pass_context
 def verify(context: click.Context, as_json: bool) -> None:
-    """Hash every file. Bad ones are put aside, and fetched or made again when they are next needed."""
+    """Hash every file. Bad ones are put aside, and fetched or made again when they are next needed.
+
+    Other programs' caches are left alone: nothing is taken from them but by a digest.
+    """
     console = console_of(context, as_json=as_json)
     store = Store(Store.default_root())
     with console.progress():
@@ -82,7 +86,8 @@ def clean(context: click.Context, older_than: float | None, as_json: bool) -> No
     console = console_of(context, as_json=as_json)
     store = Store(Store.default_root())
     cleaned = store.clean(timedelta(days=older_than) if older_than is not None else None)
-    console.say(f"removed {cleaned.blobs} files and {cleaned.selectors} results: {human_size(cleaned.freed_bytes)}")
+    what = f"{cleaned.blobs} files, {cleaned.selectors} results and {cleaned.caches} caches of other programs"
+    console.say(f"removed {what}: {human_size(cleaned.freed_bytes)}")
     if cleaned.kept:
         console.say(f"left    {cleaned.kept} files that are in use, or were used lately")
     console.result(lambda: {"folder": str(store.root), **asdict(cleaned)})

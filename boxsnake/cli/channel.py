@@ -53,6 +53,7 @@ def build(
     from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
+    store = Store(Store.default_root())
 
     def say(result: Built) -> None:
         for package in result.packages:
@@ -65,7 +66,7 @@ def build(
         results = build_channel(
             folders or (DEFAULT_RECIPES,),
             output,
-            cache=Store.default_root() / "recipes",
+            cache=store.cache_folder("recipes"),
             only=only,
             optional=optional,
             platform=platform or own_platform(),

@@ -21,6 +21,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 WIDTH_OF_LOGS = 160
 """Columns."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _TerminatedError(BaseException):
@@ -29,8 +30,7 @@ class _TerminatedError(BaseException):
 
 def run(command: click.Command, arguments: list[str] | None) -> int:
     """Run `command`; print what goes wrong to standard error; return the exit code of DESIGN's table."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+    _listen_to_signals()
     try:
         command.main(args=arguments, prog_name="boxsnake", standalone_mode=False)
         sys.stdout.flush()
@@ -58,7 +58,18 @@ def run(command: click.Command, arguments: list[str] | None) -> int:
     return 0
 
 
-def _terminate(_number: int, _frame: object) -> None:
+def _listen_to_signals() -> None:
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> None:
+    """Leave once: what is cleaned up on the way out, other people's programs above all, is not left half-way."""
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise _TerminatedError
 
 

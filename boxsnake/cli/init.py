@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,17 +73,9 @@ def _written(folder: Path, path: Path, *, in_pyproject: bool) -> tuple[str, Mani
 
 def _publish(text: str, path: Path) -> None:
     """Put the text in its file, whole or not at all; a file that was there keeps its mode."""
-    from boxsnake.disk import disk_faults, publish_file
+    from boxsnake.beside import publish_bytes
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with disk_faults(path):
-            temporary.write_bytes(text.encode("utf-8"))
-            if path.exists():
-                temporary.chmod(path.stat().st_mode & 0o777)
-        publish_file(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    publish_bytes(text.encode("utf-8"), path, mode=path.stat().st_mode & 0o777 if path.exists() else None)
 
 
 def _summary(manifest: Manifest) -> str:

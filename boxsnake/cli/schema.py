@@ -18,7 +18,7 @@ def command(output: Path | None) -> None:
     It describes boxsnake.toml with the options of every format (in pyproject.toml: the table [tool.boxsnake]).
     Editors that know TOML schemas take it from a first line such as "#:schema ./boxsnake.schema.json".
     """
-    from boxsnake.disk import publish_bytes
+    from boxsnake.beside import publish_bytes
     from boxsnake.manifest.schema import json_schema
     from boxsnake.packagers import packagers
 

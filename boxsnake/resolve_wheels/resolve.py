@@ -72,7 +72,7 @@ def resolve_wheels(question: WheelQuestion, workshop: Workshop) -> WheelAnswer:
             return WheelAnswer()
         place = Place(
             folder=folder,
-            cache=workshop.store.root / "uv",
+            cache=workshop.store.cache_folder("uv"),
             target=question.target,
             python=question.python,
             index=workshop.index,
