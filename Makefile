@@ -64,7 +64,7 @@ demo: $(BIN)/boxsnake engine channel ## box the examples in every format and boo
 
 test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among them
 	$(call need,$(TEST_APT_PACKAGES))
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(BIN)/boxsnake ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
