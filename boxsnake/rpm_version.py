@@ -37,21 +37,30 @@ class RpmVersion:
 
 def rpm_version(version: str) -> RpmVersion:
     """The RPM version of a PEP 440 version. Errors: PackError where it is none, or too long."""
+    parsed = parsed_version(version, "RPM")
+    text = release_text(parsed.release) + pre_text(parsed) + _post_and_dev(parsed) + _local(parsed.local)
+    return RpmVersion(epoch=parsed.epoch, version=checked_length(text, version))
+
+
+def parsed_version(version: str, system: str) -> Version:
+    """A PEP 440 version that is to become one of a package `system`. Errors: PackError where it is none."""
     try:
-        parsed = Version(version)
+        return Version(version)
     except InvalidVersion:
-        cause = "is no version that PEP 440 knows, so its order in RPM is unknown"
-        raise PackError(
-            f"version {version[:80]!r}", cause, "Use a version such as 1.2.3, 1.2rc1 or 1.2.post1."
-        ) from None
-    text = _release(parsed.release) + _pre(parsed) + _post_and_dev(parsed) + _local(parsed.local)
+        cause = f"is no version that PEP 440 knows, so its order in {system} is unknown"
+        next_step = "Use a version such as 1.2.3, 1.2rc1 or 1.2.post1."
+        raise PackError(f"version {version[:80]!r}", cause, next_step) from None
+
+
+def checked_length(text: str, version: str) -> str:
+    """The text that `version` became. Errors: PackError where it is too long."""
     if len(text) > _LONGEST:
-        cause = f"makes an RPM version of {len(text)} characters; at most {_LONGEST} fit into the names of its files"
+        cause = f"makes a package's version of {len(text)} characters; at most {_LONGEST} fit into its files' names"
         raise PackError(f"version {version[:80]!r}", cause, "Shorten it.")
-    return RpmVersion(epoch=parsed.epoch, version=text)
+    return text
 
 
-def _release(numbers: tuple[int, ...]) -> str:
+def release_text(numbers: tuple[int, ...]) -> str:
     """The numbers, with the zeros at their end cut or filled so that equal versions are written alike."""
     kept = len(numbers)
     while kept > _PARTS and numbers[kept - 1] == 0:
@@ -60,7 +69,8 @@ def _release(numbers: tuple[int, ...]) -> str:
     return ".".join(str(number) for number in padded)
 
 
-def _pre(parsed: Version) -> str:
+def pre_text(parsed: Version) -> str:
+    """The pre-release, after the `~` that both RPM and dpkg sort before the end of a version."""
     return f"~{parsed.pre[0]}{parsed.pre[1]}" if parsed.pre else ""
 
 

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "boxsnake"
 CORE = {
     "archive",
     "boot_recipe",
+    "deb_version",
     "entries",
     "errors",
     "layers",
