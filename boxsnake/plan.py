@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boxsnake.boot_recipe import Check
+from boxsnake.boot_recipe import Check, Expected
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.target import Target
 
@@ -73,3 +73,18 @@ class Plan:
     def wheels_over_conda(self) -> tuple[Wheel, ...]:
         """The wheels that are installed over the conda half, without the application's own."""
         return self.lock.wheels_over_conda
+
+
+def expected(plan: Plan, *, conda: bool) -> Expected:
+    """What a booted box holds: both halves and the application, or with `conda` False all of it as wheels."""
+    lock = plan.lock
+    own = (plan.application.wheel,) if plan.application.wheel else ()
+    wheels = (*plan.wheels_over_conda, *own) if conda else plan.wheels
+    distributions = {(wheel.name, wheel.version) for wheel in wheels}
+    if conda:
+        distributions |= {(found.name, found.version) for found in lock.conda_distributions}
+    return Expected(
+        distributions=tuple(sorted(distributions)),
+        conda=tuple(sorted((package.name, package.version, package.build) for package in lock.conda)) if conda else (),
+        console_scripts=plan.application.console_scripts,
+    )

@@ -1,4 +1,4 @@
-"""Boxes without conda: what of a lock's conda half they do without, and what is expected of them when they boot."""
+"""Boxes without conda: what of a lock's conda half they do without, and where and how they are started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from boxsnake.boot_recipe import Expected
 from boxsnake.entries import APPLICATION
 from boxsnake.errors import PackError
 from boxsnake.stage.owners import Owners
@@ -113,15 +112,6 @@ def python_host(plan: Plan) -> str:
     """The name of a host whose own interpreter is of the plan's Python version."""
     minor = plan.lock.python_minor
     return _HOSTS.get(minor, f"python-{minor}")
-
-
-def expected(plan: Plan) -> Expected:
-    """What a booted box of wheels holds."""
-    return Expected(
-        distributions=tuple(sorted((wheel.name, wheel.version) for wheel in plan.wheels)),
-        conda=(),
-        console_scripts=plan.application.console_scripts,
-    )
 
 
 def start_command(plan: Plan, scripts: str) -> tuple[str, ...]:

@@ -19,13 +19,14 @@ from pydantic import Field
 
 from boxsnake import oci
 from boxsnake.archive import Member, file_member, write_tar
-from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Expected
+from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import BootError, PackError
 from boxsnake.layers import DEFAULT_BUDGET, LayerBlob, group
 from boxsnake.manifest import Section
 from boxsnake.oci import Document, History, Runtime
 from boxsnake.plain_text import check_plain
+from boxsnake.plan import expected
 from boxsnake.store import Store
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Image:
             remove=(),
             writes=(),
             remains=(),
-            expects=_expected(plan),
+            expects=expected(plan, conda=True),
             environment=plan.application.environment,
             user=options.user,
         )
@@ -336,15 +337,3 @@ def _members(
         file_member("manifest.json", oci.docker_manifest(config, layers, tags)),
         *(file_member(oci.blob_path(digest), source) for digest, source in blobs.items()),
     ]
-
-
-def _expected(plan: Plan) -> Expected:
-    lock = plan.lock
-    wheels = [*lock.wheels_over_conda, *([plan.application.wheel] if plan.application.wheel else [])]
-    distributions = {(found.name, found.version) for found in lock.conda_distributions}
-    distributions |= {(wheel.name, wheel.version) for wheel in wheels}
-    return Expected(
-        distributions=tuple(sorted(distributions)),
-        conda=tuple(sorted((package.name, package.version, package.build) for package in lock.conda)),
-        console_scripts=plan.application.console_scripts,
-    )

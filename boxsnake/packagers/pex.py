@@ -23,7 +23,8 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Line, Variable, Word
-from boxsnake.wheel_closure import check_closure, closure_notes, expected, python_host
+from boxsnake.plan import expected
+from boxsnake.wheel_closure import check_closure, closure_notes, python_host
 from boxsnake.wheel_tags import supported_tags
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Pex:
             remove=(("rm", "-rf", folder, root),),
             writes=(folder, root),
             remains=(),
-            expects=expected(plan),
+            expects=expected(plan, conda=False),
             environment=(("PEX_ROOT", root),),
         )
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from boxsnake import nfpm, rpm_header, scriptlets
-from boxsnake.boot_recipe import BootRecipe, Expected
+from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.plain_text import check_plain
+from boxsnake.plan import expected
 from boxsnake.rpm_version import rpm_version
 from boxsnake.versioned_layout import Layout
 from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages
@@ -124,7 +125,7 @@ class Rpm:
             remove=(("rpm", "--erase", layout.name),),
             writes=(layout.root, *(layout.command(command)[0] for command in _commands(plan)), _DATABASE, package),
             remains=(_DATABASE, package),
-            expects=_expected(plan),
+            expects=expected(plan, conda=True),
             environment=plan.application.environment,
         )
 
@@ -278,15 +279,3 @@ def _notes(plan: Plan) -> list[str]:
         return []
     names = ", ".join(name for name, _ in plan.application.environment)
     return [f"an RPM sets no environment: {names} must be set by whoever starts the application"]
-
-
-def _expected(plan: Plan) -> Expected:
-    lock = plan.lock
-    application = (plan.application.wheel,) if plan.application.wheel else ()
-    wheels = (*lock.wheels_over_conda, *application)
-    distributions = {(found.name, found.version) for found in lock.conda_distributions}
-    return Expected(
-        distributions=tuple(sorted(distributions | {(wheel.name, wheel.version) for wheel in wheels})),
-        conda=tuple(sorted((package.name, package.version, package.build) for package in lock.conda)),
-        console_scripts=plan.application.console_scripts,
-    )

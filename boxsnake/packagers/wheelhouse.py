@@ -25,7 +25,8 @@ from boxsnake.disk import disk_faults
 from boxsnake.lock import pylock
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Word
-from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, expected, python_host, start_command
+from boxsnake.plan import expected
+from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, python_host, start_command
 
 if TYPE_CHECKING:
     from boxsnake.lock import Wheel
@@ -110,7 +111,7 @@ class Wheelhouse:
             remove=(("rm", "-rf", prefix, house),),
             writes=(prefix, house),
             remains=(),
-            expects=expected(plan),
+            expects=expected(plan, conda=False),
             environment=plan.application.environment,
         )
 
