@@ -18,11 +18,18 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
-from boxsnake.plain_text import check_plain
 from boxsnake.plan import expected
 from boxsnake.rpm_version import rpm_version
 from boxsnake.versioned_layout import Layout
 from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages
+from boxsnake.versioned_plan import (
+    check_commands,
+    check_target,
+    commands_of,
+    described_line,
+    described_text,
+    environment_notes,
+)
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
 
 _HOST = "debian-12-rpm"
 _DATABASE = "/var/lib/rpm"
-_COMMAND_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 # A capability, perhaps of an architecture ("libc.so.6(GLIBC_2.28)(64bit)"), a path or a package; perhaps its version.
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_/][A-Za-z0-9_./+~:-]*(?:\([A-Za-z0-9_./+~:-]*\))*)"
@@ -79,13 +85,10 @@ class Rpm:
 
     def check(self, plan: Plan) -> None:
         """See `boxsnake.packagers.Packager`."""
-        _check_target(plan)
+        check_target(plan, "rpm")
         _layout(plan)
         _package(plan, needed=0)
-        for command in _commands(plan):
-            if not _COMMAND_NAME.fullmatch(command):
-                cause = "is no name that can be linked into /usr/bin"
-                raise PackError(f"command {command!r}", cause, "Correct `commands` in [boxes.rpm].", command=command)
+        check_commands(plan, "rpm")
         for requirement in plan.requires_rpm:
             _parse_requirement(requirement)
 
@@ -108,7 +111,7 @@ class Rpm:
             package = _package(plan, needed=payload.needed)
             nfpm.write(package, payload.contents, "rpm", out, scratch / "nfpm")
             _check_header(package, out)
-            return [*tree.notes, *_notes(plan)]
+            return [*tree.notes, *environment_notes(plan, "an RPM")]
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
@@ -123,7 +126,7 @@ class Rpm:
             scripts=f"{layout.current}/bin",
             command=(f"{layout.current}/bin/{program}", *arguments) if plan.application.command else (),
             remove=(("rpm", "--erase", layout.name),),
-            writes=(layout.root, *(layout.command(command)[0] for command in _commands(plan)), _DATABASE, package),
+            writes=(layout.root, *(layout.command(command)[0] for command in commands_of(plan)), _DATABASE, package),
             remains=(_DATABASE, package),
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
@@ -133,33 +136,14 @@ class Rpm:
 PACKAGER = Rpm()
 
 
-def _check_target(plan: Plan) -> None:
-    """An RPM brings its own interpreter, for a Linux."""
-    target = plan.target
-    if not target.is_linux:
-        cause = f"is made for Linux, not for {target.platform}"
-        raise PackError(f"rpm for {target.name}", cause, "Choose a Linux target for it.", platform=target.platform)
-    if not any(package.name == "python" for package in plan.lock.conda):
-        cause = "brings its own interpreter, and the target has none from conda"
-        next_step = (
-            'Give the target `interpreter = "conda"`, or pack a wheelhouse or PEX for the interpreter of the host.'
-        )
-        raise PackError(f"rpm for {target.name}", cause, next_step, target=target.name)
-
-
 def _layout(plan: Plan) -> Layout:
     options: RpmOptions = plan.options
     folder = rpm_version(plan.application.version).folder
     return Layout(name=plan.application.name, version=f"{folder}-{options.release}", prefix_root=options.prefix_root)
 
 
-def _commands(plan: Plan) -> tuple[str, ...]:
-    chosen: tuple[str, ...] | None = plan.options.commands
-    return tuple(sorted(set(plan.application.console_scripts if chosen is None else chosen)))
-
-
 def _payload(plan: Plan, tree: Tree, layout: Layout, scratch: Path) -> Payload:
-    commands = _commands(plan)
+    commands = commands_of(plan)
     if plan.options.payload == "files":
         return as_files(tree, layout, commands)
     carried = {conda_owner(name) for name in interpreter_packages(plan.lock.conda)}
@@ -171,7 +155,7 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
     application = plan.application
     options: RpmOptions = plan.options
     version = rpm_version(application.version)
-    summary = " ".join(_text("app.summary", application.summary or application.name).split())
+    summary = " ".join(described_text("app.summary", application.summary or application.name).split())
     return nfpm.Package(
         name=application.name,
         epoch=version.epoch,
@@ -179,32 +163,17 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
         release=options.release,
         architecture=plan.target.machine,
         summary=summary,
-        description=_text("app.description", application.description).strip() or summary,
-        license=_line("license", options.license or application.license or "Unspecified"),
-        homepage=_line("app.homepage", application.homepage),
-        vendor=_line("vendor", options.vendor),
-        maintainer=_line("app.maintainer", application.maintainer),
-        group=_line("group", options.group),
+        description=described_text("app.description", application.description).strip() or summary,
+        license=described_line("license", options.license or application.license or "Unspecified"),
+        homepage=described_line("app.homepage", application.homepage),
+        vendor=described_line("vendor", options.vendor),
+        maintainer=described_line("app.maintainer", application.maintainer),
+        group=described_line("group", options.group),
         requires=_requirements(plan),
         compression=options.compression,
         time=plan.epoch,
         scripts=scriptlets.scripts(_layout(plan), app_version=application.version, needed=needed, hooks=plan.hooks),
     )
-
-
-def _text(what: str, value: str) -> str:
-    """The text as it is. Errors: PackError where it holds a character that no list of packages should be given."""
-    try:
-        return check_plain(value.replace("\r\n", "\n"), allowed="\n\t")
-    except ValueError as error:
-        raise PackError(what, str(error), "Take it out.") from None
-
-
-def _line(what: str, value: str) -> str:
-    text = _text(what, value).strip()
-    if "\n" in text:
-        raise PackError(what, "has more than one line", "Write it in one.")
-    return text
 
 
 def _requirements(plan: Plan) -> tuple[str, ...]:
@@ -272,10 +241,3 @@ def _meant(package: nfpm.Package) -> dict[int, rpm_header.Value]:
         rpm_header.AFTER_REMOVE: package.scripts.after_remove,
         rpm_header.VERIFY: package.scripts.verify,
     }
-
-
-def _notes(plan: Plan) -> list[str]:
-    if not plan.application.environment:
-        return []
-    names = ", ".join(name for name, _ in plan.application.environment)
-    return [f"an RPM sets no environment: {names} must be set by whoever starts the application"]
