@@ -8,6 +8,7 @@ from typing import Any
 
 from boxsnake.boot_recipe import Check, Expected
 from boxsnake.lock import TargetLock, Wheel
+from boxsnake.system import System
 from boxsnake.target import Target
 
 
@@ -55,6 +56,8 @@ class Plan:
     requires_rpm: tuple[str, ...] = ()
     requires_deb: tuple[str, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    system: System = System()
+    """What it wants of the system that it is installed on."""
     checks: tuple[Check, ...] = ()
     labels: tuple[tuple[str, str], ...] = field(default=())
 

@@ -11,7 +11,14 @@ from boxsnake.manifest.schema import json_schema
 
 PAGE = Path(__file__).parent / "manifest.md"
 
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "object": "table", "array": "array"}
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "object": "table",
+    "array": "array",
+    "boolean": "true or false",
+}
 
 
 def table(definition: dict[str, Any]) -> str:
@@ -33,10 +40,12 @@ def written(text: str) -> str:
 
 
 def _type_of(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        return _TYPES["object"]
     if "enum" in value:
         return ", ".join(f'"{choice}"' for choice in value["enum"])
     if value["type"] == "array":
-        return f"array of {_TYPES[value['items']['type']]}s".replace("texts", "text")
+        return f"array of {_type_of(value['items'])}s".replace("texts", "text")
     return _TYPES[value["type"]]
 
 

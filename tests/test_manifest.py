@@ -10,12 +10,34 @@ from typing import Any
 import pytest
 
 from boxsnake.errors import ManifestError, UsageError
-from boxsnake.manifest import App, CheckTable, Hooks, Manifest, Requires, Section, Service, TargetTable, decode
+from boxsnake.manifest import (
+    App,
+    CheckTable,
+    DirectoryTable,
+    FileTable,
+    Hardening,
+    Hooks,
+    LogrotateTable,
+    Manifest,
+    Requires,
+    Section,
+    Service,
+    SystemTable,
+    TargetTable,
+    UnitTable,
+    decode,
+)
 from boxsnake.manifest_file import find, load
 from boxsnake.target import Target
 from boxsnake.toml_lines import KeyPath, key_lines, line_of
 
 ROOT = Path(__file__).parent.parent
+
+TABLES: tuple[type[Section], ...] = (
+    *(App, Requires, TargetTable, Hooks, Service, CheckTable),
+    *(SystemTable, DirectoryTable, FileTable, UnitTable, Hardening, LogrotateTable),
+)
+"""The tables of a manifest, each documented by itself."""
 
 
 class RpmOptions(Section):
@@ -72,6 +94,25 @@ interpreter = "host"
 
 [hooks]
 post-install = "scripts/post_install.sh"
+
+[system]
+user = "hello"
+[[system.directories]]
+[[system.directories]]
+kind = "log"
+path = "/srv/hello/logs"
+owner = "root:hello"
+mode = "0770"
+[[system.files]]
+source = "etc/hello.conf"
+path = "/etc/hello-web/hello.conf"
+[system.units.serve]
+environment = { MODE = "50%" }
+memory = "512M"
+capabilities = ["CAP_NET_BIND_SERVICE"]
+hardening = { private-tmp = false }
+[system.logrotate]
+max-size = "10M"
 
 [services.redis]
 image = "redis:7"
@@ -175,6 +216,10 @@ FAULTS = {
     "near table": (app("[target.x]"), 4, "target", "is 'targets' meant?"),
     "near format": (app("[boxes.rmp]"), 4, "boxes.rmp", "unknown format; is 'rpm' meant?"),
     "far format": (app("[boxes.tea]"), 4, "boxes.tea", "unknown format; known are pex, rpm"),
+    "target's format": (
+        app('[boxes.pex]\n[targets.x]\nboxes = ["pex", "rpm"]'),
+        *(6, "targets.x.boxes[1]", "there is no [boxes.rpm]; known are pex"),
+    ),
     "format's key": (app("[boxes.rpm]\nx = 1"), 5, "boxes.rpm.x", "unknown key"),
     "format's type": (app("[boxes.rpm]\npayload = 1"), 5, "boxes.rpm.payload", "must be text"),
     "format's table": (app("[boxes]\nrpm = true"), 5, "boxes.rpm", "must be a table, not true or false"),
@@ -248,6 +293,81 @@ FAULTS = {
 def test_a_fault_has_its_line_and_key(text: str, line: int, key: str, message: str) -> None:
     found = faults_of(text)
     assert [fault[:2] for fault in found] == [(line, key)]
+    assert message in found[0][2]
+
+
+SYSTEM_FAULTS = {
+    "a user called root": ('[system]\nuser = "root"', 2, "system.user", "is root, whom every system has"),
+    "a user with a blank": ('[system]\nuser = "a b"', 2, "system.user", "must be a user's name: "),
+    "an owner that nobody makes": (
+        '[system]\nuser = "me"\n[[system.files]]\nsource = "a"\npath = "/etc/a"\nowner = "root:you"',
+        6,
+        "system.files[0].owner",
+        "must be root or system.user: nothing makes you",
+    ),
+    "a unit's user that nobody makes": (
+        '[system.units.web]\ncommand = ["a"]\nuser = "me"',
+        3,
+        "system.units.web.user",
+        "must be root or system.user: nothing makes me",
+    ),
+    "a unit without a command": ("[system.units.web]\ntasks = 1", 1, "system.units.web.command", "is needed where "),
+    "a unit's name with a specifier": (
+        '[system.units."a%i"]\ncommand = ["a"]',
+        1,
+        'system.units."a%i"',
+        "must be at most 64 lower-case letters",
+    ),
+    "a configuration file elsewhere": (
+        '[[system.files]]\nsource = "a"\npath = "/usr/bin/a"',
+        1,
+        "system.files[0]",
+        "`path` must lie below /etc",
+    ),
+    "a path that leads up": (
+        '[[system.files]]\nsource = "a"\npath = "/etc/../a"',
+        3,
+        "system.files[0].path",
+        "must be an absolute path below a folder of the system",
+    ),
+    "a folder of everybody's": (
+        '[[system.directories]]\npath = "/var/lib"',
+        1,
+        "system.directories[0]",
+        "`path` is a folder of the system's own",
+    ),
+    "a folder of programs": (
+        '[[system.directories]]\npath = "/usr/local/x"',
+        1,
+        "system.directories[0]",
+        "`path` is a folder of the system's own",
+    ),
+    "a run folder that would stay": (
+        '[[system.directories]]\nkind = "run"\npath = "/var/x"',
+        1,
+        "system.directories[0]",
+        "`path` lies below /run",
+    ),
+    "two folders at one path": (
+        '[[system.directories]]\n[[system.directories]]\npath = "/var/lib/a"',
+        2,
+        "system.directories[1]",
+        "there is another with this path (/var/lib/a)",
+    ),
+    "a mode with the setuid bit": (
+        '[[system.directories]]\nmode = "4755"',
+        2,
+        "system.directories[0].mode",
+        "must be permissions in octal",
+    ),
+    "rotation without logs": ("[system.logrotate]", 1, "system.logrotate", 'needs a folder of the kind "log"'),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "key", "message"), SYSTEM_FAULTS.values(), ids=SYSTEM_FAULTS)
+def test_a_fault_of_the_system_table_has_its_line_and_key(text: str, line: int, key: str, message: str) -> None:
+    found = faults_of(app(text))
+    assert [fault[:2] for fault in found] == [(line + 3, key)]
     assert message in found[0][2]
 
 
@@ -445,7 +565,7 @@ def test_the_reference_has_every_key() -> None:
     spec.loader.exec_module(tables)
     text = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")
     assert tables.written(text) == text, "run `python docs/manifest_tables.py`"
-    for model in (App, Requires, TargetTable, Hooks, Service, CheckTable):
+    for model in TABLES:
         assert f"<!-- {model.__name__} -->\n| key |" in text
         keys = [info.alias or name for name, info in model.model_fields.items()]
         assert [key for key in keys if f"\n| `{key}` |" not in text] == []

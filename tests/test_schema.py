@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from boxsnake.cli import boxsnake
-from boxsnake.manifest import App, CheckTable, Hooks, Manifest, Requires, Section, Service, TargetTable
+from boxsnake.manifest import Manifest, Section
 from boxsnake.manifest.schema import DIALECT, json_schema
 from boxsnake.packagers import packagers
-from tests.test_manifest import WHOLE
+from tests.test_manifest import TABLES, WHOLE
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,7 +96,7 @@ def test_it_has_every_format_with_every_option(schema: dict[str, Any]) -> None:
         assert list(options.get("properties", {})) == keys
 
 
-@pytest.mark.parametrize("model", [Manifest, App, Requires, TargetTable, Hooks, Service, CheckTable])
+@pytest.mark.parametrize("model", [Manifest, *TABLES])
 def test_every_key_has_title_and_description(schema: dict[str, Any], model: type[Section]) -> None:
     definition = schema if model is Manifest else schema["$defs"][model.__name__]
     assert definition["description"]

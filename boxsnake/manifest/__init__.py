@@ -5,16 +5,37 @@ keys, wrong types and impossible values are faults).
 """
 
 from boxsnake.manifest.decoding import decode
-from boxsnake.manifest.models import App, CheckTable, Hooks, Manifest, Requires, Section, Service, TargetTable
+from boxsnake.manifest.models import (
+    App,
+    CheckTable,
+    DirectoryTable,
+    FileTable,
+    Hardening,
+    Hooks,
+    LogrotateTable,
+    Manifest,
+    Requires,
+    Section,
+    Service,
+    SystemTable,
+    TargetTable,
+    UnitTable,
+)
 
 __all__ = [
     "App",
     "CheckTable",
+    "DirectoryTable",
+    "FileTable",
+    "Hardening",
     "Hooks",
+    "LogrotateTable",
     "Manifest",
     "Requires",
     "Section",
     "Service",
+    "SystemTable",
     "TargetTable",
+    "UnitTable",
     "decode",
 ]

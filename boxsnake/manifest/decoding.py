@@ -11,7 +11,16 @@ from pydantic import ValidationError
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest.faults import Places, nearest, validation_faults
-from boxsnake.manifest.models import App, CheckTable, Manifest, Section, TargetTable
+from boxsnake.manifest.models import (
+    App,
+    CheckTable,
+    DirectoryTable,
+    FileTable,
+    Manifest,
+    Section,
+    SystemTable,
+    TargetTable,
+)
 from boxsnake.plain_text import escaped
 from boxsnake.toml_lines import key_lines
 
@@ -31,6 +40,7 @@ def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) 
     boxes = _boxes(document, box_options, places, faults)
     manifest = _validated(Manifest, {**document, "boxes": boxes}, places, faults)
     faults.extend(places.fault(*found) for found in _contradictions(document))
+    faults.extend(places.fault(*found) for found in _foreign_boxes(document, box_options))
     if faults or manifest is None:
         raise ManifestError(source, tuple(faults))
     return manifest.model_copy(update={"targets": manifest.targets or {"default": TargetTable()}})
@@ -109,6 +119,20 @@ def _boxes(
     return boxes
 
 
+def _foreign_boxes(
+    document: Mapping[str, Any], box_options: Mapping[str, type[Section]]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The formats of targets that are none of `[boxes]`."""
+    tables, targets = document.get("boxes", box_options), document.get("targets")
+    if not isinstance(tables, Mapping) or not isinstance(targets, dict):
+        return
+    for name, table in targets.items():
+        target = _salvaged(TargetTable, table)
+        for number, box in enumerate((target and target.boxes) or ()):
+            if box not in tables:
+                yield ("targets", name, "boxes", number), f"there is no [boxes.{box}]; {nearest(box, tables)}"
+
+
 def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What does not fit together across tables, judged by those that are right by themselves."""
     app = _salvaged(App, document.get("app"))
@@ -127,6 +151,35 @@ def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | i
             yield ("checks", number, "http"), "needs a port: its own, or one in app.ports"
         if check and check.http and app and not app.command:
             yield ("checks", number, "http"), "needs app.command, which starts what is asked"
+    system = _salvaged(SystemTable, document.get("system", {}))
+    if system:
+        yield from _contradictions_of_system(system, app)
+
+
+def _contradictions_of_system(system: SystemTable, app: App | None) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    known = {"root", system.user or "root"}
+    paths: set[str] = set()
+    tables: dict[str, tuple[DirectoryTable | FileTable, ...]]
+    tables = {"directories": system.directories, "files": system.files}
+    for key, members in tables.items():
+        for number, table in enumerate(members):
+            path = table.path if isinstance(table, FileTable) else table.path_of(app.name if app else "")
+            if path in paths:
+                yield ("system", key, number), f"there is another with this path ({path})"
+            paths.add(path)
+            if foreign := set((table.owner or "root").split(":")) - known:
+                yield ("system", key, number, "owner"), _nobody(foreign)
+    for name, unit in system.units.items():
+        if unit.user and unit.user not in known:
+            yield ("system", "units", name, "user"), _nobody({unit.user})
+        if app and not (unit.command or app.command):
+            yield ("system", "units", name, "command"), "is needed where there is no app.command"
+    if system.logrotate and not any(table.kind == "log" for table in system.directories):
+        yield ("system", "logrotate"), 'needs a folder of the kind "log" in system.directories'
+
+
+def _nobody(names: set[str]) -> str:
+    return f"must be root or system.user: nothing makes {' or '.join(sorted(names))}"
 
 
 def _salvaged(model: type[M], data: Any) -> M | None:

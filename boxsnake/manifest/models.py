@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from boxsnake.manifest.text import (
+    Capability,
     Channel,
     Command,
     CondaText,
@@ -16,7 +17,9 @@ from boxsnake.manifest.text import (
     HttpPath,
     ImageName,
     Line,
+    ModeText,
     Name,
+    OwnerText,
     Paragraphs,
     PipText,
     Port,
@@ -25,11 +28,16 @@ from boxsnake.manifest.text import (
     RelativePath,
     ScriptArgument,
     ScriptCommand,
+    SizeText,
     Source,
+    SystemPath,
+    UnitName,
+    UserName,
     Variable,
     VersionText,
     Word,
 )
+from boxsnake.system import DirectoryKind, Frequency, Restart
 from boxsnake.target import DEFAULT_GLIBC, Interpreter, Platform, Target
 
 
@@ -43,6 +51,19 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _frozen(item) for key, item in value.items()}
     return value
+
+
+_FOLDERS: dict[DirectoryKind, str] = {"state": "/var/lib", "log": "/var/log", "cache": "/var/cache", "run": "/run"}
+_SHARED_FOLDERS = frozenset(
+    f"/var/{name}" for name in ("backups", "cache", "db", "empty", "lib", "local", "lock", "log", "mail", "opt", "run")
+) | {"/var/spool", "/var/tmp", "/run/lock", "/run/user", "/run/log", "/run/systemd", "/var/lib/dpkg", "/var/lib/rpm"}  # noqa: S108 - refused
+_FOREIGN_FOLDERS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/dev/", "/proc/", "/sys/", "/tmp/")  # noqa: S108 - refused
+
+
+def _not_root(user: str) -> str:
+    if user == "root":
+        raise ValueError("is root, whom every system has")
+    return user
 
 
 class Section(BaseModel):
@@ -130,6 +151,8 @@ class TargetTable(Section):
     """The lowest glibc that the boxes will meet, on Linux. Left out: 2.28."""
     interpreter: Interpreter = "conda"
     """Where Python comes from: "conda" locks it along, "host" takes the machine's own and has no conda half."""
+    boxes: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
+    """The formats that are made for it, such as "pex". Left out: all of `[boxes]`."""
 
     @property
     def glibc_or_default(self) -> str | None:
@@ -154,6 +177,138 @@ class Hooks(Section):
     """Run while the box is still whole, before it is removed."""
     post_remove: RelativePath | None = None
     """Run when the box is gone."""
+
+
+class DirectoryTable(Section):
+    """`[[system.directories]]`: a folder outside the box, for what the application makes."""
+
+    kind: DirectoryKind = "state"
+    """What is kept there. A "run" folder lies below /run, and is made anew at each start of the machine."""
+    path: SystemPath | None = None
+    """Left out: the application's own below /var/lib, /var/log, /var/cache or /run, by the kind."""
+    owner: OwnerText | None = None
+    """"user" or "user:group": root, or the one of `system.user`, which it is where left out."""
+    mode: ModeText = "0750"
+    """Who may do what, in octal."""
+
+    def path_of(self, application: str) -> str:
+        """Where it lies for the application of this name."""
+        return self.path or f"{_FOLDERS[self.kind]}/{application}"
+
+    @model_validator(mode="after")
+    def _check(self) -> DirectoryTable:
+        if self.path is None:
+            return self
+        if self.path in _SHARED_FOLDERS or self.path.startswith(_FOREIGN_FOLDERS):
+            raise ValueError("`path` is a folder of the system's own")
+        if (self.kind == "run") != self.path.startswith("/run/"):
+            raise ValueError('`path` lies below /run for a folder of the kind "run", and for no other')
+        return self
+
+
+class FileTable(Section):
+    """`[[system.files]]`: a configuration file, which is kept on upgrades where it was edited."""
+
+    source: RelativePath
+    """The file in the project, relative to the manifest."""
+    path: SystemPath
+    """Where it goes: below /etc."""
+    owner: OwnerText = "root"
+    """"user" or "user:group": root, or the one of `system.user`."""
+    mode: ModeText = "0644"
+    """Who may do what, in octal."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FileTable:
+        if not self.path.startswith("/etc/"):
+            raise ValueError("`path` must lie below /etc")
+        return self
+
+
+class Hardening(Section):
+    """`[system.units.<name>.hardening]`: what systemd keeps a service from; all of it, unless switched off."""
+
+    no_new_privileges: bool = True
+    """Neither it nor what it starts can gain privileges, by setuid programs for one."""
+    protect_system: bool = True
+    """It can write nowhere but in `system.directories`, /tmp and /dev."""
+    protect_home: bool = True
+    """It does not see home directories."""
+    private_tmp: bool = True
+    """It has a /tmp of its own."""
+    private_devices: bool = True
+    """It sees no devices but the harmless ones."""
+    protect_kernel: bool = True
+    """It cannot change the kernel's settings, modules and control groups."""
+    restrict_namespaces: bool = True
+    """It can make no namespaces, as containers and sandboxes of browsers do."""
+    restrict_realtime: bool = True
+    """It cannot take realtime priority."""
+    restrict_setuid: bool = True
+    """It can make no setuid and setgid files."""
+    restrict_addresses: bool = True
+    """It has sockets of IPv4, IPv6 and Unix alone."""
+    lock_personality: bool = True
+    """It cannot change the kernel's execution domain."""
+    native_calls: bool = True
+    """It can make system calls of the machine's own architecture alone."""
+
+
+class UnitTable(Section):
+    """`[system.units.<name>]`: a process that systemd starts and watches, as `<app>-<name>.service`."""
+
+    command: Command = ()
+    """Its program and arguments. Left out: `app.command`."""
+    user: UserName | None = None
+    """Who runs it: `system.user`, which it is where left out, or root."""
+    environment: dict[Variable, Line] = {}
+    """Environment variables beside those of `app.environment`."""
+    restart: Restart = "on-failure"
+    """When systemd starts it again."""
+    restart_seconds: Annotated[int, Field(ge=0, le=86400)] = 5
+    """How long it waits before that."""
+    stop_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    """How long it may take to end, before it is killed."""
+    memory: SizeText | None = None
+    """The most memory that it may take ("512M")."""
+    tasks: Annotated[int, Field(ge=1, le=4194304)] | None = None
+    """The most processes and threads."""
+    open_files: Annotated[int, Field(ge=16, le=1073741816)] | None = None
+    """The most open files and connections."""
+    network: bool = True
+    """Whether it is started after the network is there."""
+    capabilities: tuple[Capability, ...] = ()
+    """What it may do of root's without being root ("CAP_NET_BIND_SERVICE": ports below 1024)."""
+    hardening: Hardening = Hardening()
+    """What it is kept from."""
+
+
+class LogrotateTable(Section):
+    """`[system.logrotate]`: the `*.log` files of the folders of the kind "log" are rotated."""
+
+    every: Frequency = "weekly"
+    """How often."""
+    keep: Annotated[int, Field(ge=0, le=1000)] = 8
+    """How many old ones stay."""
+    max_size: SizeText | None = None
+    """Sooner, where a file has become larger than this ("100M")."""
+    compress: bool = True
+    """Whether old ones are compressed, but for the last."""
+
+
+class SystemTable(Section):
+    """`[system]`: what the application wants of the system that a package installs it on."""
+
+    user: Annotated[UserName, AfterValidator(_not_root)] | None = None
+    """A system user, and a group of the same name: made when the package is installed, kept when it is removed."""
+    directories: tuple[DirectoryTable, ...] = ()
+    """Folders for what the application makes; what is in them is kept when the package is removed."""
+    files: tuple[FileTable, ...] = ()
+    """Configuration files."""
+    units: dict[UnitName, UnitTable] = {}
+    """Services of systemd."""
+    logrotate: LogrotateTable | None = None
+    """How log files are rotated. Left out: they are not."""
 
 
 class Service(Section):
@@ -206,6 +361,8 @@ class Manifest(Section):
     """The kinds of machines that boxes are made for, by any names. Left out: "default", which is linux-64."""
     hooks: Hooks = Hooks()
     """The user's scripts for the moments of a box's life."""
+    system: SystemTable = SystemTable()
+    """What the application wants of the system that a package installs it on."""
     services: dict[Name, Service] = {}
     """What the application talks to while it is developed, by names of your choice."""
     checks: tuple[CheckTable, ...] = ()

@@ -130,6 +130,36 @@ ExtraName = Annotated[str, Form(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "mu
 GlibcVersion = Annotated[str, Form(r"2\.\d{1,2}", "must be a version of glibc, such as '2.28'")]
 HttpPath = Annotated[str, Form(r"/[!-~]*", "must be a path such as '/health', without blanks")]
 ImageName = Annotated[str, Form(r"[a-zA-Z0-9][!-~]*", "must be the name of an image, such as 'redis:7'")]
+UserName = Annotated[
+    str,
+    Form(
+        r"[a-z_][a-z0-9_-]{0,30}",
+        "must be a user's name: at most 31 lower-case letters, digits, '_' and '-', beginning with a letter or '_'",
+    ),
+]
+"""What useradd and systemd-sysusers both take."""
+OwnerText = Annotated[
+    str,
+    Form(r"[a-z_][a-z0-9_-]{0,30}(:[a-z_][a-z0-9_-]{0,30})?", "must be a user, or a user and a group as 'user:group'"),
+]
+UnitName = Annotated[
+    str,
+    Form(
+        r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?",
+        "must be at most 64 lower-case letters, digits, '_' and '-', with a letter or digit at both ends",
+    ),
+]
+SystemPath = Annotated[
+    str,
+    Form(
+        r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}){2,10}",
+        "must be an absolute path below a folder of the system, its names of letters, digits, '.', '_', '+' and '-'",
+    ),
+]
+"""A path that needs no quoting anywhere, and can lead neither up nor to a whole folder of the system's."""
+ModeText = Annotated[str, Form(r"0[0-7]{3}", "must be permissions in octal, such as '0640'")]
+SizeText = Annotated[str, Form(r"[1-9][0-9]{0,8}[KMG]", "must be a size such as '512M': a number and K, M or G")]
+Capability = Annotated[str, Form(r"CAP_[A-Z_]{1,40}", "must be a capability, such as 'CAP_NET_BIND_SERVICE'")]
 VersionText = Annotated[str, AfterValidator(_pep_440_version)]
 PythonVersions = Annotated[str, AfterValidator(_python)]
 PipText = Annotated[str, AfterValidator(_pip)]
