@@ -90,9 +90,12 @@ def boxes(
     names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
     """
     manifest, root = asked.manifest, asked.root
-    chosen = _chosen_formats(manifest, formats)
+    _check_formats(formats)
     found: list[Box] = []
     for target_lock in _chosen_targets(lock, targets):
+        chosen = _chosen_formats(manifest, formats, target_lock.target.name)
+        if not chosen:
+            continue
         application = describe(asked, store, access, target_lock, without=output)
         folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
         for packager in chosen:
@@ -109,6 +112,9 @@ def boxes(
             )
             packager.check(plan)
             found.append(Box(packager=packager, plan=plan, path=folder / packager.file_name(plan)))
+    if formats and not found:
+        cause = "is made for none of the targets: they have `boxes` of their own"
+        raise UsageError(", ".join(formats), cause, "Add it to `boxes` of a target, or choose another target.")
     return found
 
 
@@ -214,12 +220,17 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _chosen_formats(manifest: Manifest, formats: Sequence[str]) -> list[Packager]:
+def _check_formats(formats: Sequence[str]) -> None:
     known = packagers()
     for name in formats:
         if name not in known:
             raise UsageError(name, "there is no such format", f"There are {', '.join(known)}.", formats=list(known))
-    return [known[name] for name in (formats or manifest.boxes)]
+
+
+def _chosen_formats(manifest: Manifest, formats: Sequence[str], target: str) -> list[Packager]:
+    """The formats that were asked for, or else those of the manifest, as far as the target takes them."""
+    own = manifest.targets[target].boxes
+    return [packagers()[name] for name in dict.fromkeys(formats or manifest.boxes) if own is None or name in own]
 
 
 def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
@@ -227,7 +238,7 @@ def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
     for name in targets:
         if name not in known:
             raise UsageError(name, "the lock has no such target", f"There are {', '.join(known)}.", targets=list(known))
-    yield from (known[name] for name in (targets or known))
+    yield from (known[name] for name in dict.fromkeys(targets or known))
 
 
 def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock, *, without: Path) -> Application:

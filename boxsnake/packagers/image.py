@@ -82,7 +82,7 @@ class Image:
         """See `boxsnake.packagers.Packager`."""
         _platform(plan)
         if plan.target.interpreter == "host":
-            step = 'Give the target `interpreter = "conda"`, or pack a wheelhouse or PEX.'
+            step = f'Give [targets.{plan.target.name}] `interpreter = "conda"`, or `boxes = ["pex", "wheelhouse"]`.'
             cause = "an image brings its own interpreter, and the target takes that of the host"
             raise PackError(f"image for {plan.target.name}", cause, step, target=plan.target.name)
         for tag in _tags(plan):
