@@ -56,7 +56,7 @@ class Plan:
     requires_rpm: tuple[str, ...] = ()
     requires_deb: tuple[str, ...] = ()
     hooks: tuple[Hook, ...] = ()
-    system: System = System()
+    system: System = field(default_factory=System)
     """What it wants of the system that it is installed on."""
     checks: tuple[Check, ...] = ()
     labels: tuple[tuple[str, str], ...] = field(default=())

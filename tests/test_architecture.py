@@ -25,6 +25,8 @@ CORE = {
     "plan",
     "requirements",
     "rpm_version",
+    "system",
+    "system_files",
     "target",
     "toml_lines",
     "urls",
