@@ -6,6 +6,7 @@ The format is RPM v4's: a lead of 96 bytes, the signature header, filled up to e
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -43,6 +44,7 @@ VERIFY = 1079
 FOLDER_INDEXES = 1116
 FILE_NAMES = 1117
 FOLDERS = 1118
+PAYLOAD_DIGEST = 5092
 
 LESS, GREATER, EQUAL = 2, 4, 8
 """The bits of REQUIRE_FLAGS that compare versions."""
@@ -52,7 +54,10 @@ GHOST = 1 << 6
 
 Value = int | str | bytes | tuple[int, ...] | tuple[str, ...]
 
+_HEADER_DIGEST = 273
+"""The tag of the signature header with the SHA-256 of the header itself."""
 _LEAD = 96
+_CHUNK = 1 << 20
 _MAGIC = b"\x8e\xad\xe8\x01"
 _STRUCTS = {2: "B", 3: "H", 4: "I", 5: "Q"}
 _LARGEST = 256 << 20  # the limit that rpm itself sets for a header
@@ -64,19 +69,56 @@ def read(path: Path) -> dict[int, Value]:
     Errors: IntegrityError where the file is no RPM or its header is cut short, ResourceError.
     """
     with disk_faults(path), path.open("rb") as stream:
-        lead = stream.read(_LEAD)
-        if lead[:4] != b"\xed\xab\xee\xdb" or len(lead) < _LEAD:
-            raise _damaged(path)
-        signature = _section(stream, path)
-        stream.seek(-len(signature[1]) % 8, 1)
-        index, data = _section(stream, path)
+        _signature(stream, path)
+        return _tags(_section(stream, path), path)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of all that a signature speaks of, so that it is the same before and after signing.
+
+    What the package says of its own bytes is checked on the way. Errors: IntegrityError, ResourceError.
+    """
+    with disk_faults(path), path.open("rb") as stream:
+        promised = _tags(_signature(stream, path), path).get(_HEADER_DIGEST)
+        start = stream.tell()
+        header = _tags(_section(stream, path), path)
+        end = stream.tell()
+        stream.seek(start)
+        head = stream.read(end - start)
+        both, payload = hashlib.sha256(head), hashlib.sha256()
+        while data := stream.read(_CHUNK):
+            both.update(data)
+            payload.update(data)
+    if promised not in {None, hashlib.sha256(head).hexdigest()}:
+        raise IntegrityError(str(path), "its header is not what was packed", "Build it again.")
+    of_payload = header.get(PAYLOAD_DIGEST)
+    if of_payload not in {None, (payload.hexdigest(),), payload.hexdigest()}:
+        raise IntegrityError(str(path), "its payload is not what was packed", "Build it again.")
+    return both.hexdigest()
+
+
+_Section = tuple[list[tuple[int, int, int, int]], bytes]
+
+
+def _signature(stream: BinaryIO, path: Path) -> _Section:
+    """The signature header; what follows is the header itself."""
+    lead = stream.read(_LEAD)
+    if lead[:4] != b"\xed\xab\xee\xdb" or len(lead) < _LEAD:
+        raise _damaged(path)
+    section = _section(stream, path)
+    stream.seek(-len(section[1]) % 8, 1)
+    return section
+
+
+def _tags(section: _Section, path: Path) -> dict[int, Value]:
+    index, data = section
     try:
         return {tag: _value(kind, data, offset, count) for tag, kind, offset, count in index}
     except (struct.error, ValueError, KeyError) as error:
         raise _damaged(path) from error
 
 
-def _section(stream: BinaryIO, path: Path) -> tuple[list[tuple[int, int, int, int]], bytes]:
+def _section(stream: BinaryIO, path: Path) -> _Section:
     head = stream.read(16)
     if head[:4] != _MAGIC or len(head) < 16:
         raise _damaged(path)

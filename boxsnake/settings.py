@@ -33,6 +33,12 @@ class Settings:
     """A folder with the user's own host definitions, beside boxsnake's."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     """URL prefix → "user:password" or a channel token."""
+    sign_key: str | None = None
+    """The secret key of gpg's that signs what is published."""
+    gpg_home: Path | None = None
+    """gpg's folder; None: gpg's own default."""
+    passphrase_file: Path | None = None
+    """A file with that key's passphrase; None: gpg's agent is asked."""
     origin: Path | None = None
     """The file that was read, if any."""
 
@@ -81,8 +87,9 @@ def decode(text: str, path: Path) -> Settings:
     if faults:
         raise ManifestError(str(path), tuple(faults))
     root = path.parent
-    if "hosts" in values:
-        values["hosts"] = root / values["hosts"]
+    for key in ("hosts", "gpg_home", "passphrase_file"):
+        if key in values:
+            values[key] = root / values[key]
     if "channels" in values:
         values["channels"] = tuple(_absolute_channel(channel, root) for channel in values["channels"])
     if "bases" in values:

@@ -18,6 +18,7 @@ COMMANDS = {
     "lock": "Resolve conda and pip requirements into one lock.",
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
+    "publish": "Make repositories of RPMs and debs, signed.",
     "channel": "Build a conda channel from recipes.",
     "cache": "Look at, verify and clean the store.",
     "schema": "Print the manifest's JSON schema, for editors.",

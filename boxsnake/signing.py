@@ -1,0 +1,173 @@
+"""Signatures by OpenPGP: of RPMs and of repositories' metadata. The only module that knows gpg and rpmsign.
+
+A signature holds the time at which it was made. Here that time is given, never read off the clock, so the same bytes
+signed by the same key give the same signature (for keys whose signatures are deterministic: RSA and EdDSA are). It is
+never before the key's own creation: such a signature would be refused by whoever checks it.
+
+A passphrase comes from gpg's agent, or from a file that gpg itself reads. It is never an argument or a variable.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxsnake.errors import PolicyError, ResourceError, UsageError
+from boxsnake.urls import redact
+
+_DEADLINE = 600.0
+"""Seconds, within which a passphrase can be typed as well."""
+
+# rpm expands macros in what it is given, and takes words apart; so it is given nothing but these fixed texts, and the
+# script, which it runs in the folder that it is started in, has all that varies.
+_SCRIPT = "sign.sh"
+_MACROS = (
+    "_gpg_name boxsnake",
+    "__gpg /bin/sh",
+    f"__gpg_sign_cmd /bin/sh sh ./{_SCRIPT} %{{__signature_filename}} %{{__plaintext_filename}}",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """A secret key that signs. `created` is the time before which it cannot have signed, in seconds since 1970."""
+
+    fingerprint: str
+    created: int
+    home: Path | None = None
+    """gpg's folder; None: the user's own."""
+    passphrase_file: Path | None = None
+
+
+def signer(key: str, *, home: Path | None = None, passphrase_file: Path | None = None) -> Signer:
+    """The one usable secret key that `key` names: a fingerprint, a key id or a user id.
+
+    Errors: ResourceError where gpg or the key is missing, UsageError where several keys fit, PolicyError for a key
+    that is expired or revoked or cannot sign.
+    """
+    base = Signer(fingerprint="", created=0, home=home, passphrase_file=passphrase_file)
+    command = [*_gpg(base), "--with-colons", "--list-secret-keys", "--", key]
+    done = _run(command, thing=f"key {key}")
+    records = [line.split(":") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    primaries = [record for record in records if record[0] == "sec"]
+    if done.returncode or not primaries:
+        step = "Import it (`gpg --import`), or name another key or, with --gpg-home, another folder of gpg's."
+        raise ResourceError(f"key {key}", "gpg has no such secret key", step, key=key)
+    if len(primaries) > 1:
+        raise UsageError(f"key {key}", f"fits {len(primaries)} secret keys", "Name it by its fingerprint.", key=key)
+    usable = list(_usable(records))
+    if not usable:
+        cause = "is expired, revoked or not for signing"
+        raise PolicyError(f"key {key}", cause, "Name a key that may sign, or extend this one's life.", key=key)
+    # The newest, as gpg itself would choose; a subkey before the primary key of the same second.
+    created, fingerprint = max(reversed(usable), key=lambda found: found[0])
+    return Signer(
+        fingerprint=fingerprint,
+        created=max(created, int(primaries[0][5])),
+        home=home,
+        passphrase_file=passphrase_file.absolute() if passphrase_file else None,
+    )
+
+
+def public_key(signer: Signer) -> bytes:
+    """The public key in armour, as those who check the signatures import it."""
+    command = [*_gpg(signer), "--armor", "--export-options", "export-minimal", "--export", signer.fingerprint]
+    return _checked(command, "the public key").stdout
+
+
+def sign_detached(signer: Signer, path: Path, signature: Path, *, time: int) -> None:
+    """Write the armoured signature of a file beside it. Errors: ResourceError."""
+    _checked([*_signing(signer, time), "--armor", "--output", signature, "--detach-sign", "--", path], path.name)
+
+
+def sign_clear(signer: Signer, path: Path, signed: Path, *, time: int) -> None:
+    """Write a copy of a text with its signature in it. Errors: ResourceError."""
+    _checked([*_signing(signer, time), "--output", signed, "--clear-sign", "--", path], path.name)
+
+
+def sign_rpms(signer: Signer, paths: Sequence[Path], scratch: Path, *, time: int) -> None:
+    """Sign packages in place; a signature that one has is replaced. `scratch` is a folder for a file of ours.
+
+    Errors: ResourceError where rpmsign is missing or fails.
+    """
+    if not paths:
+        return
+    program = shutil.which("rpmsign")
+    if program is None:
+        raise missing("rpmsign", "rpm")
+    words = [*_signing(signer, time), "--no-armor", "--output"]
+    text = f'exec {shlex.join(str(word) for word in words)} "$1" --detach-sign -- "$2"\n'
+    (scratch / _SCRIPT).write_text(text, encoding="utf-8")
+    defines = [word for macro in _MACROS for word in ("--define", macro)]
+    command: list[str | Path] = [program, *defines, "--addsign", *(path.absolute() for path in paths)]
+    _checked(command, paths[0].name if len(paths) == 1 else f"{len(paths)} packages", folder=scratch)
+
+
+def missing(program: str, package: str) -> ResourceError:
+    """The error of a program that is not installed, and the Debian package that brings it."""
+    step = f"Install it: apt-get install {package}"
+    return ResourceError(program, "is not installed", step, tool=program, package=package)
+
+
+def _usable(records: Sequence[Sequence[str]]) -> Iterator[tuple[int, str]]:
+    """Creation time and fingerprint of each key that may sign, of gpg's colon listing (doc/DETAILS of GnuPG)."""
+    for record, following in itertools.pairwise(records):
+        is_key = record[0] in {"sec", "ssb"} and following[0] == "fpr"
+        if is_key and record[1][:1] not in set("eridn") and "s" in record[11]:
+            yield int(record[5]), following[9]
+
+
+def _gpg(signer: Signer) -> list[str | Path]:
+    program = shutil.which("gpg")
+    if program is None:
+        raise missing("gpg", "gnupg")
+    home: list[str | Path] = ["--homedir", signer.home.absolute()] if signer.home else []
+    # Without the user's options: a comment or another digest of theirs would change the bytes.
+    return [program, "--no-options", "--batch", "--no-tty", "--quiet", *home]
+
+
+def _signing(signer: Signer, time: int) -> list[str | Path]:
+    passphrase: list[str | Path] = []
+    if signer.passphrase_file is not None:
+        passphrase = ["--pinentry-mode", "loopback", "--passphrase-file", signer.passphrase_file]
+    faked = f"{max(time, signer.created)}!"
+    options = ["--faked-system-time", faked, "--digest-algo", "SHA512", "--local-user", f"{signer.fingerprint}!"]
+    return [*_gpg(signer), *passphrase, *options]
+
+
+def _checked(
+    command: Sequence[str | Path], thing: str, *, folder: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    done = _run(command, thing=thing, folder=folder)
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").splitlines()
+        told = [line.strip() for line in lines if line.strip() and "faked system time" not in line]
+        cause = redact("; ".join(told[-4:])) or f"exit status {done.returncode}"
+        step = "See that gpg can sign with this key (its passphrase: gpg's agent, or --passphrase-file)."
+        raise ResourceError(thing, f"it could not be signed: {cause}", step, status=done.returncode)
+    return done
+
+
+def _run(
+    command: Sequence[str | Path], *, thing: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_DEADLINE,
+        )
+    except subprocess.TimeoutExpired:
+        step = "Give the key's passphrase to gpg's agent beforehand, or by --passphrase-file."
+        raise ResourceError(thing, f"gpg did not answer within {_DEADLINE:.0f} s", step) from None
