@@ -60,12 +60,12 @@ def expected_compiler(lock: TargetLock) -> str:
 
 def compile_sources(
     store: Store, root: Path, sources: Sequence[Sources], lock: TargetLock
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Put byte-code beside the sources in the tree: the owner of each path that was added, and notes for the user.
+) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Put byte-code beside the sources in the tree: each path that was added with its owner, and notes for the user.
 
     Errors: PackError where the compiling process fails.
     """
-    added: dict[str, str] = {}
+    added: list[tuple[str, str]] = []
     missing: list[Sources] = []
     version = expected_compiler(lock)
     for one in sources:
@@ -73,7 +73,7 @@ def compile_sources(
         if known is None:
             missing.append(one)
         else:
-            added |= dict.fromkeys(known, one.owner)
+            added += [(path, one.owner) for path in known]
     if not missing:
         return added, ()
     compiler, notes = _choose(root, lock)
@@ -83,7 +83,7 @@ def compile_sources(
         compiled = _compile(compiler, root, missing, folder)
     for one in missing:
         paths = [compiled[path] for path in one.paths if path in compiled]
-        added |= dict.fromkeys(paths, one.owner)
+        added += [(path, one.owner) for path in paths]
         _keep(store, root, _key(one, compiler.version), paths)
     return added, notes
 
@@ -141,7 +141,7 @@ def _probe(program: Path) -> Compiler | None:
 
 def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder: Path) -> dict[str, str]:
     """Compile: the `.pyc` of each source that compiles, both as paths below the root."""
-    units = [list(one.paths[start : start + _UNIT]) for one in sources for start in range(0, len(one.paths), _UNIT)]
+    units = _units(sources)
     job, result = folder / "job.json", folder / "result.json"
     document = {
         "root": str(root),
@@ -161,6 +161,17 @@ def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder:
         cause = f"compiling to byte-code {finished.why(DEADLINE)}\n{finished.last_lines}"
         raise PackError(f"Python {compiler.version}", cause, "Run it again; if it returns, report it.") from None
     return compiled
+
+
+def _units(sources: Iterable[Sources]) -> list[list[str]]:
+    """What is compiled by one process each. A source that two packages bring is compiled once: it is the same file."""
+    units: list[list[str]] = []
+    seen: set[str] = set()
+    for one in sources:
+        paths = [path for path in one.paths if path not in seen]
+        seen.update(paths)
+        units += [paths[start : start + _UNIT] for start in range(0, len(paths), _UNIT)]
+    return units
 
 
 # Keeping: a line of JSON with the paths and sizes of all files, then their bytes

@@ -31,8 +31,8 @@ class Entry:
     """One path of a tree.
 
     `path` is relative to the prefix, in POSIX form. `owner` is "conda:<name>", "wheel:<name>", APPLICATION, or NOBODY
-    for a folder. `mode` holds permission bits only (0o755, 0o644); `target` is a link's text; `size` and `sha256`
-    (bare hex) are those of a file's content.
+    for a folder; `also` are others whose packages bring the very same file. `mode` holds permission bits only (0o755,
+    0o644); `target` is a link's text; `size` and `sha256` (bare hex) are those of a file's content.
     """
 
     path: str
@@ -42,6 +42,12 @@ class Entry:
     size: int = 0
     sha256: str = ""
     target: str = ""
+    also: tuple[str, ...] = ()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """All who bring it, sorted."""
+        return (self.owner, *self.also)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +60,10 @@ class Tree:
     """Sorted by path; every parent folder of an entry is an entry too."""
     notes: tuple[str, ...] = ()
     """What the user should know about it, such as that nothing could be compiled to bytecode."""
+    remarks: tuple[tuple[str, str], ...] = ()
+    """Those of the notes that are about one owner's package: (owner, note)."""
 
     def owned_by(self, owners: Iterable[str]) -> tuple[Entry, ...]:
         """The files and links of these owners, in order."""
         wanted = frozenset(owners)
-        return tuple(entry for entry in self.entries if entry.owner in wanted)
+        return tuple(entry for entry in self.entries if not wanted.isdisjoint(entry.owners))

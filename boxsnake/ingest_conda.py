@@ -53,8 +53,8 @@ _SUBDIR = re.compile(r"noarch|[a-z0-9]+-[a-z0-9_]+")
 _SITE_PACKAGES = re.compile(r"[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
 _DISTRIBUTION = re.compile(r"(?:.*/)?site-packages/[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info)")
 _STARTUP = re.compile(r"(?:.*/)?site-packages/(?:(?:sitecustomize|usercustomize)\.py|[^/]+\.pth)")
-_LINK_SCRIPT = re.compile(r"(?:bin/\.|Scripts/\.)[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
-_ACTIVATION = re.compile(r"etc/conda/(?:de)?activate\.d/[^/]+")
+LINK_SCRIPT = re.compile(r"(?:bin/\.|Scripts/\.)[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
+ACTIVATION_SCRIPT = re.compile(r"etc/conda/(?:de)?activate\.d/[^/]+")
 _PATH_KINDS = {"hardlink": "file", "softlink": "link", "directory": "folder"}
 
 
@@ -349,8 +349,8 @@ class _Package:
             subdir=index.get("subdir") or "",
             index=index,
             distributions=self._distributions(),
-            link_scripts=self._matching(_LINK_SCRIPT),
-            activation_scripts=self._matching(_ACTIVATION),
+            link_scripts=self._matching(LINK_SCRIPT),
+            activation_scripts=self._matching(ACTIVATION_SCRIPT),
             startup_files=self._matching(_STARTUP),
             entry_points=entry_points,
             files=len(self._contents) + len(self._listing.links),

@@ -20,7 +20,7 @@ from boxsnake.store import Store
 
 _VARIABLES = "etc/conda/env_vars.d/"
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
 
 
@@ -81,6 +81,7 @@ def _known(store: Store, group: Group, key: dict[str, Any]) -> LayerBlob | None:
 
 def _make(store: Store, group: Group, key: dict[str, Any], tree: Tree, epoch: int) -> LayerBlob:
     entries = tree.owned_by(group.owners)
+    of_others = {note for owner, note in tree.remarks if owner not in group.owners}
     with store.writer(origin=f"layer {group.name}") as writer, GzipSink(writer) as sink:
         write_tar(_members(tree, entries), sink, epoch=epoch)
     made = {
@@ -88,7 +89,7 @@ def _make(store: Store, group: Group, key: dict[str, Any], tree: Tree, epoch: in
         "size": writer.blob.size,
         "diff_id": sink.diff_id,
         "environment": _environment(tree, entries),
-        "notes": list(tree.notes),
+        "notes": [note for note in tree.notes if note not in of_others],
     }
     store.select("layer", key, made)
     return _layer(group, made)

@@ -56,7 +56,7 @@ def as_archives(
     since 1970. Errors: PackError where the tree lacks a command or an interpreter.
     """
     _check_programs(tree, commands)
-    packed = [entry for entry in tree.entries if entry.kind != "folder" and entry.owner not in carried]
+    packed = [entry for entry in tree.entries if entry.kind != "folder" and not set(entry.owners) & set(carried)]
     archives = list(_write_archives(packed, tree, scratch, time))
     manifest = scratch / "manifest.json"
     described = [{"file": path.name, "entries": {e.path: _promise(e) for e in entries}} for path, entries in archives]

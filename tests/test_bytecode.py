@@ -70,7 +70,7 @@ def names_in(code: CodeType) -> set[str]:
 def test_code_is_unchecked_and_names_no_folder_of_this_machine(store: Store, tmp_path: Path) -> None:
     root = tree(tmp_path / "root", module=SOURCE)
     added, notes = compile_sources(store, root, [sources_of(root)], LOCK)
-    assert (added, notes) == ({str(cached(root).relative_to(root)): "wheel:package"}, ())
+    assert (added, notes) == ([(str(cached(root).relative_to(root)), "wheel:package")], ())
     data = cached(root).read_bytes()
     assert data[:8] == importlib.util.MAGIC_NUMBER + b"\x01\0\0\0"
     assert names_in(marshal.loads(data[16:])) == {MODULE}  # noqa: S302 - our own bytes
@@ -129,7 +129,7 @@ def test_sources_that_do_not_compile_are_left_alone(store: Store, tmp_path: Path
     root = tree(tmp_path / "root", module=SOURCE, broken="def (", template="{{ name }} = 1", nothing="\0")
     (root / SITE / "package" / "latin.py").write_bytes(b"x = '\xe9'\n")
     added, _ = compile_sources(store, root, [sources_of(root)], LOCK)
-    assert list(added) == [str(cached(root).relative_to(root))]
+    assert [path for path, _ in added] == [str(cached(root).relative_to(root))]
 
 
 def test_kept_code_is_put_into_another_tree_without_compiling(
@@ -165,7 +165,7 @@ def test_a_python_that_this_machine_has_not_got_leaves_a_note(store: Store, tmp_
     absent = dataclasses.replace(FOREIGN, python="3.99.1")
     assert expected_compiler(absent) == "none"
     added, notes = compile_sources(store, root, [sources_of(root)], absent)
-    assert added == {}
+    assert added == []
     assert "no Python 3.99" in notes[0]
 
 

@@ -63,6 +63,7 @@ def test_the_layers_together_are_the_tree(workshop: Workshop, store: Store) -> N
     }
     assert together == expected | {"opt": ("folder", 0o755, 0, ""), "opt/env": ("folder", 0o755, 0, "")}
     files = [name for layer in found for name, member in layer.items() if not member.isdir()]
+    files.remove("opt/env/conda-meta/history")
     assert len(files) == len(set(files)), "a file is in one layer only"
     assert {m.mtime for layer in found for m in layer.values()} == {EPOCH}
 
@@ -79,6 +80,28 @@ def test_a_second_time_stages_nothing(workshop: Workshop, store: Store) -> None:
     first = layers_of(materials)
     assert layers_of(materials) == first
     assert materials.staged == 1
+
+
+def test_what_two_packages_bring_is_in_the_layers_of_both(workshop: Workshop, store: Store) -> None:
+    alone = {layer.name: layer.digest for layer in layers_of(workshop.materials(store))}
+    # The same as the Python package's own, and the application's.
+    workshop.conda("other", {"lib/libone.so.1": b"\x7fELF", f"{SITE}/hello.py": "VALUE = 1\n"}, distribution=True)
+    layers = {layer.name: layer for layer in layers_of(workshop.materials(store))}
+    assert {name: layers[name].digest for name in ("interpreter", "application")} == {
+        name: alone[name] for name in ("interpreter", "application")
+    }
+    assert {"opt/env/lib/libone.so.1", f"opt/env/{SITE}/hello.py"} <= members(store, layers["rest"]).keys()
+
+
+def test_scripts_that_are_not_run_are_told_of_their_own_layer(workshop: Workshop, store: Store) -> None:
+    scripts = {"bin/.gdal-post-link.sh": "exit 1\n", "etc/conda/activate.d/gdal.sh": "exit 1\n"}
+    workshop.conda("gdal", {**scripts, "bin/gdal": Program("")})
+    layers = {layer.name: layer.notes for layer in layers_of(workshop.materials(store))}
+    note = (
+        "the conda package gdal: its link scripts are not run (bin/.gdal-post-link.sh); "
+        "its activation scripts are not run (etc/conda/activate.d/gdal.sh)"
+    )
+    assert (layers["libraries"], layers["interpreter"]) == ((note,), ())
 
 
 def test_a_lost_layer_is_made_again_with_the_same_bytes(workshop: Workshop, store: Store) -> None:

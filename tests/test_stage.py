@@ -17,7 +17,7 @@ from boxsnake.stage.inventory import inventory, with_folders
 from boxsnake.stage.owners import Owners
 from boxsnake.store import Store
 
-from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Program, Workshop
+from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Content, Link, Program, Workshop
 
 FLASK = {
     "site-packages/flask/__init__.py": "def main():\n    return 0\n",
@@ -82,6 +82,11 @@ def owners(tree: Tree) -> dict[str, str]:
     return {entry.path: entry.owner for entry in tree.entries if entry.kind != "folder"}
 
 
+def shared(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """What several packages bring, but for the history, which all do."""
+    return {entry.path: entry.owners for entry in tree.entries if entry.also and entry.path != "conda-meta/history"}
+
+
 def text(tree: Tree, path: str) -> str:
     return (tree.root / path).read_text()
 
@@ -106,6 +111,7 @@ def test_every_path_has_its_owner(usual: Workshop, store: Store) -> None:
     assert {path for path, owner in found.items() if owner == "conda:flask"} == {
         "bin/flask",
         "conda-meta/flask-1.0-0.json",
+        "conda-meta/history",
         *(f"{SITE}/flask-1.0.dist-info/{name}" for name in ("INSTALLER", "METADATA", "RECORD")),
         f"{SITE}/flask/__init__.py",
         f"{SITE}/flask/__pycache__/__init__.{tag}.pyc",
@@ -155,7 +161,8 @@ def test_scripts_start_where_the_interpreter_line_would_be_too_long(usual: Works
 def test_nothing_of_the_installation_is_left(usual: Workshop, store: Store) -> None:
     with usual.stage(store) as tree:
         names = {Path(entry.path).name for entry in tree.entries}
-        assert not names & {"CACHEDIR.TAG", "history", "REQUESTED", "direct_url.json", "__clobbers__"}
+        assert not names & {"CACHEDIR.TAG", "REQUESTED", "direct_url.json", "__clobbers__"}
+        assert (tree.root / "conda-meta" / "history").read_bytes() == b""
         everything = b"".join((tree.root / e.path).read_bytes() for e in tree.entries if e.kind == "file")
         for forbidden in (str(store.root), "secret", "token-1", "extracted_package_dir", "requested_spec", "/home/"):
             assert forbidden.encode() not in everything
@@ -165,10 +172,10 @@ def test_conda_meta_is_read_by_conda_tools_and_right(usual: Workshop, store: Sto
     from rattler import PrefixRecord
 
     with usual.stage(store) as tree:
-        for path in (tree.root / "conda-meta").iterdir():
+        for path in (tree.root / "conda-meta").glob("*.json"):
             record = PrefixRecord.from_path(path)
             owner = f"conda:{record.name.normalized}"
-            own = {entry.path for entry in tree.owned_by([owner])} - {f"conda-meta/{path.name}"}
+            own = {entry.path for entry in tree.owned_by([owner])} - {f"conda-meta/{path.name}", "conda-meta/history"}
             assert {str(name) for name in record.files} == own
             document = json.loads(path.read_text())
             assert document["url"] == f"https://channel.example/main/{document['subdir']}/{document['fn']}"
@@ -243,9 +250,82 @@ def test_a_wheel_over_a_conda_package_is_refused(workshop: Workshop, store: Stor
 
 def test_two_wheels_with_one_path_are_refused(workshop: Workshop, store: Store) -> None:
     workshop.python()
-    workshop.wheel("one", {"tests/__init__.py": ""})
-    workshop.wheel("two", {"tests/__init__.py": ""})
+    workshop.wheel("one", {"tests/__init__.py": "1"})
+    workshop.wheel("two", {"tests/__init__.py": "2"})
     with pytest.raises(PackError, match="the wheel one and the wheel two both bring"), workshop.stage(store):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", Program("#!/bin/sh\n"), Link("../elsewhere")], ids=["file", "program", "link"])
+def test_two_conda_packages_may_bring_the_same_file(workshop: Workshop, store: Store, content: Content) -> None:
+    workshop.conda("one", {"share/same": content, "share/one": ""})
+    workshop.conda("two", {"share/same": content, "share/two": ""})
+    workshop.conda("zero", {"share/same": content})
+    with workshop.stage(store) as tree:
+        assert shared(tree) == {"share/same": ("conda:one", "conda:two", "conda:zero")}
+        assert {path.name for path in (tree.root / "share").iterdir()} == {"one", "two", "same"}
+        listed = json.loads(text(tree, "conda-meta/two-1.0-0.json"))
+    assert listed["files"] == ["share/same", "share/two"]
+    assert [path["_path"] for path in listed["paths_data"]["paths"]] == ["share/same", "share/two"]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [("x", Program("x")), ("x", Link("x")), (Link("x"), Link("y")), (f"a={PLACEHOLDER}\n", "a=/opt/other\n")],
+    ids=["mode", "kind", "link", "prefix"],
+)
+def test_the_same_file_is_of_one_kind_and_content(workshop: Workshop, store: Store, one: Content, two: Content) -> None:
+    workshop.conda("one", {"share/same": one})
+    workshop.conda("two", {"share/same": two})
+    with pytest.raises(PackError, match=f"share/same: {CONDA_TWICE}"), workshop.stage(store):
+        pass
+
+
+def test_byte_code_of_packages_may_differ_as_it_is_replaced(workshop: Workshop, store: Store) -> None:
+    code = f"{SITE}/space/__pycache__/__init__.cpython-{MINOR.replace('.', '')}.pyc"
+    workshop.python()
+    workshop.conda("one", {f"{SITE}/space/__init__.py": "VALUE = 1\n", code: b"one"})
+    workshop.conda("two", {f"{SITE}/space/__init__.py": "VALUE = 1\n", code: b"two"})
+    with workshop.stage(store) as tree:
+        assert shared(tree) == dict.fromkeys([f"{SITE}/space/__init__.py", code], ("conda:one", "conda:two"))
+        assert (tree.root / code).read_bytes() not in {b"one", b"two"}
+
+
+def test_the_record_of_a_distribution_has_one_owner(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    for name in ("one", "two"):
+        workshop.conda(name, {f"{SITE}/same-1.0.dist-info/RECORD": "same.py,,\n"})
+    with pytest.raises(PackError, match=CONDA_TWICE), workshop.stage(store):
+        pass
+
+
+def test_wheels_may_bring_what_is_there_already(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    workshop.conda("base", {f"{SITE}/space/__init__.py": "# a namespace\n"}, depends=["python"])
+    for name in ("one", "two"):
+        workshop.wheel(name, {"space/__init__.py": "# a namespace\n", f"space/{name}.py": "", "tests/__init__.py": ""})
+    with workshop.stage(store) as tree:
+        tag = f"cpython-{MINOR.replace('.', '')}"
+        assert shared(tree) == {
+            **dict.fromkeys(
+                [f"{SITE}/space/__init__.py", f"{SITE}/space/__pycache__/__init__.{tag}.pyc"],
+                ("conda:base", "wheel:one", "wheel:two"),
+            ),
+            **dict.fromkeys(
+                [f"{SITE}/tests/__init__.py", f"{SITE}/tests/__pycache__/__init__.{tag}.pyc"],
+                ("wheel:one", "wheel:two"),
+            ),
+        }
+        for name in ("one", "two"):
+            rows = csv.reader(text(tree, f"{SITE}/{name}-1.0.dist-info/RECORD").splitlines())
+            assert {"space/__init__.py", f"space/{name}.py", "tests/__init__.py"} <= {row[0] for row in rows}
+
+
+def test_wheels_that_disagree_on_whether_a_file_is_a_program_are_refused(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    workshop.wheel("one", {"same.py": "1"})
+    workshop.wheel("two", {"same.py": Program("1")})
+    with pytest.raises(PackError, match="the wheel one and the wheel two both bring this path"), workshop.stage(store):
         pass
 
 
@@ -289,7 +369,7 @@ def test_wheels_need_a_python(workshop: Workshop, store: Store) -> None:
 def test_an_environment_without_python_is_staged(workshop: Workshop, store: Store) -> None:
     workshop.conda("data", {"share/data": "x"}, noarch="generic")
     with workshop.stage(store) as tree:
-        assert set(owners(tree)) == {"conda-meta/data-1.0-0.json", "share/data"}
+        assert set(owners(tree)) == {"conda-meta/data-1.0-0.json", "conda-meta/history", "share/data"}
 
 
 def test_a_python_that_names_its_site_packages_gets_them(workshop: Workshop) -> None:

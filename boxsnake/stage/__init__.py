@@ -17,15 +17,18 @@ from boxsnake.link import link
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.stage.inventory import inventory, set_times, with_folders, write_entry
-from boxsnake.stage.owners import Owners, collision
+from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.scrub import (
+    HISTORY,
     conda_record,
-    dist_info_records,
+    is_cached_code,
+    is_record,
     listed,
     read_records,
     record_file,
     record_path,
     remove_leftovers,
+    scripts_not_run,
 )
 from boxsnake.stage.wheels import Layout, install_wheel
 from boxsnake.store import Store
@@ -46,7 +49,8 @@ def stage(
 
     `conda` and `wheels` give the archives by their file names, under which they lie on disk: the lock's conda half,
     the wheels over it and the application's own. The tree's bytes depend on these, `prefix` and `epoch` alone.
-    Errors: PackError where two packages bring one path, or the target cannot have a tree; ResourceError.
+    Errors: PackError where two packages bring different files for one path, or the target cannot have a tree;
+    ResourceError.
     """
     _check(lock)
     with store.scratch("stage") as folder:
@@ -64,7 +68,9 @@ def stage(
             advance(1)
             set_times(root, entries, epoch)
             advance(1)
-        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes)
+            remarks = staging.remarks()
+            notes += tuple(note for _, note in remarks)
+        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, remarks=remarks)
 
 
 def _check(lock: TargetLock) -> None:
@@ -122,19 +128,38 @@ class _Staging:
             self._root.mkdir()
         self._records = read_records(self._root)
         self.layout = layout_of(self._lock.conda, self._records, self._prefix)
-        moved: list[tuple[str, str]] = []
+        moved: list[tuple[dict[str, Any], str]] = []
         for record in self._records:
             owner = conda_owner(record["name"])
             self.owners.claim(record_path(record), owner)
             for path in record["paths_data"]["paths"]:
-                if "original_path" in path:
-                    # The linker puts the second of two files of one name aside instead of saying anything.
-                    moved.append((path["original_path"], owner))
+                if path.get("original_path"):
+                    moved.append((path, owner))
                 else:
                     self.owners.claim(path["_path"], owner)
         for path, owner in moved:
-            other = self.owners.of(path) if path in self.owners else owner
-            raise collision(path, other, owner)
+            self._join(path, owner)
+
+    def _join(self, path: dict[str, Any], owner: str) -> None:
+        """Judge the second of two files of one name, which the linker puts aside instead of saying anything."""
+        wanted, aside = path["original_path"], self._root / path["_path"]
+        others = self.owners.of(wanted) if wanted in self.owners else (owner,)
+        # RECORD is written anew for what one package brings, and so cannot be two packages'.
+        may_be_shared = wanted in self.owners and not is_record(wanted, self.layout.site_packages)
+        if not may_be_shared or not (is_cached_code(wanted) or is_same(aside, self._root / wanted)):
+            raise collision(wanted, others[0], owner)
+        aside.unlink()
+        del path["original_path"]
+        path["_path"] = wanted
+        self.owners.share(wanted, owner)
+
+    def remarks(self) -> tuple[tuple[str, str], ...]:
+        """What the user should know about single packages."""
+        by_owner = {
+            conda_owner(record["name"]): scripts_not_run(path["_path"] for path in record["paths_data"]["paths"])
+            for record in self._records
+        }
+        return tuple((owner, f"{shown(owner)}: {text}") for owner, text in sorted(by_owner.items()) if text)
 
     def install(self, wheels: Mapping[str, Path], application: Wheel | None) -> None:
         """The wheels over the conda half, then the application's own."""
@@ -160,11 +185,12 @@ class _Staging:
         paths: dict[str, list[str]] = {}
         for path in sorted(self.owners):
             if path.endswith(".py") and path.startswith(library) and path not in prefixed:
-                paths.setdefault(self.owners.of(path), []).append(path)
+                for owner in self.owners.of(path):
+                    paths.setdefault(owner, []).append(path)
         sources = [Sources(owner=owner, digest=digests[owner], paths=tuple(paths[owner])) for owner in sorted(paths)]
         added, notes = compile_sources(self._store, self._root, sources, self._lock)
-        for path, owner in added.items():
-            self.owners.claim(path, owner)
+        for path, owner in added:
+            self.owners.share(path, owner)
         return notes
 
     def _prefixed(self) -> set[str]:
@@ -174,26 +200,31 @@ class _Staging:
 
     def enlist(self, forbidden: Sequence[bytes]) -> list[Entry]:
         """The entries, once RECORD and conda-meta have been written for what is really there."""
-        dist_infos = dist_info_records(self.owners, self.layout.site_packages)
+        dist_infos = sorted(path for path in self.owners if is_record(path, self.layout.site_packages))
         metas = {record_path(record): record for record in self._records}
         found = inventory(self._root, self.owners, later={*dist_infos, *metas}, forbidden=forbidden)
         by_owner: dict[str, list[Entry]] = {}
         for entry in found.values():
-            by_owner.setdefault(entry.owner, []).append(entry)
+            for owner in entry.owners:
+                by_owner.setdefault(owner, []).append(entry)
         for path in dist_infos:
-            owner = self.owners.of(path)
+            (owner,) = self.owners.of(path)
             content = record_file(path, self._recorded(path, by_owner.get(owner, [])))
-            by_owner.setdefault(owner, []).append(write_entry(self._root, path, content, owner))
+            found[path] = write_entry(self._root, path, content, (owner,))
+            by_owner.setdefault(owner, []).append(found[path])
         for path, record in metas.items():
-            owner = self.owners.of(path)
-            entries = by_owner.setdefault(owner, [])
-            content = conda_record(record, self._packages[record["name"]], entries)
-            entries.append(write_entry(self._root, path, content, owner))
-        return [entry for entries in by_owner.values() for entry in entries]
+            (owner,) = self.owners.of(path)
+            content = conda_record(record, self._packages[record["name"]], by_owner.get(owner, []))
+            found[path] = write_entry(self._root, path, content, (owner,))
+        if self._records:
+            # Every package's, so that each layer with one can be taken for an environment by itself.
+            everyone = tuple(sorted(conda_owner(record["name"]) for record in self._records))
+            found[HISTORY] = write_entry(self._root, HISTORY, b"", everyone)
+        return [*found.values()]
 
     def _recorded(self, path: str, entries: Sequence[Entry]) -> list[Entry]:
         """What a RECORD shall list: all of a wheel; of a conda package, what the package's own says, and its code."""
-        if not self.owners.of(path).startswith("conda:"):
+        if not self.owners.of(path)[0].startswith("conda:"):
             return list(entries)
         names = listed((self._root / path).read_text(encoding="utf-8"), path)
         return [entry for entry in entries if entry.path in names or _source_of(entry.path) in names]

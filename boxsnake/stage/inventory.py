@@ -33,12 +33,12 @@ def inventory(root: Path, owners: Owners, *, later: Collection[str], forbidden: 
         found[path] = _entry(root, path, state, owners.of(path), forbidden)
     missing = sorted(path for path in owners if path not in found and path not in later)
     if missing:
-        cause = f"{shown(owners.of(missing[0]))} lists this path, but it was not put into the tree"
+        cause = f"{shown(owners.of(missing[0])[0])} lists this path, but it was not put into the tree"
         raise PackError(missing[0], cause, "Take another build or version of it.", paths=missing[:20])
     return found
 
 
-def write_entry(root: Path, path: str, content: bytes, owner: str) -> Entry:
+def write_entry(root: Path, path: str, content: bytes, owners: tuple[str, ...]) -> Entry:
     """Write a small file of the tree anew: its entry."""
     place = root / path
     # Never in place: the file may be a hard link to somebody else's.
@@ -46,7 +46,8 @@ def write_entry(root: Path, path: str, content: bytes, owner: str) -> Entry:
     place.write_bytes(content)
     place.chmod(0o644)
     digest = hashlib.sha256(content).hexdigest()
-    return Entry(path=path, kind="file", mode=0o644, owner=owner, size=len(content), sha256=digest)
+    size = len(content)
+    return Entry(path=path, kind="file", mode=0o644, owner=owners[0], also=owners[1:], size=size, sha256=digest)
 
 
 def with_folders(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -89,13 +90,15 @@ def _walk(folder: str, prefix: str) -> Generator[tuple[str, os.stat_result], Non
     return is_kept
 
 
-def _entry(root: Path, path: str, state: os.stat_result, owner: str, forbidden: Sequence[bytes]) -> Entry:
+def _entry(root: Path, path: str, state: os.stat_result, owners: tuple[str, ...], forbidden: Sequence[bytes]) -> Entry:
+    owner, *others = owners
+    also = tuple(others)
     place = f"{root}/{path}"
     if stat.S_ISLNK(state.st_mode):
         target = os.readlink(place)  # noqa: PTH115
         if any(text in os.fsencode(target) for text in forbidden):
             raise _leak(path, owner)
-        return Entry(path=path, kind="link", mode=0o777, owner=owner, target=target)
+        return Entry(path=path, kind="link", mode=0o777, owner=owner, also=also, target=target)
     if not stat.S_ISREG(state.st_mode):
         cause = f"{shown(owner)} brings something that is neither file, folder nor link"
         raise PackError(path, cause, "Take another build or version of it.", path=path, owner=owner)
@@ -105,7 +108,7 @@ def _entry(root: Path, path: str, state: os.stat_result, owner: str, forbidden: 
     digest = _digest(place, forbidden)
     if digest is None:
         raise _leak(path, owner)
-    return Entry(path=path, kind="file", mode=mode, owner=owner, size=state.st_size, sha256=digest)
+    return Entry(path=path, kind="file", mode=mode, owner=owner, also=also, size=state.st_size, sha256=digest)
 
 
 def _digest(place: str, forbidden: Sequence[bytes]) -> str | None:

@@ -1,18 +1,25 @@
-"""Owners of the paths of a tree while it is staged: each path has one, and a second one is refused."""
+"""Owners of the paths of a tree while it is staged: one each, or several that bring the very same file.
+
+Empty `__init__.py` files and licences come with many packages. They do no harm: whichever is put there is the one that
+all of them mean. Anything else that comes twice is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from boxsnake.entries import APPLICATION
 from boxsnake.errors import PackError
+
+_CHUNK = 1 << 20
 
 
 class Owners:
     """Who brings which path (relative to the prefix)."""
 
     def __init__(self) -> None:
-        self._of: dict[str, str] = {}
+        self._of: dict[str, tuple[str, ...]] = {}
 
     def __contains__(self, path: str) -> bool:
         return path in self._of
@@ -20,15 +27,19 @@ class Owners:
     def __iter__(self) -> Iterator[str]:
         return iter(self._of)
 
-    def of(self, path: str) -> str:
-        """The path's owner; KeyError where it has none."""
+    def of(self, path: str) -> tuple[str, ...]:
+        """The path's owners, sorted: mostly one. KeyError where it has none."""
         return self._of[path]
 
     def claim(self, path: str, owner: str) -> None:
-        """Give a path to an owner. Errors: PackError where it has one already."""
-        other = self._of.setdefault(path, owner)
-        if other != owner:
-            raise collision(path, other, owner)
+        """Give a path to an owner. Errors: PackError where it has another already."""
+        others = self._of.setdefault(path, (owner,))
+        if others != (owner,):
+            raise collision(path, next(other for other in others if other != owner), owner)
+
+    def share(self, path: str, owner: str) -> None:
+        """Give a path to an owner beside those that it has, whose packages bring the same file."""
+        self._of[path] = tuple(sorted({*self._of.get(path, ()), owner}))
 
     def drop(self, path: str) -> None:
         """Forget a path that left the tree."""
@@ -36,11 +47,11 @@ class Owners:
 
 
 def collision(path: str, one: str, other: str) -> PackError:
-    """Two owners bring one path: whichever was put there last would silently win."""
+    """Two owners bring different files for one path: whichever was put there last would silently win."""
     both = sorted((one, other))
     return PackError(
         path,
-        f"{shown(both[0])} and {shown(both[1])} both bring this path",
+        f"{shown(both[0])} and {shown(both[1])} both bring this path, and not the same file",
         "Require only one of them, or another version of one that leaves the path alone.",
         path=path,
         owners=both,
@@ -53,3 +64,28 @@ def shown(owner: str) -> str:
     if owner == APPLICATION:
         return "the application"
     return f"the conda package {name}" if kind == "conda" else f"the wheel {name}"
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths are the same: links with one text, or files with one content, both of them programs or not.
+
+    Folders, and what is not there, are the same as nothing.
+    """
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    if not one.is_file():
+        return False
+    with one.open("rb", buffering=0) as stream:
+        return holds(other, iter(lambda: stream.read(_CHUNK), b""), executable=_is_program(one))
+
+
+def holds(path: Path, content: Iterable[bytes], *, executable: bool) -> bool:
+    """Whether a path is a plain file with this content, a program or not."""
+    if path.is_symlink() or not path.is_file() or _is_program(path) != executable:
+        return False
+    with path.open("rb") as stream:
+        return all(stream.read(len(chunk)) == chunk for chunk in content) and not stream.read(1)
+
+
+def _is_program(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o111)

@@ -17,6 +17,7 @@ from typing import Any
 
 from boxsnake.conda_url import published
 from boxsnake.entries import Entry
+from boxsnake.ingest_conda import ACTIVATION_SCRIPT, LINK_SCRIPT
 from boxsnake.lock import CondaPackage
 from boxsnake.stage.owners import Owners
 
@@ -30,8 +31,11 @@ _KEPT_OF_RECORD = (
 )  # fmt: skip
 _KEPT_OF_PATH = ("_path", "file_mode", "no_link", "path_type", "prefix_placeholder", "sha256", "size_in_bytes")
 
-# Of the tree's root: no package's, and of no use in a box.
-_LEFTOVERS = ("CACHEDIR.TAG", f"{CONDA_META}/history")
+HISTORY = f"{CONDA_META}/history"
+"""What conda's tools know an environment by; empty, as nothing has happened to it yet."""
+
+# Of the tree's root: no package's, and of no use in a box; the history tells when and by what it was installed.
+_LEFTOVERS = ("CACHEDIR.TAG", HISTORY)
 # Of a dist-info: where it was installed from, and that somebody asked for it.
 _PRIVATE = frozenset({"REQUESTED", "direct_url.json"})
 
@@ -40,6 +44,14 @@ def read_records(root: Path) -> list[dict[str, Any]]:
     """The records in conda-meta as the installer wrote them, in the order of their names."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((root / CONDA_META).glob("*.json"))]
     return sorted(found, key=lambda record: str(record["name"]))
+
+
+def scripts_not_run(paths: Iterable[str]) -> str:
+    """What the user should know of a conda package with these paths: that of its scripts none is run. Else ""."""
+    kinds = {"link scripts": LINK_SCRIPT, "activation scripts": ACTIVATION_SCRIPT}
+    ordered = sorted(paths)
+    found = {kind: [path for path in ordered if pattern.fullmatch(path)] for kind, pattern in kinds.items()}
+    return "; ".join(f"its {kind} are not run ({', '.join(names)})" for kind, names in found.items() if names)
 
 
 def record_path(record: Mapping[str, Any]) -> str:
@@ -56,7 +68,7 @@ def remove_leftovers(root: Path, owners: Owners, site_packages: str) -> None:
     for path in _LEFTOVERS:
         (root / path).unlink(missing_ok=True)
     for path in [*owners]:
-        if _is_private(path, site_packages) or _is_cached_code(path, owners):
+        if _is_private(path, site_packages) or is_cached_code(path) or _is_code_beside_source(path, owners):
             (root / path).unlink(missing_ok=True)
             owners.drop(path)
 
@@ -66,19 +78,18 @@ def _is_private(path: str, site_packages: str) -> bool:
     return name in _PRIVATE and folder.endswith(".dist-info") and posixpath.dirname(folder) == site_packages
 
 
-def _is_cached_code(path: str, owners: Owners) -> bool:
-    if not path.endswith((".pyc", ".pyo")):
-        return False
-    return path.rsplit("/", 2)[-2:][0] == "__pycache__" or f"{path[:-1]}" in owners
+def is_cached_code(path: str) -> bool:
+    """Whether it is byte-code that is there to save time: that of packages is replaced, whatever it holds."""
+    return path.endswith((".pyc", ".pyo")) and path.rsplit("/", 2)[-2:][0] == "__pycache__"
 
 
-def dist_info_records(owners: Iterable[str], site_packages: str) -> list[str]:
-    """The paths of the RECORD files of the distributions in site-packages, sorted; not of those vendored in others."""
-    return sorted(
-        path
-        for path in owners
-        if path.endswith(".dist-info/RECORD") and posixpath.dirname(posixpath.dirname(path)) == site_packages
-    )
+def _is_code_beside_source(path: str, owners: Owners) -> bool:
+    return path.endswith((".pyc", ".pyo")) and path[:-1] in owners
+
+
+def is_record(path: str, site_packages: str) -> bool:
+    """Whether it is the RECORD of a distribution in site-packages; not of one vendored in another."""
+    return path.endswith(".dist-info/RECORD") and posixpath.dirname(posixpath.dirname(path)) == site_packages
 
 
 def record_file(path: str, entries: Iterable[Entry]) -> bytes:

@@ -23,7 +23,7 @@ from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelFile
 
 from boxsnake.errors import PackError
-from boxsnake.stage.owners import Owners, collision, shown
+from boxsnake.stage.owners import Owners, collision, holds, shown
 
 if TYPE_CHECKING:
     import os
@@ -105,7 +105,7 @@ class _TreeDestination(WheelDestination):
             raise ValueError(f"{path} leads out of the tree")
         if scheme != "scripts":
             self._write(place, _chunks(stream), executable=is_executable)
-        elif place not in self._owners or self._owners.of(place) != self._owner:
+        elif place not in self._owners or self._owner not in self._owners.of(place):
             # An entry point of the same name has been written already, and is the better of the two.
             self._write(place, self._with_interpreter(stream), executable=True)
         return RecordEntry(str(path), None, None)
@@ -117,8 +117,14 @@ class _TreeDestination(WheelDestination):
         self._owners.claim(f"{self._layout.folder(scheme, self._distribution)}/{record_file_path}", self._owner)
 
     def _write(self, place: str, content: Iterable[bytes], *, executable: bool) -> None:
-        self._owners.claim(place, self._owner)
         path = self._root / place
+        others = self._owners.of(place) if place in self._owners else ()
+        if others and self._owner not in others:
+            if not holds(path, content, executable=executable):
+                raise collision(place, others[0], self._owner)
+            self._owners.share(place, self._owner)
+            return
+        self._owners.claim(place, self._owner)
         try:
             self._make_folder(place.rpartition("/")[0])
             with path.open("xb", buffering=0) as out:
@@ -139,8 +145,9 @@ class _TreeDestination(WheelDestination):
         above = [place, *(str(parent) for parent in Path(place).parents)]
         below = f"{place}/"
         for path in self._owners:
-            if self._owners.of(path) != self._owner and (path in above or path.startswith(below)):
-                return collision(path, self._owners.of(path), self._owner)
+            owner = self._owners.of(path)[0]
+            if owner != self._owner and (path in above or path.startswith(below)):
+                return collision(path, owner, self._owner)
         step = "Take another version of it."
         return PackError(place, f"{shown(self._owner)} brings this path twice", step, path=place, owners=[self._owner])
 
