@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Debian packages: the engine, the host systems' builder, and what tests compare with.
 APT_PACKAGES := docker.io iptables mmdebstrap ca-certificates curl git
-TEST_APT_PACKAGES := rpm createrepo-c shellcheck busybox-static
+TEST_APT_PACKAGES := rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static
 BENCH_APT_PACKAGES := rpm
 # The demo and the tests solve against the channel that the project's recipes make.
 export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
@@ -47,7 +47,7 @@ engine:
 build/config.toml: Makefile
 	@mkdir -p build
 	@printf '%s\n' '# What is local to this checkout: its own channel and base system stand in for public ones.' \
-		'channels = ["./channel"]' '[bases]' '"debian:12-slim" = "host:debian-12"' > $@
+		'channels = ["./channel"]' '[bases]' '"debian:12-slim" = "host:debian-12"' '"debian:13-slim" = "host:debian-13"' > $@
 
 channel: $(BIN)/boxsnake build/config.toml ## build the local conda channel from recipes
 	$(call need,$(APT_PACKAGES))
