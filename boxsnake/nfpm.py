@@ -25,17 +25,18 @@ from boxsnake.errors import PackError, ResourceError
 
 Format = Literal["rpm", "deb"]
 
-ContentKind = Literal["file", "link", "folder", "ghost"]
-"""What lies at a path; a `ghost` is known to the package and not carried in it."""
+ContentKind = Literal["file", "link", "folder", "ghost", "config"]
+"""What lies at a path; a `ghost` is known to the package and not carried in it, a `config` is a file that is kept as
+the administrator has edited it (RPM's noreplace, dpkg's conffiles)."""
 
-_TYPES = {"file": "", "link": "symlink", "folder": "dir", "ghost": "ghost"}
+_TYPES = {"file": "", "link": "symlink", "folder": "dir", "ghost": "ghost", "config": "config|noreplace"}
 _DEADLINE = 3600.0
 """Seconds after which nfpm hangs: it packs some 100 MB in a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """One path of a package. `path` is absolute, `mode` holds permission bits only; everything belongs to root.
+    """One path of a package. `path` is absolute, `mode` holds permission bits only.
 
     A file's bytes are read from `source`. A link's text is `target`; `source` is the very link on this machine, and
     is needed for a text that is not in its shortest form ("./a", "b/../a"), which nfpm would shorten.
@@ -46,6 +47,8 @@ class Content:
     mode: int = 0o755
     source: Path | None = None
     target: str = ""
+    owner: str = "root"
+    group: str = "root"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +201,8 @@ def _named(scripts: dict[str, str], **names: str) -> dict[str, str]:
 
 
 def _described(content: Content) -> dict[str, Any]:
-    described: dict[str, Any] = {"dst": content.path, "file_info": {"mode": content.mode}}
+    belongs = {"mode": content.mode, "owner": content.owner, "group": content.group}
+    described: dict[str, Any] = {"dst": content.path, "file_info": belongs}
     if content.kind == "link":
         if posixpath.normpath(content.target) == content.target:
             return {"dst": content.path, "src": content.target, "type": "symlink"}
