@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NO_WHEELS = re.compile(r"([A-Za-z0-9._-]+?)(?:[=<>!~,][^\s]*)? ha(?:s|ve) no (?:usable |compatible )?wheels")
 _OFFLINE = re.compile("network was disabled|network connectivity is disabled", re.IGNORECASE)
-_NOT_ADMITTED = re.compile(r"lack of valid authentication credentials|\((?:401|403) ")
+_NOT_ADMITTED = re.compile(r"lack of valid authentication credentials|\((?:401|403) |returned a (?:401|403) ")
 _WHEELS_HINT = re.compile(r"^hint: .*\bwheels\b.*? for `([A-Za-z0-9._-]+)`", re.IGNORECASE | re.MULTILINE)
 _MISSING = re.compile(r"(\S+) was not found in the (?:package registry|provided package locations)")
 _LINES = 30  # of uv's explanation that are shown

@@ -1,0 +1,184 @@
+"""What the whole of it survives: secrets, kills, odd surroundings, hostile texts. Every case runs the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import threading
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.small_world import CANARY, FORMATS, World, small_world
+
+ZSTD, GZIP, RPM = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xed\xab\xee\xdb"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with small_world(tmp_path) as made:
+        yield made
+
+
+def inside(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """Some bytes, and all that is packed in them."""
+    yield name, data
+    if data.startswith(RPM):
+        yield from inside(data[data.index(ZSTD) :], f"{name}:payload")
+    elif data.startswith(ZSTD):
+        yield from inside(zstandard.ZstdDecompressor().decompressobj().decompress(data), f"{name}:zstd")
+    elif data.startswith(GZIP):
+        yield from inside(gzip.decompress(data), f"{name}:gzip")
+    elif zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.namelist():
+                yield from inside(archive.read(member), f"{name}:{member}")
+    elif data[257:262] == b"ustar":
+        with tarfile.open(fileobj=io.BytesIO(data)) as members:
+            for info in members:
+                stream = members.extractfile(info)
+                if stream is not None and info.isfile():
+                    yield from inside(stream.read(), f"{name}:{info.name}")
+
+
+def holders(needle: bytes, *places: Path) -> list[str]:
+    """The names of all files below some places that hold some bytes, packed or not."""
+    files = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
+    plain = [path for path in files if path.is_file() and not path.is_symlink()]
+    return sorted({name for path in plain for name, data in inside(path.read_bytes(), str(path)) if needle in data})
+
+
+def test_the_search_for_bytes_finds_them_however_packed(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("file")
+        info.size = len(CANARY)
+        archive.addfile(info, io.BytesIO(CANARY.encode()))
+    with zipfile.ZipFile(tmp_path / "zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("layer.gz", gzip.compress(buffer.getvalue()))
+    (tmp_path / "rpm").write_bytes(RPM + b"head" + zstandard.compress(b"x" + CANARY.encode()))
+    (tmp_path / "other").write_bytes(b"nothing")
+    found = holders(CANARY.encode(), tmp_path)
+    assert {Path(name).name for name in found} >= {"rpm:payload:zstd", "zip:layer.gz:gzip", "zip:layer.gz:gzip:file"}
+
+
+# Secrets
+
+
+@contextlib.contextmanager
+def command_lines() -> Iterator[set[bytes]]:
+    """The command lines of all processes that are seen while the block runs."""
+    seen: set[bytes] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    seen.add(place.read_bytes())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize("way", ["in URLs", "netrc"])
+def test_no_secret_is_in_any_byte(world: World, way: str) -> None:
+    variables = {}
+    if way == "netrc":
+        netrc = world.folder / "netrc"
+        netrc.write_text(f"machine 127.0.0.1 login user password {CANARY}\n")
+        variables = {"NETRC": str(netrc)}
+        world.write(login="", channel=f"http://user:{CANARY}@{world.address}/closed/channel")
+    with command_lines() as seen:
+        said = [world.done("lock", **variables), world.done("build", "--json", **variables)]
+    assert any(b"compile" in line for line in seen)
+    assert any(b"boxsnake.link" in line for line in seen)
+    assert sorted(box["format"] for box in json.loads(said[1])["boxes"]) == sorted(FORMATS)
+    assert not [line for line in seen if CANARY.encode() in line]
+    assert CANARY not in "".join(said)
+    assert holders(CANARY.encode(), world.app / "boxsnake.lock", world.app / "dist", world.store) == []
+
+
+@pytest.mark.parametrize("broken", ["/files/tool", "/simple/demo", "/channel/linux-64/repodata", "linux-64/python-3"])
+def test_no_secret_is_in_what_is_said_of_a_failure(world: World, broken: str) -> None:
+    command = "build" if "files" in broken or "python" in broken else "lock"
+    if command == "build":
+        world.done("lock")
+    world.broken.add(broken)
+    for arguments in ([command], [command, "--json"]):
+        done = world.run(*arguments)
+        assert done.returncode == 6, done.stderr
+        assert world.address in done.stderr
+        assert CANARY not in done.stdout + done.stderr
+
+
+def test_no_secret_is_in_a_traceback(world: World) -> None:
+    code = (
+        "import sys, boxsnake.resolve, boxsnake.cli\n"
+        "def fail(asked, **rest): raise ValueError(f'{asked} {rest} {asked.index.variables()}')\n"
+        "boxsnake.resolve.resolve = fail\n"
+        "boxsnake.cli.main(['lock'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=world.app, env=world.environment({}), capture_output=True, text=True
+    )
+    assert done.returncode == 70
+    assert world.address in done.stderr
+    assert CANARY not in done.stderr
+
+
+# Other programs' caches
+
+
+def wheel_digest(world: World, name: str) -> str:
+    document = tomllib.loads((world.app / "boxsnake.lock").read_text())
+    (found,) = [package for package in document["targets"][0]["wheels"]["packages"] if package["name"] == name]
+    digest: str = found["wheels"][0]["hashes"]["sha256"]
+    return digest
+
+
+def test_a_byte_flipped_in_uvs_cache_is_noticed(world: World) -> None:
+    world.done("lock")
+    good = (world.app / "boxsnake.lock").read_bytes()
+    digest = bytes.fromhex(wheel_digest(world, "tool"))
+    spoilt = 0
+    for path in (world.store / "v1" / "caches" / "uv").rglob("*"):
+        if path.is_file() and digest in (data := path.read_bytes()):
+            path.write_bytes(data.replace(digest, bytes([digest[0] ^ 1]) + digest[1:]))
+            spoilt += 1
+    assert spoilt
+    (world.app / "boxsnake.lock").unlink()
+    world.done("lock")
+    assert (world.app / "boxsnake.lock").read_bytes() != good
+    done = world.run("build", "wheelhouse")
+    assert done.returncode == 7
+    assert "not those that were locked" in done.stderr
+    assert list((world.app / "dist").glob("*")) == []
+    world.done("lock", "--upgrade")
+    assert (world.app / "boxsnake.lock").read_bytes() == good
+    world.done("build", "wheelhouse")
+
+
+def test_clean_takes_other_programs_caches_too(world: World) -> None:
+    world.done("lock")
+    before = json.loads(world.done("cache", "size", "--json"))
+    assert before["caches"] == 2
+    assert before["cache_bytes"] > 0
+    world.done("cache", "clean")
+    assert json.loads(world.done("cache", "size", "--json"))["total_bytes"] == 0
+    assert [path.name for path in world.store.iterdir()] == ["v1"]
+    world.done("lock")
