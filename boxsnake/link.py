@@ -1,18 +1,16 @@
-"""Linking conda packages into a folder, in a child process: the only module that knows rattler's installer.
+"""Linking conda packages into a folder, in a child process, which alone knows rattler's installer.
 
 rattler's link step can panic, abort, or crash at the interpreter's exit after it has succeeded. So it runs in a child
-(`python -m boxsnake.link JOB`), and what tells success is the file that the child writes when it is done.
+(`boxsnake.link_child`), and what tells success is the file that the child writes when it is done.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from boxsnake import child
 from boxsnake.disk import disk_faults
@@ -46,9 +44,10 @@ def link(
     with disk_faults(folder):
         folder.mkdir()
         job.write_text(json.dumps(document), encoding="utf-8")
-    # The interpreter's own search path goes along: boxsnake need not be installed where `python -m` looks for it.
-    environment = child.environment(folder, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
-    argv = [sys.executable, "-P", "-m", "boxsnake.link", str(job)]
+    # Our own search path goes along, and with it nothing need be set up (-S): the child starts in half the time.
+    search = [*(path for path in sys.path if path), str(Path(__file__).parent.parent)]
+    environment = child.environment(folder, PYTHONPATH=os.pathsep.join(search))
+    argv = [sys.executable, "-S", "-P", "-m", "boxsnake.link_child", str(job)]
     finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
     _judge(result, finished)
 
@@ -72,55 +71,3 @@ def _refused(text: str) -> PackError | ResourceError:
     if "No space left" in text or "os error 28" in text:
         return ResourceError("conda packages", text, "Free some space, then run it again.")
     return PackError("conda packages", f"they cannot be linked: {text}", "See the cause above.")
-
-
-async def _install(job: Mapping[str, Any]) -> dict[str, str]:
-    import rattler
-    from rattler.platform.subdir import Subdir
-
-    records = []
-    for path, sha256 in job["archives"].items():
-        record = await rattler.RepoDataRecord.from_package_archive(path)
-        if record.sha256 is None or record.sha256.hex() != sha256:
-            return {"mismatch": path}
-        records.append(record)
-    await rattler.install(
-        records,
-        target_prefix=job["root"],
-        cache_dir=Path(job["cache"]),
-        installed_packages=[],
-        platform=Subdir(job["platform"]),
-        execute_link_scripts=False,
-        show_progress=False,
-        alternative_target_prefix=job["prefix"],
-    )
-    return {}
-
-
-def _main(job_file: str) -> None:
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    try:
-        outcome = asyncio.run(_install(job))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
-        outcome = {"error": _explain(error)}
-    temporary = Path(f"{job['result']}.part")
-    temporary.write_text(json.dumps(outcome), encoding="utf-8")
-    temporary.rename(job["result"])
-    # Past this point a crash of the library's threads at the interpreter's exit must not count.
-    os._exit(0)
-
-
-def _explain(error: BaseException) -> str:
-    """An exception and its causes, in one line; the library often says only at the end what happened."""
-    texts: list[str] = []
-    seen: BaseException | None = error
-    while seen is not None:
-        text = " ".join(str(seen).split()) or type(seen).__name__
-        if text not in texts:
-            texts.append(text)
-        seen = seen.__cause__ or seen.__context__
-    return ": ".join(texts)
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

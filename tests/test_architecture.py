@@ -41,7 +41,7 @@ KNOWN_BY = {
     "installer": {"stage"},
     "isal": {"archive"},
     "platformdirs": {"store", "settings"},
-    "rattler": {"link", "resolve_conda", "channel"},
+    "rattler": {"link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},
     "rich": {"boot_report", "cli"},
     "tomli_w": {"lock"},

@@ -17,7 +17,7 @@ from boxsnake.stage.inventory import inventory, with_folders
 from boxsnake.stage.owners import Owners
 from boxsnake.store import Store
 
-from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Content, Link, Program, Workshop
+from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Content, Folder, Link, Program, Workshop
 
 FLASK = {
     "site-packages/flask/__init__.py": "def main():\n    return 0\n",
@@ -407,6 +407,16 @@ def test_a_dead_linker_is_an_error_with_its_last_words(
     monkeypatch.setattr(sys, "executable", str(dying))
     with pytest.raises(ResourceError, match=r"was ended by SIGKILL(.|\n)*PyGILState_Release"), workshop.stage(store):
         pass
+
+
+def test_folders_that_a_package_lists_are_no_hindrance(workshop: Workshop, store: Store) -> None:
+    workshop.conda("data", {"share": Folder(), "share/empty": Folder(), "share/data": "x"})
+    workshop.conda("other", {"share/other": "x"})
+    with workshop.stage(store) as tree:
+        assert [entry.path for entry in tree.entries if entry.path.startswith("share")] == [
+            "share", "share/data", "share/other",
+        ]  # fmt: skip
+        assert json.loads(text(tree, "conda-meta/data-1.0-0.json"))["files"] == ["share/data"]
 
 
 def test_a_prefix_that_does_not_fit_is_an_error(workshop: Workshop, store: Store) -> None:

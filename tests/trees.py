@@ -47,7 +47,12 @@ class Program:
     text: str
 
 
-Content = str | bytes | Link | Program
+@dataclass(frozen=True)
+class Folder:
+    """A folder that a package lists as one of its own."""
+
+
+Content = str | bytes | Link | Program | Folder
 
 PYTHON_FILES: dict[str, Content] = {
     # Not a whole Python, which would take seconds: the one that runs the tests stands in for it.
@@ -67,6 +72,9 @@ def _tar_zst(members: Mapping[str, Content]) -> bytes:
             if isinstance(content, Link):
                 member.type, member.linkname = tarfile.SYMTYPE, content.target
                 archive.addfile(member)
+            elif isinstance(content, Folder):
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(member)
             else:
                 data = _bytes(content)
                 member.size = len(data)
@@ -84,6 +92,8 @@ def _bytes(content: Content) -> bytes:
 def _path_entry(name: str, content: Content) -> dict[str, Any]:
     if isinstance(content, Link):
         return {"_path": name, "path_type": "softlink", "sha256": hashlib.sha256(b"").hexdigest(), "size_in_bytes": 0}
+    if isinstance(content, Folder):
+        return {"_path": name, "path_type": "directory"}
     data = _bytes(content)
     entry: dict[str, Any] = {"_path": name, "path_type": "hardlink", "size_in_bytes": len(data)}
     entry["sha256"] = hashlib.sha256(data).hexdigest()

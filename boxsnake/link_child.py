@@ -1,0 +1,95 @@
+"""Links conda packages: `python -m boxsnake.link_child JOB`, a process of its own. See `boxsnake.link`.
+
+Its argument is a JSON file; `prefix` is where the files under `root` will lie:
+
+    {"archives": {path: sha256}, "cache": folder, "platform": text, "prefix": path, "result": file, "root": folder}
+
+It imports no more than it needs, as the one who started it waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rattler
+from rattler.exceptions import InstallerError
+from rattler.platform.subdir import Subdir
+
+
+async def _link(job: Mapping[str, Any]) -> dict[str, str]:
+    records = []
+    for path, sha256 in job["archives"].items():
+        record = await rattler.RepoDataRecord.from_package_archive(path)
+        if record.sha256 is None or record.sha256.hex() != sha256:
+            return {"mismatch": path}
+        records.append(record)
+    try:
+        await _install(records, job)
+    except InstallerError:
+        # The library takes the folders that some packages list for files.
+        if not _leave_out_folders(Path(job["cache"])):
+            raise
+        shutil.rmtree(job["root"])
+        await _install(records, job)
+    return {}
+
+
+async def _install(records: list[rattler.RepoDataRecord], job: Mapping[str, Any]) -> None:
+    await rattler.install(
+        records,
+        target_prefix=job["root"],
+        cache_dir=Path(job["cache"]),
+        installed_packages=[],
+        platform=Subdir(job["platform"]),
+        execute_link_scripts=False,
+        show_progress=False,
+        alternative_target_prefix=job["prefix"],
+    )
+
+
+def _leave_out_folders(cache: Path) -> bool:
+    """Take folders out of the lists of unpacked packages: whether there were any. A tree keeps no empty ones anyway."""
+    found = False
+    for listing in cache.glob("*/info/paths.json"):
+        document = json.loads(listing.read_bytes())
+        kept = [path for path in document["paths"] if path["path_type"] != "directory"]
+        if len(kept) < len(document["paths"]):
+            listing.write_text(json.dumps(document | {"paths": kept}), encoding="utf-8")
+            found = True
+    return found
+
+
+def _explain(error: BaseException) -> str:
+    """An exception and its causes, in one line; the library often says only at the end what happened."""
+    texts: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        text = " ".join(str(seen).split()) or type(seen).__name__
+        if text not in texts:
+            texts.append(text)
+        seen = seen.__cause__ or seen.__context__
+    return ": ".join(texts)
+
+
+def _main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    try:
+        outcome = asyncio.run(_link(job))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        outcome = {"error": _explain(error)}
+    temporary = Path(f"{job['result']}.part")
+    temporary.write_text(json.dumps(outcome), encoding="utf-8")
+    temporary.rename(job["result"])
+    # Past this point a crash of the library's threads at the interpreter's exit must not count.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
