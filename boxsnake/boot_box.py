@@ -41,10 +41,14 @@ class Box:
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
     """Run commands that install or remove; each must exit with 0."""
     environment = dict(box.environment) | {"HOME": "/root"}
+    before = ""
     for command in commands:
         ended = box.container.execute(command, seconds=_INSTALL_SECONDS, user="0:0", environment=environment)
+        words = said(ended.output + ended.errors)
         if ended.exit_code != 0 or ended.ended_by:
-            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{said(ended.output + ended.errors)}")
+            # What an earlier command complained of, without failing, may be the cause.
+            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{words}{before}")
+        before = f"\nbefore that, `{shlex.join(command)}` said{words}" if words else before
     return ""
 
 
@@ -88,7 +92,7 @@ def said(output: str | bytes) -> str:
     """The last lines of an output, as the end of a sentence."""
     text = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
     lines = [line for line in redact(text).splitlines() if line.strip()][-_SHOWN_LINES:]
-    return "".join(f"\n  {shown(line)}" for line in lines)
+    return "".join(f"\n  {shown(line.expandtabs())}" for line in lines)
 
 
 def shown(text: str) -> str:

@@ -24,6 +24,8 @@ _ARCHSPEC = {
     "osx-arm64": "arm64",
     "win-64": "x86_64",
 }
+_DEBIAN = {"12": (2, 36), "13": (2, 41)}
+"""The glibc of Debian's releases, oldest first."""
 _DEFAULT_OSX = {"osx-64": "10.15", "osx-arm64": "11.0"}
 
 
@@ -53,6 +55,12 @@ class Target:
     def oci_platform(self) -> tuple[str, str] | None:
         """(os, architecture) as the OCI image specification names them; None where there are no such images."""
         return _OCI.get(self.platform)
+
+    @property
+    def debian(self) -> str:
+        """The oldest Debian release from 12 on that has the glibc floor; the newest known one where none has."""
+        floor = tuple(map(int, (self.glibc or DEFAULT_GLIBC).split(".")))
+        return next((release for release, glibc in _DEBIAN.items() if glibc >= floor), [*_DEBIAN][-1])
 
     @property
     def deb_architecture(self) -> str:

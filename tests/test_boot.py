@@ -179,6 +179,14 @@ def test_a_failing_install_ends_the_boot(engine: Engine, store: Store, tmp_path:
     assert set(list(outcomes(report).values())[3:]) == {"skipped"}
 
 
+def test_what_an_earlier_command_of_the_install_said_is_told(engine: Engine, store: Store, tmp_path: Path) -> None:
+    install = (("sh", "-c", "echo 'no room for the index' >&2"), ("sh", "-c", "exit 3"))
+    report = boot(engine, store, tmp_path, dataclasses.replace(recipe_for(write_box(tmp_path)), install=install), [])
+    _, detail = failure(report)
+    assert detail.startswith("`sh -c 'exit 3'` exited with 3")
+    assert "no room for the index" in detail
+
+
 def test_what_is_written_elsewhere_and_left_behind_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
     box = write_box(tmp_path, install="echo x >/etc/tiny.conf; echo y >>/etc/passwd; rm /etc/issue; mkdir /srv/empty")
     report = boot(engine, store, tmp_path, recipe_for(box), [])

@@ -32,7 +32,7 @@ BASE = 'title = "t"\npackage-manager = "apt"\n[mmdebstrap]\nsuite = "bookworm"\n
 
 
 def test_the_hosts_that_travel_along_are_well_formed() -> None:
-    assert {"debian-12", "debian-12-python", "debian-12-rpm", "el9"} <= set(HOSTS)
+    assert {"debian-12", "debian-12-python", "debian-12-rpm", "debian-13-rpm", "el9"} <= set(HOSTS)
     for name, host in HOSTS.items():
         assert (host.name, bool(host.title)) == (name, True)
         assert (host.image is None) != (host.bootstrap is None)

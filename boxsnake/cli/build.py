@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ import click
 from boxsnake.cli.console import Console, console_of, human_size
 
 if TYPE_CHECKING:
-    from boxsnake.pack import Made
+    from boxsnake.cli.workspace import Workspace
+    from boxsnake.pack import Box, Made
 
 
 @click.command(
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
 @click.option("--load", is_flag=True, help="Put images into the container engine as well.")
+@click.option("--spec", is_flag=True, help="Write RPMs as spec and sources, for rpmbuild; no other box.")
 @click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -33,6 +37,7 @@ def command(
     targets: tuple[str, ...],
     output: Path | None,
     load: bool,
+    spec: bool,
     offline: bool,
     as_json: bool,
 ) -> None:
@@ -45,21 +50,37 @@ def command(
     with console.progress():
         workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
-        for box in workspace.boxes(formats, targets):
+        boxes = _as_specs(workspace, formats, targets) if spec else workspace.boxes(formats, targets)
+        width = max((len(box.name) for box in boxes), default=0)
+        for box in boxes:
             result = pack(box, workspace.store, workspace.access)
-            _tell(console, result)
+            _tell(console, result, width)
             made.append(result)
         loaded = _load(console, made) if load else []
     console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
     console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded})
 
 
-def _tell(console: Console, made: Made) -> None:
+def _as_specs(workspace: Workspace, formats: Sequence[str], targets: Sequence[str]) -> list[Box]:
+    """The RPMs among the boxes, to be written as specs. Errors: UsageError where other formats were named."""
+    from boxsnake.errors import UsageError
+    from boxsnake.packagers.rpm import PACKAGER
+    from boxsnake.rpm_spec import PACKAGER_OF_SPECS
+
+    if set(formats) - {PACKAGER.name}:
+        raise UsageError("--spec", "is for rpm alone", "Run `boxsnake build rpm --spec`.")
+    return [
+        replace(box, packager=PACKAGER_OF_SPECS, path=box.path.with_name(PACKAGER_OF_SPECS.file_name(box.plan)))
+        for box in workspace.boxes([PACKAGER.name], targets)
+    ]
+
+
+def _tell(console: Console, made: Made, width: int) -> None:
     state = "unchanged" if made.unchanged else f"{made.seconds:.2f} s"
     digest = made.digest.removeprefix("sha256:")[:12]
-    console.say(f"{made.box.name:<12} {human_size(made.size):>9}  {digest}  {state:>9}  {_shown(made.box.path)}")
+    console.say(f"{made.box.name:<{width}} {human_size(made.size):>9}  {digest}  {state:>9}  {_shown(made.box.path)}")
     for note in made.notes:
-        console.say(f"{'':<12} note: {note}")
+        console.say(f"{'':<{width}} note: {note}")
 
 
 def _shown(path: Path) -> str:

@@ -28,6 +28,7 @@ from boxsnake.oci import Document, History, Runtime
 from boxsnake.plain_text import check_plain
 from boxsnake.plan import expected
 from boxsnake.store import Store
+from boxsnake.system import SystemPart
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
@@ -48,8 +49,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 class ImageOptions(Section):
     """`[boxes.image]`."""
 
-    base: Annotated[str, Field(min_length=1)] = "debian:12-slim"
-    """An image's reference, a file or folder that holds one (./base.tar), "host:NAME" or "scratch"."""
+    base: Annotated[str, Field(min_length=1)] | None = None
+    """An image's reference, a file or folder that holds one (./base.tar), "host:NAME" or "scratch". Left out: Debian's
+    slim image, "debian:12-slim" or for a target with a newer glibc "debian:13-slim"."""
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt/env"
     """Where the environment lies in the image. The same in all images: that is how they share layers."""
     entrypoint: tuple[str, ...] | None = None
@@ -76,6 +78,7 @@ class Image:
     summary = "a container image for Docker, Podman and Kubernetes, layered by rate of change"
     options = ImageOptions
     moments: frozenset[str] = frozenset()
+    system: frozenset[SystemPart] = frozenset()
     unfolds = False
 
     def check(self, plan: Plan) -> None:
@@ -97,7 +100,7 @@ class Image:
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
-        return {"base": materials.base(plan.options.base, _platform(plan)).digest}
+        return {"base": _base(plan, materials).digest}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
@@ -262,12 +265,16 @@ def _absolute(words: tuple[str, ...], prefix: str) -> tuple[str, ...]:
     return (f"{prefix}/bin/{words[0]}", *words[1:])
 
 
+def _base(plan: Plan, materials: Materials) -> Base:
+    return materials.base(plan.options.base or f"debian:{plan.target.debian}-slim", _platform(plan))
+
+
 def _verified_base(plan: Plan, materials: Materials) -> Base:
-    base = materials.base(plan.options.base, _platform(plan))
+    base = _base(plan, materials)
     if all(materials.store.intact(layer.digest) for layer in base.layers):
         return base
     # What is damaged has been put aside now, and is read again from where it came.
-    return materials.base(plan.options.base, _platform(plan))
+    return _base(plan, materials)
 
 
 def _runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
-_HOST = "debian-12-rpm"
 _DATABASE = "/var/lib/rpm"
 # A capability, perhaps of an architecture ("libc.so.6(GLIBC_2.28)(64bit)"), a path or a package; perhaps its version.
 _REQUIREMENT = re.compile(
@@ -119,7 +118,7 @@ class Rpm:
         package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
         program, *arguments = plan.application.command or ("python",)
         return BootRecipe(
-            host=_HOST,
+            host=f"debian-{plan.target.debian}-rpm",
             copies=((str(artifact), package),),
             install=(("rpm", "--install", package), ("rpm", "--verify", layout.name)),
             python=(f"{layout.current}/bin/python",),
