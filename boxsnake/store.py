@@ -551,9 +551,11 @@ class Store:
             with contextlib.suppress(ResourceError, OSError):
                 handle = flock.try_acquire(lock, create=False)
                 if handle is not None:
-                    remove_tree(lock.with_suffix(""))
-                    lock.unlink()
-                    os.close(handle)
+                    try:
+                        remove_tree(lock.with_suffix(""))
+                        lock.unlink()
+                    finally:
+                        os.close(handle)
         for folder in self._tmp.iterdir():
             # A lease's lock is there before its folder and after it: such a folder is what some program that outlived
             # a killed process has made again.

@@ -109,7 +109,7 @@ class World:
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         ours = {"BOXSNAKE_CONFIG": str(self.settings), "BOXSNAKE_CACHE_DIR": str(self.store), "NO_PROXY": "*"}
-        return os.environ | ours | more
+        return {**os.environ, **ours, **more}
 
     def command(self, *arguments: str, before: Sequence[str] = ()) -> list[str]:
         return [*before, sys.executable, "-m", "boxsnake", *arguments]

@@ -6,10 +6,13 @@ import contextlib
 import gzip
 import io
 import json
+import random
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +21,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from boxsnake.disk import remove_tree
+from boxsnake.store import Store
 from tests.small_world import CANARY, FORMATS, World, small_world
 
 ZSTD, GZIP, RPM = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xed\xab\xee\xdb"
@@ -182,3 +187,115 @@ def test_clean_takes_other_programs_caches_too(world: World) -> None:
     assert json.loads(world.done("cache", "size", "--json"))["total_bytes"] == 0
     assert [path.name for path in world.store.iterdir()] == ["v1"]
     world.done("lock")
+
+
+# Kills
+
+
+def parents() -> dict[int, int]:
+    """Every process that runs, and which one started it; what has ended and was not waited for runs no more."""
+    found: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = place.read_text().rpartition(")")[2].split()
+            if words[0] != "Z":
+                found[int(place.parent.name)] = int(words[1])
+    return found
+
+
+def family(root: int) -> set[int]:
+    """A process and all that it started, directly or not."""
+    known = parents()
+    found = {root}
+    while more := {child for child, parent in known.items() if parent in found} - found:
+        found |= more
+    return found & known.keys()
+
+
+def ends(processes: set[int], seconds: float = 5.0) -> bool:
+    """Whether processes end within that time."""
+    limit = time.monotonic() + seconds
+    while processes & parents().keys():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def left_behind(world: World) -> list[str]:
+    """What should have been temporary: beside artifacts and lock, and in the store."""
+    found = [*world.app.glob(".boxsnake-*"), *(world.app / "dist").glob(".*")]
+    return [str(path) for path in (*found, *(world.store / "v1" / "tmp").glob("*"))]
+
+
+def test_a_kill_at_any_time_does_no_harm(world: World) -> None:
+    started = time.monotonic()
+    world.done("lock")
+    world.done("build")
+    seconds = time.monotonic() - started
+    lock, good = (world.app / "boxsnake.lock").read_bytes(), world.digests()
+    chance = random.Random(7)  # noqa: S311 - the same times in every run
+    ended = set()
+    for _ in range(15):
+        remove_tree(world.app / "dist")
+        # A store that is cold, or as the last kill left it.
+        if chance.random() < 0.4:
+            remove_tree(world.store)
+            (world.app / "boxsnake.lock").unlink(missing_ok=True)
+        command = "build" if (world.app / "boxsnake.lock").exists() else "lock"
+        process = world.start(command)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.2, seconds * 0.6))
+        orphans = family(process.pid) - {process.pid}
+        process.kill()
+        ended.add(process.wait())
+        assert ends(orphans, 20)
+        assert Store(world.store).verify().bad == ()
+        found = world.digests() if (world.app / "dist").is_dir() else {}
+        assert found.items() <= good.items()
+    assert -signal.SIGKILL in ended
+    world.done("lock")
+    world.done("build")
+    assert (world.app / "boxsnake.lock").read_bytes() == lock
+    assert world.digests() == good
+    world.done("build")
+    assert "checked" in world.done("cache", "verify", "--json")
+    assert left_behind(world) == []
+
+
+def test_many_builds_at_once_share_a_cold_store(world: World) -> None:
+    world.done("lock")
+    remove_tree(world.store)
+    processes = [world.start("build", "--output", f"dist-{number}") for number in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
+    first, *others = [world.digests(f"dist-{number}") for number in range(8)]
+    assert len(first) == len(FORMATS)
+    assert all(other == first for other in others)
+    assert Store(world.store).verify().bad == ()
+
+
+def test_builds_of_one_artifact_at_once_end_well(world: World) -> None:
+    world.done("lock")
+    processes = [world.start("build") for _ in range(3)]
+    assert [process.wait() for process in processes] == [0] * 3
+    good = world.digests()
+    world.done("build", "--output", "other")
+    assert world.digests("other") == good
+    assert left_behind(world) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_program_running(world: World, number: signal.Signals) -> None:
+    slow = world.app / "backend.py"
+    slow.write_text(f"import time\ntime.sleep(60)\n{slow.read_text()}")
+    process = world.start("lock")
+    processes: set[int] = set()
+    while len(processes) < 3:  # boxsnake, uv, the build
+        assert process.poll() is None
+        processes = family(process.pid)
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) in {130, 143}
+    assert ends(processes)
+    assert left_behind(world) == []
