@@ -7,6 +7,7 @@ that order for all versions, and two versions map to one RPM version only where 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
@@ -40,6 +41,32 @@ def rpm_version(version: str) -> RpmVersion:
     parsed = parsed_version(version, "RPM")
     text = release_text(parsed.release) + pre_text(parsed) + _post_and_dev(parsed) + _local(parsed.local)
     return RpmVersion(epoch=parsed.epoch, version=checked_length(text, version))
+
+
+def order_key(version: str, release: str) -> str:
+    """A text that sorts, byte by byte, as the RPM versions of PEP 440's versions and their releases do.
+
+    It lets a shell compare versions where there is no RPM to ask. Errors: those of `rpm_version`.
+    """
+    mapped = rpm_version(version)
+    return _number_key(str(mapped.epoch)) + _text_key(mapped.version) + _text_key(release)
+
+
+def _text_key(text: str) -> str:
+    """The parts that RPM compares, each after a digit for its kind: a tilde, the end, letters, a number."""
+    keys = ("0" if part == "~" else _part_key(part) for part in re.findall(r"~|[A-Za-z]+|[0-9]+", text))
+    return "".join(keys) + "1"
+
+
+def _part_key(part: str) -> str:
+    # What ends the letters sorts before every letter.
+    return _number_key(part) if part.isdecimal() else f"2{part}."
+
+
+def _number_key(digits: str) -> str:
+    """A longer number is a larger one."""
+    significant = digits.lstrip("0")
+    return f"3{len(significant):03}{significant}"
 
 
 def parsed_version(version: str, system: str) -> Version:

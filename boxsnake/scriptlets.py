@@ -1,20 +1,23 @@
 """Scriptlets: what a package manager runs around installing and removing, rendered from the files of `rpm/`.
 
 A scriptlet is assignments, the hook that belongs to its moment, the functions that all of them share, and its own
-text. Values are only ever assigned, quoted for the shell; the texts are files that stand as they are.
+text. So is `<name>-ctl`, by which operators look after the versions that are installed. Values are only ever assigned,
+quoted for the shell; the texts are files that stand as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from boxsnake import resources
+from boxsnake import resources, system_payload
 from boxsnake.errors import PackError
 from boxsnake.nfpm import Scripts
 from boxsnake.plan import Hook
+from boxsnake.rpm_version import order_key
+from boxsnake.system import NOTHING, System
 from boxsnake.versioned_layout import Layout
 
 MOMENTS = {
@@ -26,26 +29,63 @@ MOMENTS = {
 """The moments of hooks, and the scriptlet that runs each."""
 
 _SHELL = ("/bin/sh",)
+_WITH_INTERPRETER = frozenset({"post-install", "pre-remove"})
 
 
-def scripts(layout: Layout, *, app_version: str, needed: int, hooks: Sequence[Hook]) -> Scripts:
-    """All scriptlets of one version. `needed` is what it takes on the disk, in bytes."""
-    values = {
-        "name": layout.name,
-        "app_version": app_version,
-        "version": layout.version,
-        "root": layout.root,
-        "needed_kib": str(-(-needed // 1024)),
-    }
-    assignments = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+def scripts(
+    layout: Layout, *, app_version: str, needed: int, hooks: Sequence[Hook], keep: int = 1, system: System = NOTHING
+) -> Scripts:
+    """All scriptlets of one version.
+
+    `needed` is what it takes on the disk, in bytes; `keep` how many other versions stay beside it.
+    """
+    values = assignments(layout, app_version=app_version, needed=needed, keep=keep)
     by_scriptlet = {MOMENTS[hook.moment]: hook for hook in hooks}
 
     def rendered(scriptlet: str) -> str:
         hook = by_scriptlet.get(scriptlet)
-        parts = (assignments, hook_function(hook), text("common.sh"), text(f"{scriptlet}.sh"))
+        parts = (values, hook_function(hook), functions(system), text(f"{scriptlet}.sh"))
         return "\n".join(parts)
 
     return Scripts(**{scriptlet: rendered(scriptlet) for scriptlet in (*MOMENTS.values(), "verify")})
+
+
+def control(layout: Layout, *, app_version: str, system: System = NOTHING) -> str:
+    """The program `<name>-ctl` that comes with one version."""
+    values = assignments(layout, app_version=app_version, needed=0, keep=0)
+    return "\n".join(("#!/bin/sh", values, functions(system), text("ctl.sh")))
+
+
+def functions(system: System) -> str:
+    """The functions that all of them share, and the values of those that look after the host's own system."""
+    return "\n".join((text("common.sh"), _assigned(system_payload.assignments(system)), text("system.sh")))
+
+
+def self_description(layout: Layout, *, app_version: str) -> str:
+    """What an installed version says of itself to the scriptlets of others: its author's text and its order."""
+    return f"{app_version}\n{_order(layout, app_version)}\n"
+
+
+def _order(layout: Layout, app_version: str) -> str:
+    return order_key(app_version, layout.version.rpartition("-")[2])
+
+
+def assignments(layout: Layout, *, app_version: str, needed: int, keep: int) -> str:
+    """The variables that the shared functions read."""
+    values = {
+        "name": layout.name,
+        "app_version": app_version,
+        "version": layout.version,
+        "order": _order(layout, app_version),
+        "root": layout.root,
+        "keep": str(keep),
+        "needed_kib": str(-(-needed // 1024)),
+    }
+    return _assigned(values)
+
+
+def _assigned(values: Mapping[str, str]) -> str:
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
 def hook_function(hook: Hook | None) -> str:
@@ -56,9 +96,21 @@ def hook_function(hook: Hook | None) -> str:
     if hook is None:
         return "hook_script() { :; }\n"
     content = hook_text(hook)
+    words = " ".join((shlex.quote(hook.moment), shlex.quote(hook.file_name), _interpreter_words(hook, content)))
     end = f"END_OF_HOOK_{hashlib.sha256(hook.content).hexdigest()}"
-    words = " ".join(shlex.quote(word) for word in (hook.moment, hook.file_name, *interpreter(content)))
     return f"hook_script() {{\n    run_hook {words} <<'{end}'\n{content}{end}\n}}\n"
+
+
+def _interpreter_words(hook: Hook, content: str) -> str:
+    """What runs the hook, for the shell. Errors: PackError where that is not there at the hook's moment."""
+    if content.startswith("#!") or not hook.file_name.endswith(".py"):
+        return " ".join(shlex.quote(word) for word in interpreter(content))
+    if hook.moment not in _WITH_INTERPRETER:
+        thing = f"the {hook.moment} hook ({hook.file_name})"
+        cause = "is Python, and the application's own interpreter is not there at that moment"
+        next_step = 'Write it for the shell, or name an interpreter of the host\'s in its first line ("#!/…").'
+        raise PackError(thing, cause, next_step, moment=hook.moment)
+    return '"$prefix/bin/python" -B'
 
 
 def hook_text(hook: Hook) -> str:

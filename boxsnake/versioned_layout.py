@@ -3,8 +3,10 @@
     <prefix root>/<name>/1.2.0-1/            a version: the environment, as it was staged
     <prefix root>/<name>/1.3.0-1/            another
     <prefix root>/<name>/current             -> 1.3.0-1, switched by one rename
+    <prefix root>/<name>/bin/<name>-ctl      shows and checks the versions, and goes back to an earlier one
     <prefix root>/<name>/install/state       how the last installation ended
-    <prefix root>/<name>/install/1.3.0-1/    what installing that version takes
+    <prefix root>/<name>/install/kept        which versions stay though no package owns them any longer
+    <prefix root>/<name>/install/1.3.0-1/    what installing and checking that version takes
     /usr/bin/<command>                       -> <prefix root>/<name>/current/bin/<command>
 
 A version that is installed or removed touches nothing of the others.
@@ -46,6 +48,24 @@ class Layout:
     def state(self) -> str:
         """The file that says how the last installation ended."""
         return f"{self.root}/install/state"
+
+    @property
+    def kept(self) -> str:
+        """The list of versions that stay for going back."""
+        return f"{self.root}/install/kept"
+
+    @property
+    def control(self) -> tuple[str, str]:
+        """The path of the program for operators, and the text of the link there.
+
+        The program is part of each version; versions that lie side by side share the link.
+        """
+        return f"{self.root}/bin/{self.name}-ctl", "../install/ctl"
+
+    @property
+    def current_control(self) -> str:
+        """The link to the program that came with the version installed last."""
+        return f"{self.root}/install/ctl"
 
     @property
     def support(self) -> str:

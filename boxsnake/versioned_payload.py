@@ -7,7 +7,9 @@ of digests and the linker, and the paths that it will have are known to the pack
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError
 from boxsnake.lock import CondaPackage
 from boxsnake.nfpm import Content
+from boxsnake.plan import Plan, expected
 from boxsnake.versioned_layout import Layout
 
 INTERPRETER = "bin/python"
@@ -37,22 +40,65 @@ class Payload:
     needed: int
 
 
-def as_files(tree: Tree, layout: Layout, commands: Sequence[str]) -> Payload:
+@dataclass(frozen=True, kw_only=True)
+class SupportTexts:
+    """Small files of a version's support folder, by their content."""
+
+    control: str
+    """The program `<name>-ctl`."""
+    version: str
+    """What the version says of itself, for scriptlets of other versions."""
+    check: str
+    """What the check of an installed version must find, as JSON."""
+
+
+def support_texts(plan: Plan, layout: Layout, *, run_checks: bool) -> SupportTexts:
+    """The texts for a plan; with `run_checks` the installed version must pass its checks that start no server."""
+    application = plan.application
+    there = expected(plan, conda=True)
+    commands = [dataclasses.asdict(check) for check in plan.checks if check.run is not None] if run_checks else []
+    check = {
+        "application": application.wheel.name if application.wheel else application.name,
+        "distributions": there.distributions,
+        "programs": there.console_scripts if application.wheel else (),
+        "environment": dict(application.environment),
+        "checks": commands,
+    }
+    return SupportTexts(
+        control=scriptlets.control(layout, app_version=application.version, system=plan.system),
+        version=scriptlets.self_description(layout, app_version=application.version),
+        check=json.dumps(check, indent=1, sort_keys=True),
+    )
+
+
+def as_files(tree: Tree, layout: Layout, commands: Sequence[str], scratch: Path, *, texts: SupportTexts) -> Payload:
     """The package's paths where the tree is carried file by file.
 
-    Errors: PackError where the tree lacks a command or an interpreter.
+    What is not in the tree is written into `scratch`, an empty folder. Errors: PackError where the tree lacks a command
+    or an interpreter.
     """
     _check_programs(tree, commands)
-    contents = (*_frame(layout, commands), *(_carried(entry, tree, layout) for entry in tree.entries))
+    contents = (
+        *_frame(layout, commands),
+        *_support(tree, layout, texts, scratch),
+        *(_carried(entry, tree, layout) for entry in tree.entries),
+    )
     return Payload(contents=contents, needed=_on_disk(entry.size for entry in tree.entries))
 
 
 def as_archives(
-    tree: Tree, layout: Layout, commands: Sequence[str], scratch: Path, *, carried: Collection[str], time: int
+    tree: Tree,
+    layout: Layout,
+    commands: Sequence[str],
+    scratch: Path,
+    *,
+    texts: SupportTexts,
+    carried: Collection[str],
+    time: int,
 ) -> Payload:
     """The package's paths where only what belongs to `carried` owners is carried as files.
 
-    Archives and manifest are written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
+    What is not in the tree is written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
     since 1970. Errors: PackError where the tree lacks a command or an interpreter.
     """
     _check_programs(tree, commands)
@@ -65,6 +111,7 @@ def as_archives(
     as_ghosts = {entry.path for entry in packed}
     contents = (
         *_frame(layout, commands),
+        *_support(tree, layout, texts, scratch),
         *(
             _ghost(entry, layout) if entry.path in as_ghosts else _carried(entry, tree, layout)
             for entry in tree.entries
@@ -119,13 +166,37 @@ def _frame(layout: Layout, commands: Sequence[str]) -> Iterator[Content]:
         yield Content(path=folder, kind="folder")
     yield Content(path=f"{layout.unfinished}/bin", kind="folder")
     yield Content(path=layout.current, kind="ghost", mode=0o777)
-    yield Content(path=layout.state, kind="ghost", mode=0o644)
+    yield Content(path=layout.current_control, kind="ghost", mode=0o777)
+    for ghost in (layout.state, layout.kept):
+        yield Content(path=ghost, kind="ghost", mode=0o644)
+    control, target = layout.control
+    yield Content(path=posixpath.dirname(control), kind="folder")
+    yield Content(path=control, kind="link", target=target)
     stub = f"{layout.unfinished}/unfinished.sh"
     yield Content(path=stub, kind="file", mode=0o755, source=scriptlets.resource("unfinished.sh"))
     for command in commands:
         path, target = layout.command(command)
         yield Content(path=path, kind="link", target=target)
         yield Content(path=f"{layout.unfinished}/bin/{command}", kind="link", target="../unfinished.sh")
+
+
+def _support(tree: Tree, layout: Layout, texts: SupportTexts, scratch: Path) -> Iterator[Content]:
+    """What it takes to check a version, to keep it and to remove it, without a package manager."""
+    files = [entry for entry in tree.entries if entry.kind == "file"]
+    links = [entry for entry in tree.entries if entry.kind == "link"]
+    written = {
+        "ctl": texts.control,
+        "version": texts.version,
+        "check.json": texts.check,
+        "sums": "".join(f"{entry.sha256}  {entry.path}\n" for entry in files),
+        "links": "".join(f"{entry.path}\t{entry.target}\n" for entry in links),
+    }
+    for name, content in written.items():
+        path = scratch / name
+        with disk_faults(path):
+            path.write_text(content, encoding="utf-8")
+        yield Content(path=f"{layout.support}/{name}", kind="file", mode=0o755 if name == "ctl" else 0o644, source=path)
+    yield Content(path=f"{layout.support}/check.py", kind="file", mode=0o644, source=scriptlets.resource("check.py"))
 
 
 def _carried(entry: Entry, tree: Tree, layout: Layout) -> Content:

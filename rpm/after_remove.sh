@@ -1,39 +1,47 @@
 # %postun. On an upgrade it runs last of all, with the new version in use; on a reinstallation that is this very one.
 
-if [ "$1" -gt 0 ] && [ "$(current)" = "$version" ] && [ -x "$prefix/bin/python" ]; then exit 0; fi
-
-# Removes bytecode that was compiled after the installation, and the folders that are then empty; no other file.
-tidy() {
-    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        if [ -d "$entry" ] && [ ! -L "$entry" ]; then tidy "$entry"; fi
-    done
-    case $1 in
-        */__pycache__) rm -f "$1"/*.pyc "$1"/*.pyc.* ;;
-    esac
-    rmdir "$1" 2>/dev/null
-}
+if stays "$1" && [ "$(current)" = "$version" ] && [ -x "$prefix/bin/python" ]; then exit 0; fi
 
 rm -f "$support/unpacked"
 for folder in "$prefix" "$support"; do
     if [ -d "$folder" ]; then tidy "$folder"; fi
 done
+bring_back "$version"
 
-if [ "$1" -gt 0 ]; then
+# The version that takes the place of one that is gone: the one used last, else any.
+successor() {
+    for folder in $(listed) "$root"/[0-9]*; do
+        folder=${folder##*/}
+        if [ -x "$root/$folder/bin/python" ]; then
+            printf '%s' "$folder"
+            return
+        fi
+    done
+}
+
+if stays "$1"; then
     read_state
     # Another version is installed too. If this one was in use, that one takes its place; if this one had failed, what
     # is in use is no longer in doubt.
-    other=
     if [ ! -x "$root/$(current)/bin/python" ]; then
-        for folder in "$root"/[0-9]*; do
-            if [ -x "$folder/bin/python" ]; then other=${folder##*/}; fi
-        done
-        if [ -n "$other" ]; then point_current_to "$other" && state_version=$version; fi
+        other=$(successor)
+        if [ -n "$other" ]; then point_current_to "$other" && switch_units "" "$other" && state_version=$version; fi
     fi
     if [ "$state_version" = "$version" ]; then write_state ok "$(current)" ""; fi
+    case $(current) in
+        [0-9]*) [ -e "$root/install/ctl" ] || point_ctl_to "$(current)" ;;
+    esac
+    drop_unlisted
     exit 0
 fi
 
-rm -f "$state" "$root/install/.state" "$root/.current" "$root/current"
-rmdir "$root/install" "$root" 2>/dev/null
+rm -f "$root/current" "$root/.current" "$kept" "$root/install/.kept"
+for copy in "$root"/.kept-*; do
+    if [ -d "$copy" ]; then bring_back "${copy#"$root"/.kept-}"; fi
+done
+drop_unlisted
+rm -f "$state" "$root/install/.state" "$root/install/ctl" "$root/install/.ctl"
+rmdir "$root/install" "$root/bin" "$root" 2>/dev/null
 
+drop_run_folders
 hook_script

@@ -2,7 +2,6 @@
 
 refuse() { say "$1"; exit 1; }
 
-previous=$(current)
 name_installing_action
 
 existing=$root
@@ -32,5 +31,11 @@ probe=$existing/.$name.$$
 }
 rm -f "$probe"
 
+make_user || refuse "the system's user $system_user could not be made"
 hook_script || exit 1
+# A copy of this very version, kept from an earlier life, makes way for the package's own files.
+if [ "$previous" != "$version" ]; then
+    bring_back "$version"
+    if [ -f "$support/kept-copy" ]; then drop "$version"; fi
+fi
 write_state installing "$version" "The installation was begun and has not ended." || refuse "$root cannot be written"

@@ -1,12 +1,16 @@
 # %preun. On an upgrade it runs after the new version's %post.
 
-if [ "$1" -gt 0 ]; then
+if stays "$1"; then
     read_state
     if [ "$(current)" = "$version" ] && [ "$status" != ok ] && [ "$state_version" != "$version" ]; then
         say "stays in use, because $name $state_version did not finish its installation"
         exit 1
     fi
+    if [ "$(current)" != "$version" ] && is_listed "$version"; then
+        copy_aside "$version" || say "is not kept, because no copy of it could be made in $root"
+    fi
     exit 0
 fi
 
-hook_script
+hook_script || exit
+stop_units

@@ -1,8 +1,10 @@
-# What all scriptlets share. Before it stand assignments:
+# What all scriptlets and the application's <name>-ctl share, under rpm and dpkg alike. Before it stand assignments:
 #   name            the application's name
 #   app_version     its version, as its author writes it
 #   version         the version's folder
+#   order           a text that sorts, byte by byte, as the versions do
 #   root            the folder of all versions
+#   keep            how many versions stay beside the one in use
 #   needed_kib      what this version takes on the disk
 # and the function hook_script, which runs the one hook of this scriptlet, or does nothing.
 
@@ -10,9 +12,18 @@ umask 022
 prefix=$root/$version
 support=$root/install/$version
 state=$root/install/state
+kept=$root/install/kept
 action=remove # what happens, as hooks are told, unless the scriptlet says otherwise
+old_version=$app_version
 
 say() { printf '%s %s: %s\n' "$name" "$version" "$1" >&2; }
+
+# Whether the application stays, be it in another version. rpm tells how many versions do, dpkg gives a word.
+stays() {
+    case $1 in
+        0 | remove | purge | disappear | abort-install) return 1 ;;
+    esac
+}
 
 # The version in use, by its folder's name; empty where there is none.
 current() { readlink "$root/current" 2>/dev/null; }
@@ -20,15 +31,36 @@ current() { readlink "$root/current" 2>/dev/null; }
 # One rename: who looks sees the old version or the new one.
 point_current_to() { ln -sfn "$1" "$root/.current" && mv -fT "$root/.current" "$root/current"; }
 
-# Where no other version is in use, a version is installed, be it once more.
-name_installing_action() {
-    case $(current) in
-        '' | "$version" | install/*) action=install ;;
-        *) action=upgrade ;;
-    esac
+# <name>-ctl is that of the version installed last.
+point_ctl_to() { ln -sfn "$1/ctl" "$root/install/.ctl" && mv -fT "$root/install/.ctl" "$root/install/ctl"; }
+
+# What a version says of itself: author_version and its order.
+read_version() {
+    author_version=
+    order_of_it=
+    if [ -f "$root/install/$1/version" ]; then
+        { read -r author_version && read -r order_of_it; } <"$root/install/$1/version"
+    fi
 }
 
-# How the last installation stands: "installing", "ok" or "failed", the version that it was about, and why.
+# Where no other version is in use, a version is installed, be it once more.
+name_installing_action() {
+    action=install
+    old_version=
+    previous=${in_use_before-$(current)}
+    case $previous in
+        '' | install/*) previous= && return ;;
+    esac
+    read_version "$previous"
+    old_version=$author_version
+    if [ "$previous" != "$version" ]; then
+        action=upgrade
+        if LC_ALL=C expr "X$order_of_it" '>' "X$order" >/dev/null; then action=downgrade; fi
+    fi
+}
+
+# How the last installation stands: "installing", "ok", "failed" or "rolled-back", the version that it was about, and
+# why.
 write_state() {
     mkdir -p "$root/install" && printf '%s %s\n%s\n' "$1" "$2" "$3" >"$root/install/.state" &&
         mv -f "$root/install/.state" "$state"
@@ -41,16 +73,139 @@ read_state() {
 }
 
 # A hook is the user's own script. It comes as standard input; its interpreter and that one's argument are the rest.
+# What it says goes to a file first: a service that it leaves running would hold a pipe open for ever.
 run_hook() {
     moment=$1
     file=$2
     shift 2
     folder=$(mktemp -d) || return
-    cat >"$folder/$file" || return
+    mkdir "$folder/hook" && cat >"$folder/hook/$file" || return
     hook_status=0
     env BOXSNAKE_ACTION="$action" BOXSNAKE_PREFIX="$prefix" BOXSNAKE_NAME="$name" BOXSNAKE_VERSION="$app_version" \
-        PATH="$prefix/bin:$PATH" "$@" "$folder/$file" </dev/null || hook_status=$?
+        BOXSNAKE_OLD_VERSION="$old_version" BOXSNAKE_ROOT="$root" PATH="$prefix/bin:$PATH" \
+        "$@" "$folder/hook/$file" </dev/null >"$folder/said" 2>&1 || hook_status=$?
+    cat "$folder/said"
+    if [ "$hook_status" -ne 0 ]; then
+        hook_fault="the $moment hook ($file) failed with exit status $hook_status"
+        say "$hook_fault"
+        hook_fault="$hook_fault; it said last:
+$(tail -n 5 "$folder/said")"
+    fi
     rm -rf "$folder"
-    if [ "$hook_status" -ne 0 ]; then say "the $moment hook ($file) failed with exit status $hook_status"; fi
     return "$hook_status"
+}
+
+# Whether a version is whole and works; says what is wrong, each fault on a line. "quick" leaves out the digests.
+check_version() {
+    interpreter=$root/$1/bin/python
+    if ! "$interpreter" -I -S -B -c '' 2>/dev/null; then
+        printf 'its interpreter %s does not start\n' "$interpreter"
+        if [ "$2" = full ]; then
+            (cd "$root/$1" && sha256sum --check --quiet "$root/install/$1/sums" 2>/dev/null)
+        fi
+        return 1
+    fi
+    timeout 600 "$interpreter" -I -B "$root/install/$1/check.py" "$2" "$root/install/$1" "$root/$1" 2>&1 && return
+    check_status=$?
+    if [ "$check_status" -ne 1 ]; then printf 'its check ended with exit status %s\n' "$check_status"; fi
+    return 1
+}
+
+# Removes bytecode that was compiled after the installation, and the folders that are then empty; no other file.
+tidy() {
+    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        if [ -d "$entry" ] && [ ! -L "$entry" ]; then tidy "$entry"; fi
+    done
+    case $1 in
+        */__pycache__) rm -f "$1"/*.pyc "$1"/*.pyc.* ;;
+    esac
+    rmdir "$1" 2>/dev/null
+}
+
+# Versions that are kept. The package manager removes a version's files as soon as another one is installed. So a copy
+# of hard links is made before (.kept-<version>) and brought to the version's place after. install/kept names the
+# versions that stay, the one used last first; install/<version>/kept-copy marks those that no package owns.
+
+listed() { cat "$kept" 2>/dev/null; }
+
+is_listed() {
+    case " $(listed) " in
+        *" $1 "*) return 0 ;;
+    esac
+    return 1
+}
+
+# Lists the version that was in use before this one, and those that were listed before.
+write_kept() {
+    chosen=
+    count=0
+    for one in $previous $(listed); do
+        case " $chosen $version " in
+            *" $one "*) continue ;;
+        esac
+        if [ "$count" -ge "$keep" ]; then break; fi
+        chosen="$chosen $one"
+        count=$((count + 1))
+    done
+    printf '%s\n' "${chosen# }" >"$root/install/.kept" && mv -f "$root/install/.kept" "$kept"
+}
+
+# Copies a version aside, before its package goes.
+copy_aside() {
+    copy=$root/.kept-$1
+    if [ -d "$copy" ]; then return 0; fi # made by a run that was killed, perhaps while the files were being removed
+    rm -rf "$copy.new"
+    mkdir "$copy.new" && cp -al "$root/$1" "$copy.new/tree" && cp -al "$root/install/$1" "$copy.new/support" &&
+        rm -rf "$copy.new/support/archives" && mv "$copy.new" "$copy" && return
+    rm -rf "$copy.new"
+    return 1
+}
+
+# Brings the copy to its place, after the package went.
+bring_back() {
+    copy=$root/.kept-$1
+    rm -rf "$copy.new"
+    if [ ! -d "$copy" ]; then return 0; fi
+    put_back "$copy/support" "$root/install/$1" && : >"$root/install/$1/kept-copy" && put_back "$copy/tree" "$root/$1" &&
+        rmdir "$copy"
+}
+
+# What still lies at the place is the users' own, and newer than its copy.
+put_back() {
+    if [ ! -d "$1" ]; then return 0; fi
+    if [ -d "$2" ]; then cp -alf "$2/." "$1/" && rm -rf "$2" || return; fi
+    mv -T "$1" "$2"
+}
+
+# Removes what a package once put into a version's folders; what users made there stays.
+drop() {
+    if [ -d "$root/$1" ]; then
+        { cut -c 67- "$root/install/$1/sums" && cut -f 1 "$root/install/$1/links"; } | remove_listed "$root/$1"
+        tidy "$root/$1"
+    fi
+    rm -rf "$root/install/$1"
+}
+
+# Some at a time: a program's start takes longer than removing a file.
+remove_listed() (
+    cd "$1" || exit
+    set --
+    while IFS= read -r path; do
+        set -- "$@" "./$path"
+        if [ "$#" -ge 100 ]; then
+            rm -f "$@"
+            set --
+        fi
+    done
+    rm -f "$@"
+)
+
+# Drops the copies that are listed no longer; all of them if nothing is listed.
+drop_unlisted() {
+    for mark in "$root"/install/*/kept-copy; do
+        if [ ! -f "$mark" ]; then continue; fi
+        found=${mark%/kept-copy}
+        found=${found##*/}
+        if [ "$found" != "$(current)" ] && ! is_listed "$found"; then drop "$found"; fi
+    done
 }

@@ -7,13 +7,17 @@ complain() {
 }
 
 read_state
+in_use=$(current)
 if [ ! -f "$state" ]; then
     complain "$state is missing: the scriptlets of the installation did not run"
+elif [ "$status" = rolled-back ]; then
+    complain "$in_use is in use, after a rollback (see $state)"
 elif [ "$status" != ok ]; then
     complain "the installation of $state_version ended as \"$status\" (see $state)"
 fi
-in_use=$(current)
 if [ ! -x "$root/$in_use/bin/python" ]; then complain "$root/current leads to no version"; fi
+fault=$(wrong_units "$in_use")
+if [ -n "$fault" ]; then complain "$fault"; fi
 if [ -f "$support/link.py" ]; then
     "$prefix/bin/python" -I -B -S "$support/link.py" verify "$support" "$prefix" || wrong=1
 fi

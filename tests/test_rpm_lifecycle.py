@@ -24,22 +24,30 @@ MOMENTS = ("pre-install", "post-install", "pre-remove", "post-remove")
 
 # Each hook writes down what it is told, and fails or kills rpm where the test has asked for it.
 HOOK = """\
-echo "{moment} $BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_VERSION" >>/tmp/hooks
-[ ! -e /tmp/fail-{moment} ] || exit 9
+echo "{moment} $BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_VERSION over ${{BOXSNAKE_OLD_VERSION:-none}}" >>/tmp/hooks
+[ ! -e /tmp/fail-{moment} ] || {{ echo "the reason"; exit 9; }}
 [ ! -e /tmp/kill-{moment} ] || kill -9 "$(cut -d' ' -f4 /proc/$PPID/stat)" $PPID
 """
 
 # Everything of the application, with its modes, owners, times and digests; but a folder's size and time mean nothing,
-# nor does the time of what an installation itself writes.
+# nor does the time of what an installation itself writes. Versions that are kept are listed by themselves.
 LIST = """\
+kept=none
+for mark in /opt/app/install/*/kept-copy; do
+    if [ -f "$mark" ]; then mark=${mark%/kept-copy}; kept="$kept|${mark##*/}"; fi
+done
 {
-    find /opt/app /usr/bin -path '*app*' ! -type d ! -path /opt/app/current ! -path /opt/app/install/state \
+    find /opt/app /usr/bin -path '*app*' ! -type d ! -path '/opt/app/current' ! -path '/opt/app/install/ctl' \
+        ! -path /opt/app/install/state ! -path /opt/app/install/kept \
         -printf '%p %M %u %g %s %l %Ts ' -exec sh -c 'if [ -L "$1" ]; then echo; else sha256sum <"$1"; fi' sh {} ';'
     find /opt/app -type d -printf '%p %M %u %g\\n'
-} | sort
-readlink /opt/app/current
+} | sort | grep -Ev "^/opt/app/(install/)?($kept)[/ ]"
+readlink /opt/app/current /opt/app/install/ctl
 cat /opt/app/install/state
 """
+
+# A version's own tree, however it came to be.
+TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts ' -exec sha256sum {{}} ';' -o -printf '%p %m %l\\n' | sort"
 
 
 @dataclass(frozen=True)
@@ -182,13 +190,15 @@ def test_both_payloads_give_the_same_tree(new_box: Callable[..., HostBox]) -> No
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hooks_run_at_their_moments(box: HostBox, payload: str) -> None:
     box.install(payload, "1.0")
-    assert box.hooks() == ["pre-install install 1.0.0-1 1.0", "post-install install 1.0.0-1 1.0"]
+    assert box.hooks() == ["pre-install install 1.0.0-1 1.0 over none", "post-install install 1.0.0-1 1.0 over none"]
     box.install(payload, "2.0")
-    assert box.hooks() == ["pre-install upgrade 2.0.0-1 2.0", "post-install upgrade 2.0.0-1 2.0"]
+    assert box.hooks() == ["pre-install upgrade 2.0.0-1 2.0 over 1.0", "post-install upgrade 2.0.0-1 2.0 over 1.0"]
     box.install(payload, "2.0")
-    assert box.hooks() == ["pre-install install 2.0.0-1 2.0", "post-install install 2.0.0-1 2.0"]
+    assert box.hooks() == ["pre-install install 2.0.0-1 2.0 over 2.0", "post-install install 2.0.0-1 2.0 over 2.0"]
+    box.install(payload, "1.0")
+    assert box.hooks() == ["pre-install downgrade 1.0.0-1 1.0 over 2.0", "post-install downgrade 1.0.0-1 1.0 over 2.0"]
     box.rpm("-e", "app")
-    assert box.hooks() == ["pre-remove remove 2.0.0-1 2.0", "post-remove remove 2.0.0-1 2.0"]
+    assert box.hooks() == ["pre-remove remove 1.0.0-1 1.0 over 1.0", "post-remove remove 1.0.0-1 1.0 over 1.0"]
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -210,7 +220,7 @@ def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, payload: s
     box.install(payload, "3.0")
     box.works("3.0")
     assert box.installed() == ["app-3.0.0-1.x86_64"]
-    assert box.sh("ls /opt/app") == "3.0.0-1\ncurrent\ninstall"
+    assert box.sh("ls /opt/app") == "1.0.0-1\n3.0.0-1\nbin\ncurrent\ninstall"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -219,12 +229,14 @@ def test_a_failed_first_installation_is_told_by_the_command(box: HostBox, payloa
     box.run("rpm", "-i", package(payload, "1.0"))
     done = box.run("app", "--help")
     assert done.exit_code == 1
-    assert done.said.startswith("app: not installed completely\nits post-install hook failed\n")
+    assert done.said.startswith("app: not installed completely\nthe post-install hook (post-install.sh) failed with")
+    assert "it said last:\nthe reason\n" in done.said
+    assert box.run("/opt/app/bin/app-ctl", "selfcheck").exit_code == 1
     assert box.run("rpm", "-V", "app").exit_code != 0
     box.sh("rm /tmp/fail-post-install")
     box.install(payload, "1.0")
     box.works("1.0")
-    assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0"
+    assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0 over none"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -277,6 +289,8 @@ def test_what_users_made_stays_and_bytecode_goes(box: HostBox, payload: str) -> 
     box.sh(f"touch {site}/app/__pycache__/__init__.cpython-311.opt-1.pyc {site}/app/__pycache__/b.pyc.1234")
     box.sh("mkdir /opt/app/1.0.0-1/mine; echo kept >/opt/app/1.0.0-1/mine/.file; ln -s / /opt/app/1.0.0-1/mine/root")
     box.install(payload, "2.0")
+    assert box.sh("cat /opt/app/1.0.0-1/mine/.file") == "kept"
+    box.install(payload, "3.0")
     kept = "/opt/app/1.0.0-1\n/opt/app/1.0.0-1/mine\n/opt/app/1.0.0-1/mine/.file\n/opt/app/1.0.0-1/mine/root"
     assert box.sh("find /opt/app/1.0.0-1 | sort") == kept
     box.rpm("-e", "app")

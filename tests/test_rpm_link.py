@@ -14,9 +14,10 @@ import pytest
 from boxsnake.entries import conda_owner
 from boxsnake.nfpm import Content
 from boxsnake.versioned_layout import Layout
-from boxsnake.versioned_payload import as_archives, as_files
+from boxsnake.versioned_payload import SupportTexts, as_archives, as_files
 from tests.rpm_trees import EPOCH, write_tree
 
+TEXTS = SupportTexts(control="", version="", check="")
 CARRIED = {conda_owner("python"), conda_owner("zlib")}
 
 
@@ -27,7 +28,9 @@ class Installed:
         layout = Layout(name="app", version="1.0.0-1", prefix_root=str(folder / "opt"))
         self.tree = write_tree(folder / "tree", layout.prefix, "1.0.0")
         (folder / "scratch").mkdir()
-        payload = as_archives(self.tree, layout, ("app",), folder / "scratch", carried=CARRIED, time=EPOCH)
+        payload = as_archives(
+            self.tree, layout, ("app",), folder / "scratch", texts=TEXTS, carried=CARRIED, time=EPOCH
+        )
         self.needed = payload.needed
         self._contents = [content for content in payload.contents if content.path.startswith(f"{folder}/")]
         self.prefix = Path(layout.prefix)
@@ -205,8 +208,10 @@ def test_usage(arguments: list[str]) -> None:
     assert "usage:" in done.stderr
 
 
-def test_the_space_that_is_needed_counts_what_is_unpacked_later(installed: Installed) -> None:
+def test_the_space_that_is_needed_counts_what_is_unpacked_later(installed: Installed, tmp_path: Path) -> None:
     layout = Layout(name="app", version="1.0.0-1")
-    files = as_files(installed.tree, layout, ("app",)).needed
+    scratch = tmp_path / "files"
+    scratch.mkdir()
+    files = as_files(installed.tree, layout, ("app",), scratch, texts=TEXTS).needed
     unpacked = sum(entry.size for entry in installed.tree.entries)
     assert unpacked < files < installed.needed < 3 * files

@@ -11,7 +11,7 @@ import pytest
 
 from boxsnake.errors import PackError
 from boxsnake.plan import Hook
-from boxsnake.scriptlets import hook_function, interpreter, scripts, text
+from boxsnake.scriptlets import control, hook_function, interpreter, scripts, text
 from boxsnake.versioned_layout import Layout
 
 LAYOUT = Layout(name="app", version="1.0.0-1")
@@ -24,7 +24,7 @@ def hook(content: bytes, moment: str = "post-install", name: str = "migrate.sh")
 
 def run_hook(hook: Hook, folder: Path, **values: str) -> subprocess.CompletedProcess[str]:
     """Run a hook as a scriptlet does, with the functions that all of them share."""
-    assignments = {"name": "app", "version": "1.0.0-1", "app_version": "1.0", "root": str(folder), "needed_kib": "0"}
+    assignments = {"name": "app", "version": "1.0.0-1", "app_version": "1.0", "root": str(folder)}
     script = "\n".join(f"{key}={value}" for key, value in {**assignments, **values}.items())
     script += f"\n{hook_function(hook)}\n{text('common.sh')}\naction=upgrade\nhook_script\n"
     return subprocess.run(["sh"], input=script, capture_output=True, text=True, cwd=folder)
@@ -41,6 +41,7 @@ def test_every_scriptlet_is_sound_shell() -> None:
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=()))
+    rendered["control"] = control(LAYOUT, app_version="1.0")
     for name, script in rendered.items():
         # Not every scriptlet uses all of what they share.
         command = ["shellcheck", "--shell", "sh", "--exclude", "SC2034,SC2317", "-"]
@@ -49,12 +50,12 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_values_are_quoted(tmp_path: Path) -> None:
-    layout = Layout(name="app", version="1.0.0-1", prefix_root="/opt")
-    script = scripts(layout, app_version=HOSTILE, needed=4097, hooks=()).verify
+    layout = Layout(name=HOSTILE, version="1.0.0-1", prefix_root="/opt")
+    script = scripts(layout, app_version="1.0", needed=4097, hooks=()).verify
     assignments = script.partition("\nhook_script")[0]
-    show = f'{assignments}\nprintf \'%s|%s|%s\' "$app_version" "$root" "$needed_kib"'
+    show = f'{assignments}\nprintf \'%s|%s|%s\' "$name" "$version" "$needed_kib"'
     done = subprocess.run(["sh"], input=show, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout == f"{HOSTILE}|/opt/app|5"
+    assert done.stdout == f"{HOSTILE}|1.0.0-1|5"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,7 +85,7 @@ def test_a_hooks_text_is_what_it_was(tmp_path: Path, content: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["it's.sh", "-rf", "$(touch marker)", "a b.sh", "ü.py"])
+@pytest.mark.parametrize("name", ["it's.sh", "-rf", "$(touch marker)", "a b.sh", "ü.sh"])
 def test_a_hooks_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     done = run_hook(hook(b'printf "%s" "${0##*/}"', name=name), tmp_path)
     assert (done.returncode, done.stdout) == (0, name)
@@ -94,8 +95,8 @@ def test_a_hooks_file_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_a_failing_hook_names_itself(tmp_path: Path) -> None:
     done = run_hook(hook(b"echo what it said >&2; exit 7"), tmp_path)
     assert done.returncode == 7
-    said = "what it said\napp 1.0.0-1: the post-install hook (migrate.sh) failed with exit status 7\n"
-    assert done.stderr == said
+    assert done.stdout == "what it said\n"
+    assert done.stderr == "app 1.0.0-1: the post-install hook (migrate.sh) failed with exit status 7\n"
 
 
 def test_a_hook_that_is_killed_names_itself(tmp_path: Path) -> None:
@@ -112,6 +113,31 @@ def test_a_hook_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_hook_may_be_python(tmp_path: Path) -> None:
     content = b"#!/usr/bin/env python3\nimport os, sys\nprint(sys.version_info >= (3,), os.environ['BOXSNAKE_NAME'])\n"
     assert run_hook(hook(content, name="migrate.py"), tmp_path).stdout == "True app\n"
+
+
+def test_a_hook_named_as_python_is_run_by_the_applications_own(tmp_path: Path) -> None:
+    (tmp_path / "1.0.0-1/bin").mkdir(parents=True)
+    python = tmp_path / "1.0.0-1/bin/python"
+    python.write_text('#!/bin/sh\nexec python3 "$@"\n')
+    python.chmod(0o755)
+    content = b"import os, sys\nprint(sys.dont_write_bytecode, os.environ['BOXSNAKE_OLD_VERSION'])\n"
+    done = run_hook(hook(content, name="migrate.py"), tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True 1.0\n")
+
+
+@pytest.mark.parametrize("moment", ["pre-install", "post-remove"])
+def test_there_is_no_python_before_the_installation_and_after_the_removal(moment: str) -> None:
+    with pytest.raises(PackError, match="not there at that moment"):
+        hook_function(hook(b"print()", moment, "migrate.py"))
+    assert "/usr/bin/python3" in hook_function(hook(b"#!/usr/bin/python3\n", moment, "migrate.py"))
+
+
+@pytest.mark.parametrize(
+    ("word", "stays"), [("0", False), ("1", True), ("2", True), ("remove", False), ("purge", False), ("upgrade", True)]
+)
+def test_rpm_and_dpkg_say_alike_whether_the_application_stays(word: str, stays: bool) -> None:
+    done = subprocess.run(["sh", "-c", f"root=/ version=1\n{text('common.sh')}\nstays {word}"])
+    assert (done.returncode == 0) == stays
 
 
 @pytest.mark.parametrize("content", [b"\x7fELF\0\0", b"caf\xe9\n", b"echo \0"])

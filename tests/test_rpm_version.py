@@ -12,7 +12,7 @@ import pytest
 from packaging.version import Version
 
 from boxsnake.errors import PackError
-from boxsnake.rpm_version import RpmVersion, rpm_version
+from boxsnake.rpm_version import RpmVersion, order_key, rpm_version
 
 
 def rpmvercmp(one: str, other: str) -> int:
@@ -107,6 +107,17 @@ def test_the_order_of_pep_440_holds_in_rpm() -> None:
     for _ in range(20_000):
         i, j = chance.sample(range(len(versions)), 2)
         assert compare(mapped[i], mapped[j]) == (1 if versions[i] > versions[j] else -1), (mapped[i], mapped[j])
+
+
+def test_keys_sort_as_versions_and_releases_do() -> None:
+    chance = repeatable(11)
+    versions = sorted({Version(random_version(chance)) for _ in range(1000)})
+    releases = ["1~rc1", "1", "1.el8", "1.el9", "1.1", "2", "2a", "2b", "10"]
+    keys = [order_key(str(version), release) for version in versions for release in releases]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    for one, other in pairwise(releases):
+        assert rpmvercmp(one, other) < 0, (one, other)
 
 
 def test_equal_versions_map_to_one() -> None:

@@ -21,7 +21,7 @@ from boxsnake.manifest import Section
 from boxsnake.plan import expected
 from boxsnake.rpm_version import rpm_version
 from boxsnake.versioned_layout import Layout
-from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages
+from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages, support_texts
 from boxsnake.versioned_plan import (
     check_commands,
     check_target,
@@ -66,6 +66,10 @@ class RpmOptions(Section):
     """The folder in which the application has its own."""
     compression: Annotated[str, Field(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
     """Of the payload: its kind and, but for xz, its level."""
+    keep: Annotated[int, Field(ge=0, le=20)] = 1
+    """How many earlier versions stay installed beside the one in use, for `<name>-ctl rollback`."""
+    run_checks: bool = True
+    """Whether a new version must pass the checks with `run` on the host before it comes into use."""
     license: str | None = None
     """Left out: the application's."""
     vendor: str = ""
@@ -104,9 +108,9 @@ class Rpm:
         """See `boxsnake.packagers.Packager`."""
         layout = _layout(plan)
         with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
-            for name in ("archives", "nfpm"):
+            for name in ("payload", "nfpm"):
                 (scratch / name).mkdir()
-            payload = _payload(plan, tree, layout, scratch / "archives")
+            payload = _payload(plan, tree, layout, scratch / "payload")
             package = _package(plan, needed=payload.needed)
             nfpm.write(package, payload.contents, "rpm", out, scratch / "nfpm")
             _check_header(package, out)
@@ -143,10 +147,11 @@ def _layout(plan: Plan) -> Layout:
 
 def _payload(plan: Plan, tree: Tree, layout: Layout, scratch: Path) -> Payload:
     commands = commands_of(plan)
+    texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
     if plan.options.payload == "files":
-        return as_files(tree, layout, commands)
+        return as_files(tree, layout, commands, scratch, texts=texts)
     carried = {conda_owner(name) for name in interpreter_packages(plan.lock.conda)}
-    return as_archives(tree, layout, commands, scratch, carried=carried, time=plan.epoch)
+    return as_archives(tree, layout, commands, scratch, texts=texts, carried=carried, time=plan.epoch)
 
 
 def _package(plan: Plan, *, needed: int) -> nfpm.Package:
@@ -171,7 +176,9 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
         requires=_requirements(plan),
         compression=options.compression,
         time=plan.epoch,
-        scripts=scriptlets.scripts(_layout(plan), app_version=application.version, needed=needed, hooks=plan.hooks),
+        scripts=scriptlets.scripts(
+            _layout(plan), app_version=application.version, needed=needed, hooks=plan.hooks, keep=options.keep
+        ),
     )
 
 
