@@ -25,6 +25,8 @@ from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
+from boxsnake.system import System
+from boxsnake.system_wanted import system_wanted
 from boxsnake.wheel_tags import best_fit, supported_tags
 
 DEFAULT_EPOCH = 1577836800
@@ -108,6 +110,7 @@ def boxes(
                 requires_rpm=manifest.requires.rpm,
                 requires_deb=manifest.requires.deb,
                 hooks=_hooks(manifest, root),
+                system=system_wanted(manifest, root, application),
                 checks=tuple(check_of(check, application) for check in manifest.checks),
             )
             packager.check(plan)
@@ -153,7 +156,7 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[str, ...]:
             _unfold(temporary, folder / "unfolded")
             publish_tree(folder / "unfolded", unfolded(box.path))
         publish_file(temporary, box.path)
-    return notes + _hook_notes(box)
+    return notes + _hook_notes(box) + _system_notes(box)
 
 
 def unfolded(path: Path) -> Path:
@@ -188,15 +191,21 @@ def _hook_notes(box: Box) -> tuple[str, ...]:
     return tuple(f"the {moment} hook is not run by this format" for moment in left)
 
 
+def _system_notes(box: Box) -> tuple[str, ...]:
+    left = [part for part in box.plan.system.parts if part not in box.packager.system]
+    return (f"this format leaves to its host what [system] says of: {', '.join(left)}",) if left else ()
+
+
 def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
     """Everything that decides the artifact's bytes, and the name that it lies under."""
-    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=())
+    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=(), system=System())
     return {
         "path": str(box.path),
         "format": box.packager.name,
         "plan": _plain(plan),
         "options": box.plan.options.model_dump(mode="json"),
         "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
+        "system": _plain_system(box.plan.system),
         "inputs": box.packager.inputs(box.plan, materials),
         "code": _code_digest(),
     }
@@ -205,6 +214,15 @@ def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
 def _plain(plan: Plan) -> dict[str, Any]:
     values = dataclasses.asdict(plan)
     del values["root"]
+    return values
+
+
+def _plain_system(system: System) -> dict[str, Any]:
+    values = dataclasses.asdict(system)
+    for file in values["files"]:
+        file["content"] = hashlib.sha256(file["content"]).hexdigest()
+    for unit in values["units"]:
+        unit["hardening"] = sorted(unit["hardening"])
     return values
 
 

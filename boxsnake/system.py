@@ -91,3 +91,7 @@ class System:
     def parts(self) -> tuple[SystemPart, ...]:
         """The parts that are wanted."""
         return tuple(part for part in PARTS if getattr(self, part))
+
+
+NOTHING = System()
+"""An application that wants nothing of its system."""

@@ -13,6 +13,14 @@ from boxsnake.system import ROOT, System
 from boxsnake.versioned_layout import Layout
 
 _SYSTEMD = "/usr/lib/systemd"
+_ACCOUNTS = (
+    *(
+        f"/etc/{kind}{old}"
+        for kind in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
+        for old in ("", "-")
+    ),
+    *("/etc/.pwd.lock", "/var/log/lastlog", "/var/log/faillog"),
+)
 
 
 def system_contents(system: System, layout: Layout, scratch: Path) -> Iterator[Content]:
@@ -49,6 +57,11 @@ def owned(system: System, layout: Layout) -> tuple[str, ...]:
     found += [f"/etc/logrotate.d/{layout.name}"] if system.logrotate else []
     found += [f"{system_files.UNITS}/{unit.name}.service" for unit in system.units]
     return tuple(found)
+
+
+def remains(system: System) -> tuple[str, ...]:
+    """The paths that are left when the package is gone: the user, and what a host keeps of users."""
+    return _ACCOUNTS if system.user else ()
 
 
 def assignments(system: System) -> dict[str, str]:

@@ -65,20 +65,20 @@ switch_units() {
     return 0
 }
 
-# Services that run go on with the version in use; the host's presets say whether new ones are enabled.
+# Services that run go on with version $2 after $1; the host's presets say whether new ones are enabled.
 restart_units() {
     if ! systemd_runs; then return 0; fi
-    for unit in $(units_of "$version"); do
-        if [ -z "$previous" ] || [ ! -f "$root/install/$previous/units/$unit" ]; then
+    for unit in $(units_of "$2"); do
+        if [ -z "$1" ] || [ ! -f "$root/install/$1/units/$unit" ]; then
             systemctl --quiet preset "$unit" || say "$unit could not be enabled or disabled"
         fi
         systemctl try-restart "$unit" || say "$unit could not be restarted; see systemctl status $unit"
     done
 }
 
-# The application leaves the host.
+# The application leaves the host. After a rollback the units are those of another version than the package's.
 stop_units() {
-    for unit in $(units_of "$version"); do
+    for unit in $({ units_of "$(current)"; units_of "$version"; } | sort -u); do
         if systemd_runs; then
             systemctl --quiet disable --now "$unit" || say "$unit could not be stopped"
         elif command -v systemctl >/dev/null; then

@@ -22,6 +22,7 @@ from boxsnake.lock import CondaPackage, Wheel
 from boxsnake.manifest import Section
 from boxsnake.plan import Plan
 from boxsnake.store import Store
+from boxsnake.system import SystemPart
 
 
 class Materials(Protocol):
@@ -84,6 +85,11 @@ class Packager(Protocol):
     @property
     def moments(self) -> frozenset[str]:
         """The hooks that the format runs, such as "post-install"; the user is told of the others."""
+        ...
+
+    @property
+    def system(self) -> frozenset[SystemPart]:
+        """The parts of the manifest's `[system]` that the format brings; the user is told of the others."""
         ...
 
     @property

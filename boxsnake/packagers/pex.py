@@ -24,6 +24,7 @@ from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Line, Variable, Word
 from boxsnake.plan import expected
+from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, closure_notes, python_host
 from boxsnake.wheel_tags import supported_tags
 
@@ -61,6 +62,7 @@ class Pex:
     summary = "one executable file for hosts that have a Python"
     options = PexOptions
     moments: frozenset[str] = frozenset()
+    system: frozenset[SystemPart] = frozenset()
     unfolds = False
 
     def check(self, plan: Plan) -> None:

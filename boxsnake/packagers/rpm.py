@@ -20,6 +20,8 @@ from boxsnake.errors import PackError
 from boxsnake.manifest import Section
 from boxsnake.plan import expected
 from boxsnake.rpm_version import rpm_version
+from boxsnake.system import PARTS
+from boxsnake.system_payload import owned, remains, system_contents
 from boxsnake.versioned_layout import Layout
 from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages, support_texts
 from boxsnake.versioned_plan import (
@@ -84,6 +86,7 @@ class Rpm:
     summary = "an RPM with its own interpreter under /opt, for hosts whose software comes as RPMs"
     options = RpmOptions
     moments = frozenset(scriptlets.MOMENTS)
+    system = frozenset(PARTS)
     unfolds = False
 
     def check(self, plan: Plan) -> None:
@@ -108,13 +111,18 @@ class Rpm:
         """See `boxsnake.packagers.Packager`."""
         layout = _layout(plan)
         with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
-            for name in ("payload", "nfpm"):
+            for name in ("payload", "system", "nfpm"):
                 (scratch / name).mkdir()
             payload = _payload(plan, tree, layout, scratch / "payload")
             package = _package(plan, needed=payload.needed)
-            nfpm.write(package, payload.contents, "rpm", out, scratch / "nfpm")
-            _check_header(package, out)
+            contents = (*payload.contents, *system_contents(plan.system, layout, scratch / "system"))
+            self.write(package, contents, out, scratch / "nfpm")
             return [*tree.notes, *environment_notes(plan, "an RPM")]
+
+    def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
+        """Write the package to `out`; `scratch` is an empty folder. Errors: PackError, ResourceError."""
+        nfpm.write(package, contents, "rpm", out, scratch)
+        _check_header(package, out)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
@@ -129,8 +137,15 @@ class Rpm:
             scripts=f"{layout.current}/bin",
             command=(f"{layout.current}/bin/{program}", *arguments) if plan.application.command else (),
             remove=(("rpm", "--erase", layout.name),),
-            writes=(layout.root, *(layout.command(command)[0] for command in commands_of(plan)), _DATABASE, package),
-            remains=(_DATABASE, package),
+            writes=(
+                layout.root,
+                *(layout.command(command)[0] for command in commands_of(plan)),
+                _DATABASE,
+                package,
+                *remains(plan.system),
+                *owned(plan.system, layout),
+            ),
+            remains=(_DATABASE, package, *remains(plan.system)),
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
         )
@@ -177,7 +192,12 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
         compression=options.compression,
         time=plan.epoch,
         scripts=scriptlets.scripts(
-            _layout(plan), app_version=application.version, needed=needed, hooks=plan.hooks, keep=options.keep
+            _layout(plan),
+            app_version=application.version,
+            needed=needed,
+            hooks=plan.hooks,
+            keep=options.keep,
+            system=plan.system,
         ),
     )
 

@@ -26,6 +26,7 @@ from boxsnake.lock import pylock
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Word
 from boxsnake.plan import expected
+from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, python_host, start_command
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Wheelhouse:
     summary = "a folder of wheels with an installer, for sites without a network"
     options = WheelhouseOptions
     moments = frozenset({_POST_INSTALL})
+    system: frozenset[SystemPart] = frozenset()
     unfolds = True
 
     def check(self, plan: Plan) -> None:
