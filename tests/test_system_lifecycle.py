@@ -21,7 +21,7 @@ pytestmark = pytest.mark.engine
 
 HOST = "debian-12-rpm"  # it has dpkg too, and a Python that stands for the application's
 INSTALL = {
-    "rpm": "rpm -U --oldpackage",
+    "rpm": "rpm -U --replacepkgs",
     "deb": "dpkg --force-confold --install",
 }
 REMOVE = {"rpm": "rpm -e app", "deb": "dpkg --remove app"}
@@ -140,3 +140,29 @@ def test_all_of_it_is_there_and_what_is_the_users_stays(form: str, box: Containe
     assert sh(box, f"find {SERVICES} /run/app /var/log/app /usr/lib/tmpfiles.d -name 'app*' 2>/dev/null || true") == ""
     sh(box, f"{INSTALL[form]} /packages/2.0.package")
     assert owners(box, "/var/lib/app/data") == ["/var/lib/app/data 644 app-user:app-user"]
+
+
+def test_systemd_is_told_where_it_runs(form: str, box: Container) -> None:
+    # No systemd runs in a container. What stands for it writes down what it is told.
+    recorder = "#!/bin/sh\\n[ $1 != --quiet ] || shift\\necho $* >>/tmp/told\\n"
+    sh(box, f"mkdir -p /run/systemd/system; printf '{recorder}' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl")
+
+    def told(command: str) -> list[str]:
+        sh(box, command)
+        return sh(box, "cat /tmp/told; rm /tmp/told").splitlines()
+
+    assert told(f"{INSTALL[form]} /packages/1.0.package") == [
+        "daemon-reload",
+        *("preset app-old.service", "try-restart app-old.service"),
+        *("preset app-serve.service", "try-restart app-serve.service"),
+    ]
+    assert told(f"{INSTALL[form]} /packages/2.0.package") == [
+        "disable --now app-old.service",
+        *("daemon-reload", "try-restart app-serve.service"),
+    ]
+    assert told("/opt/app/bin/app-ctl rollback") == [
+        "daemon-reload",
+        *("preset app-old.service", "try-restart app-old.service", "try-restart app-serve.service"),
+    ]
+    assert told(f"{INSTALL[form]} /packages/2.0.package")[0] == "disable --now app-old.service"
+    assert told(REMOVE[form]) == ["disable --now app-serve.service", "daemon-reload"]
