@@ -79,7 +79,7 @@ def packages(form: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def box(engine: Engine, form: str, packages: Path) -> Iterator[Container]:
+def box(engine: Engine, packages: Path) -> Iterator[Container]:
     image = image_id(engine, Store(Store.default_root()), load_hosts()[HOST])
     with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
         for version in ("1.0", "2.0"):

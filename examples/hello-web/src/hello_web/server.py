@@ -38,7 +38,12 @@ def _heartbeat_folder() -> str:
 
 def main() -> None:
     """Serve until a signal ends it."""
-    parser = argparse.ArgumentParser(prog="hello-web", description="Greets its visitors in their own language.")
+    parser = argparse.ArgumentParser(
+        prog="hello-web",
+        description="Greets its visitors in their own language.",
+        epilog="Arguments may stand in a file, one on each line: hello-web @FILE",
+        fromfile_prefix_chars="@",
+    )
     parser.add_argument("--version", action="version", version=f"hello-web {version('hello-web')}")
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=8000, help="the port to listen on (default: %(default)s)")
