@@ -149,6 +149,7 @@ def test_programs_make_a_package_depend_on_the_glibc_that_they_need(tmp_path: Pa
     recipe = """
     package: {name: truth, version: "1.0"}
     build:
+      dynamic_linking: {binary_relocation: false}
       script: [mkdir -p $PREFIX/bin, cp /bin/true $PREFIX/bin/true]
     about: {license: MIT, summary: A program of this machine's}
     """
@@ -160,6 +161,18 @@ def test_programs_make_a_package_depend_on_the_glibc_that_they_need(tmp_path: Pa
     noarch = recipe.replace("build:", "build:\n      noarch: generic")
     with pytest.raises(PackError, match="noarch"):
         build([write_recipe(tmp_path / "noarch", noarch)], tmp_path / "other", cache=cache, platform="linux-64")
+
+
+@pytest.mark.skipif(shutil.which("patchelf") is not None, reason="this machine has patchelf")
+def test_a_missing_patchelf_is_named(tmp_path: Path, cache: Path) -> None:
+    recipe = """
+    package: {name: truth, version: "1.0"}
+    build:
+      script: [mkdir -p $PREFIX/bin, cp /bin/true $PREFIX/bin/true]
+    about: {license: MIT, summary: A program of this machine's}
+    """
+    with pytest.raises(ResourceError, match="patchelf"):
+        build([write_recipe(tmp_path / "truth", recipe)], tmp_path / "channel", cache=cache, platform="linux-64")
 
 
 def test_one_channel_holds_several_platforms(tmp_path: Path, cache: Path) -> None:
