@@ -21,6 +21,7 @@ from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers import Packager, packagers
+from boxsnake.plain_text import shortened
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
@@ -31,6 +32,9 @@ from boxsnake.wheel_tags import best_fit, supported_tags
 
 DEFAULT_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""
+
+LATEST_EPOCH = (1 << 32) - 1
+"""What RPM and gzip can say: a day in 2106."""
 
 DEFAULT_TARGET = "default"
 
@@ -70,10 +74,13 @@ def epoch() -> int:
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return DEFAULT_EPOCH
-    if not text.isdecimal():
-        cause = f"is {text!r}, which is no number of seconds"
-        raise UsageError("SOURCE_DATE_EPOCH", cause, "Unset it or give it seconds since 1970.")
-    return int(text)
+    if not (text.isascii() and text.isdecimal()):
+        cause = f"is {shortened(repr(text))}, which is no number of seconds"
+    elif len(text.lstrip("0")) > len(str(LATEST_EPOCH)) or int(text) > LATEST_EPOCH:
+        cause = f"is {shortened(text)}, which is later than any box can say ({LATEST_EPOCH})"
+    else:
+        return int(text)
+    raise UsageError("SOURCE_DATE_EPOCH", cause, "Unset it or give it seconds since 1970.")
 
 
 def boxes(
@@ -255,7 +262,8 @@ def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
     known = {target_lock.target.name: target_lock for target_lock in lock.targets}
     for name in targets:
         if name not in known:
-            raise UsageError(name, "the lock has no such target", f"There are {', '.join(known)}.", targets=list(known))
+            step = f"The lock's targets: {', '.join(known)}."
+            raise UsageError(name, "the lock has no such target", step, targets=list(known))
     yield from (known[name] for name in dict.fromkeys(targets or known))
 
 

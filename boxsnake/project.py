@@ -330,7 +330,7 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
     raise PackError(
         origin.url,
         f"its wheel does not build: the build {done.why(means.deadline)}\n{shown}",
-        "Correct the project: `python -m build --wheel` in it fails in the same way.",
+        "See the lines above: the project is at fault, or its build wants a compiler or headers that are not here.",
         output=shown,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,60 @@ def test_output_that_cannot_be_written() -> None:
             [sys.executable, "-m", "boxsnake", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, "Traceback" in done.stderr) == (8, False)
+
+
+@pytest.mark.parametrize("text", ["today", "-5", "1e9", "²", "4294967296", "9" * 5000])
+def test_a_time_that_no_box_can_say(folder: Path, text: str) -> None:
+    assert boxsnake("lock", cwd=folder).returncode == 0
+    assert_one_error(boxsnake("build", "wheelhouse", cwd=folder, SOURCE_DATE_EPOCH=text), 2, "SOURCE_DATE_EPOCH")
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_a_file_where_boxes_should_go(folder: Path, place: str) -> None:
+    (folder / "taken").write_text("mine")
+    assert boxsnake("lock", cwd=folder).returncode == 0
+    assert_one_error(boxsnake("build", "wheelhouse", "-o", place, cwd=folder), 8, "taken", "out of the way")
+    assert (folder / "taken").read_text() == "mine"
+
+
+def test_the_doctors_lines_are_plain_where_there_is_no_terminal(tmp_path: Path) -> None:
+    done = boxsnake("doctor", cwd=tmp_path)
+    assert "x1b" not in repr(done.stdout)
+    assert done.stdout.startswith("ok     python ")
+
+
+def test_builds_at_the_same_time_make_the_same_boxes(folder: Path) -> None:
+    assert boxsnake("lock", cwd=folder).returncode == 0
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: boxsnake("build", "--json", cwd=folder), range(4)))
+    assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
+    assert len({tuple(box["digest"] for box in json.loads(one.stdout)["boxes"]) for one in done}) == 1
+    names = {"small-1.0.pex", "small-1.0.wheelhouse", "small-1.0.wheelhouse.tar"}
+    assert {path.name for path in (folder / "dist").iterdir()} == names
+
+
+@pytest.mark.parametrize("name", ["with blank", "ünï-çödé", "line\nbreak", "-dash", "quo'te\"$x"])
+def test_a_folder_of_any_name(folder: Path, name: str) -> None:
+    moved = folder.rename(folder.parent / name)
+    for command in (["lock"], ["lock", "--check"], ["build"], ["build"]):
+        done = boxsnake(*command, cwd=moved)
+        assert done.returncode == 0, done.stderr
+    assert boxsnake("cache", "clean", cwd=moved).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "words"),
+    [
+        ("lock-version = 1", "lock-version = 99", ["99", "newer"]),
+        ('python = "3.11"', 'python = "3.12"', ["edited", "boxsnake lock"]),
+        ("lock-version = 1", "<<<<<<< HEAD", ["boxsnake lock"]),
+    ],
+    ids=["newer", "edited", "merged"],
+)
+def test_a_lock_that_is_not_to_be_trusted(folder: Path, pattern: str, text: str, words: list[str]) -> None:
+    assert boxsnake("lock", cwd=folder).returncode == 0
+    lock = folder / "boxsnake.lock"
+    assert pattern in lock.read_text()
+    lock.write_text(lock.read_text().replace(pattern, text, 1))
+    assert_one_error(boxsnake("build", cwd=folder), 5, "boxsnake.lock", *words)
+    assert not (folder / "dist").exists()

@@ -102,10 +102,10 @@ def _show_os_error(error: OSError) -> int:
         errno.EACCES: "Check its owner and mode.",
         errno.EPERM: "Check its owner and mode.",
         errno.EROFS: "Name a folder that can be written to.",
+        errno.EEXIST: "Move what lies there out of the way, or name another place.",
+        errno.ENOTDIR: "A file lies where a folder should be: move it out of the way, or name another place.",
         errno.EMFILE: "Raise the limit of open files (`ulimit -n`).",
     }
-    from boxsnake.errors import ResourceError
-
     thing = str(error.filename or "the system")
     step = steps.get(error.errno or 0, "Look at that path and try again.")
     _show(ResourceError(thing, error.strerror or str(error), step))

@@ -37,9 +37,8 @@ def command(context: click.Context, as_json: bool) -> None:
     console = console_of(context, as_json=as_json)
     findings = list(examine())
     for finding in findings:
-        console.say(
-            f"{click.style(f'{finding.state:<5}', fg=_STYLES[finding.state])}  {finding.name:<12} {finding.fact}"
-        )
+        state = click.style(f"{finding.state:<5}", fg=_STYLES[finding.state])
+        console.say(f"  {finding.name:<12} {finding.fact}", before=state)
         if finding.remedy:
             console.say(f"{'':<20}{finding.remedy}")
     console.result(lambda: {"findings": [vars(finding) for finding in findings]})
