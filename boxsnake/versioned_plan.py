@@ -10,6 +10,7 @@ from boxsnake.plain_text import check_plain
 
 if TYPE_CHECKING:
     from boxsnake.plan import Plan
+    from boxsnake.versioned_layout import Layout
 
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 
@@ -30,6 +31,15 @@ def commands_of(plan: Plan) -> tuple[str, ...]:
     """The programs that become commands: those of the options, else the application's own console scripts."""
     chosen: tuple[str, ...] | None = plan.options.commands
     return tuple(sorted(set(plan.application.console_scripts if chosen is None else chosen)))
+
+
+def started(plan: Plan, layout: Layout) -> tuple[str, ...]:
+    """What starts the installed application: what the one unit that serves it runs, else its command."""
+    units = [unit for unit in plan.system.units if unit.name == plan.application.name] or plan.system.units
+    program, *arguments = (units[0].command if len(units) == 1 else plan.application.command) or ("",)
+    if not program:
+        return ()
+    return (program if program.startswith("/") else f"{layout.current}/bin/{program}", *arguments)
 
 
 def check_commands(plan: Plan, form: str) -> None:

@@ -31,6 +31,7 @@ from boxsnake.versioned_plan import (
     described_line,
     described_text,
     environment_notes,
+    started,
 )
 
 if TYPE_CHECKING:
@@ -128,14 +129,13 @@ class Rpm:
         """See `boxsnake.packagers.Packager`."""
         layout = _layout(plan)
         package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
-        program, *arguments = plan.application.command or ("python",)
         return BootRecipe(
             host=f"debian-{plan.target.debian}-rpm",
             copies=((str(artifact), package),),
             install=(("rpm", "--install", package), ("rpm", "--verify", layout.name)),
             python=(f"{layout.current}/bin/python",),
             scripts=f"{layout.current}/bin",
-            command=(f"{layout.current}/bin/{program}", *arguments) if plan.application.command else (),
+            command=started(plan, layout),
             remove=(("rpm", "--erase", layout.name),),
             writes=(
                 layout.root,
