@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from boxsnake.errors import BoxsnakeError
+from boxsnake.errors import BoxsnakeError, ResourceError
 from boxsnake.progress import Advance, listening
 
 OUR_FAULT = 70
