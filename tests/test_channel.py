@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from boxsnake.channel import archives, debian_python, elf, recipes, repack, versions
+from boxsnake import elf
+from boxsnake.channel import archives, debian_python, recipes, repack, versions
 from boxsnake.channel.build import Built, build
 from boxsnake.channel.folder import packages_of
 from boxsnake.channel.relocate import relocatable

@@ -20,7 +20,7 @@ import struct
 import tarfile
 from pathlib import Path
 
-from boxsnake.channel import elf
+from boxsnake import elf
 
 # Debian's own additions, and what a box never needs
 DROPPED = ("EXTERNALLY-MANAGED", "_distutils_system_mod.py", "sitecustomize.py", "test", "tkinter", "turtle.py")

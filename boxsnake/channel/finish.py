@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from boxsnake.channel import archives, elf
+from boxsnake import elf
+from boxsnake.channel import archives
 from boxsnake.errors import PackError
 
 LEVEL = 9  # zstd: 19 takes ten times as long for a seventh less

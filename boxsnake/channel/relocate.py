@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from boxsnake.channel.elf import (
+from boxsnake.elf import (
     DT_RELA,
     DT_RELASZ,
     DT_RPATH,

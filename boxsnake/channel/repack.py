@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from boxsnake.channel import debian_python, elf
+from boxsnake import elf
+from boxsnake.channel import debian_python
 from boxsnake.channel.relocate import relocatable
 
 SOURCES = "sources"
