@@ -78,20 +78,14 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The folder of everything, and the server's address."""
+    """The folder of everything, the application's, the store's, and the server's address."""
 
     folder: Path
+    app: Path
+    store: Path
     address: str
     broken: set[str] = field(default_factory=set)
     """The server refuses every path that holds one of these."""
-
-    @property
-    def app(self) -> Path:
-        return self.folder / "app"
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
 
     def write(self, *, login: str = f"user:{CANARY}@", channel: str = "", app: str = "", image: str = "") -> None:
         """Write the application and the settings; `app` and `image` are more lines for those tables."""
@@ -173,7 +167,13 @@ def small_world(folder: Path) -> Iterator[World]:
     handler = functools.partial(type("Handler", (_Handler,), {"broken": broken}), directory=str(folder / "served"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        world = World(folder=folder, address=f"127.0.0.1:{server.server_address[1]}", broken=broken)
+        world = World(
+            folder=folder,
+            app=folder / "app",
+            store=folder / "store",
+            address=f"127.0.0.1:{server.server_address[1]}",
+            broken=broken,
+        )
         world.write()
         yield world
         server.shutdown()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import io
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,3 +302,81 @@ def test_a_signal_leaves_no_program_running(world: World, number: signal.Signals
     assert process.wait(10) in {130, 143}
     assert ends(processes)
     assert left_behind(world) == []
+
+
+# Surroundings
+
+SHELL = ("sh", "-c")
+EVIL = os.pathsep.join(["evil", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+SURROUNDINGS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "place": (
+        ("unshare", "--uts", *SHELL, 'umask 000 && hostname other.example && exec "$@"', "-"),
+        {"TZ": ":bad/zone", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    ),
+    # A user whom nobody knows, who has no home and no other groups.
+    "nobody": (
+        ("unshare", "--user", "--map-user=12345", "--map-group=12345", "env", "-u", "HOME", "-u", "USER"),
+        {"BOXSNAKE_CACHE_DIR": ""},
+    ),
+    "python": (
+        (*SHELL, 'ulimit -n 256 && ulimit -s 1024 && exec "$@"', "-", "taskset", "-c", "0"),
+        {"PYTHONOPTIMIZE": "2", "PYTHONPATH": EVIL, "PYTHONWARNINGS": "error", "PYTHONHASHSEED": "9"},
+    ),
+    "nothing": ((), {"PATH": "/nonexistent", "TMPDIR": "/nonexistent", "HOME": "/nonexistent"}),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world in which everything has been locked and built once."""
+    with small_world(tmp_path_factory.mktemp("model")) as made:
+        made.done("lock")
+        made.done("build")
+        yield made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other users and host names need root")
+@pytest.mark.parametrize("name", sorted(SURROUNDINGS))
+def test_surroundings_change_no_byte(model: World, tmp_path: Path, name: str) -> None:
+    before, variables = SURROUNDINGS[name]
+    app = tmp_path / "app"
+    shutil.copytree(model.app, app, ignore=shutil.ignore_patterns("dist*"))
+    world = dataclasses.replace(model, app=app, store=tmp_path / "store")
+    (app / "evil").mkdir()
+    for module in ("small", "demo", "sitecustomize"):
+        (app / "evil" / f"{module}.py").write_text("import sys\nsys.dont_write_bytecode = True\n")
+    variables = {"TMPDIR": str(tmp_path), **variables}
+    lock = (app / "boxsnake.lock").read_bytes()
+    (app / "boxsnake.lock").unlink()
+    world.done("lock", before=before, **variables)
+    world.done("build", "image", "pex", "wheelhouse", before=before, **variables)
+    assert (app / "boxsnake.lock").read_bytes() == lock
+    good = model.digests()
+    assert world.digests().items() <= good.items()
+    assert len(world.digests()) == 3
+
+
+def test_a_current_folder_that_is_gone_is_named(model: World, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    before = (*SHELL, 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(gone))
+    done = model.run("build", "--manifest", str(model.app / "boxsnake.toml"), before=before)
+    assert done.returncode == 8
+    assert "current folder" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_no_harm(model: World, closed: str) -> None:
+    done = model.run("build", "wheelhouse", "--output", "streams", before=(*SHELL, f'exec "$@" {closed}', "-"))
+    assert done.returncode == 0, done.stderr
+    name = "small-1.0.wheelhouse.tar"
+    assert model.digests("streams")[name] == model.digests()[name]
+    shutil.rmtree(model.app / "streams")
+
+
+def test_a_folder_with_an_odd_name_changes_no_byte(model: World, tmp_path: Path) -> None:
+    app = tmp_path / os.fsdecode(b"-a\nb %c\xff $(touch x)")
+    shutil.copytree(model.app, app, ignore=shutil.ignore_patterns("dist*"))
+    world = dataclasses.replace(model, app=app)
+    world.done("build")
+    assert world.digests() == model.digests()
+    assert not list(app.rglob("x"))

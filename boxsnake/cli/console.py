@@ -30,8 +30,10 @@ class _TerminatedError(BaseException):
 
 def run(command: click.Command, arguments: list[str] | None) -> int:
     """Run `command`; print what goes wrong to standard error; return the exit code of DESIGN's table."""
+    _open_streams()
     _listen_to_signals()
     try:
+        _be_somewhere()
         command.main(args=arguments, prog_name="boxsnake", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
@@ -56,6 +58,23 @@ def run(command: click.Command, arguments: list[str] | None) -> int:
     except Exception:  # noqa: BLE001 - the border: whatever is left is a fault of ours
         return _show_our_fault()
     return 0
+
+
+def _open_streams() -> None:
+    """Open what our caller has closed of the three streams: the next file would be opened in its place, and written."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def _be_somewhere() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109 - whether it is there, not what it is
+    except FileNotFoundError:
+        raise ResourceError("the current folder", "has been removed", "Change to one that exists (`cd`).") from None
 
 
 def _listen_to_signals() -> None:
