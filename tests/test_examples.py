@@ -134,3 +134,17 @@ def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Pat
         os.umask(before)
     digests = {box["format"]: box["digest"] for box in ours["boxes"]}
     assert {box["format"]: box["digest"] for box in theirs["boxes"]} == digests
+
+
+# What a package should say of its application and the examples' manifests leave out.
+UNSAID = ("no-url-tag", "no-packager-tag", "invalid-license")
+
+
+@pytest.mark.parametrize("built", ["hello-web"], indirect=True)
+def test_rpmlint_finds_nothing_but_what_is_explained(built: Application) -> None:
+    package = next((built.folder / "dist").glob("*.rpm"))
+    command = ["rpmlint", "--config", str(ROOT / "rpm" / "rpmlint.toml"), str(package)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [line for line in done.stdout.splitlines() if ": E: " in line or ": W: " in line]
+    assert "checks: " in done.stdout, done.stderr
+    assert [line for line in found if not any(word in line for word in UNSAID)] == []
