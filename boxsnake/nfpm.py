@@ -79,6 +79,8 @@ class Package:
     maintainer: str = ""
     group: str = ""
     requires: tuple[str, ...] = ()
+    requires_before: tuple[str, ...] = ()
+    """What must be there before the package is unpacked; known to deb alone."""
     compression: str
     """Of the payload: "zstd:3", "gzip:6", "xz"."""
     time: int
@@ -166,6 +168,8 @@ def _document(package: Package, scripts: dict[str, str], contents: Iterable[Cont
         "homepage": _literal(package.homepage),
         "vendor": _literal(package.vendor),
         "maintainer": _literal(package.maintainer),
+        "section": _literal(package.group),
+        "priority": "optional",
         "depends": [_literal(requirement) for requirement in package.requires],
         "disable_globbing": True,
         "scripts": _named(
@@ -182,7 +186,7 @@ def _document(package: Package, scripts: dict[str, str], contents: Iterable[Cont
             "compression": package.compression,
             "scripts": _named(scripts, verify="verify"),
         },
-        "deb": {"compression": package.compression},
+        "deb": {"compression": package.compression, "predepends": [_literal(one) for one in package.requires_before]},
     }
     if package.epoch:
         fields["epoch"] = str(package.epoch)

@@ -1,4 +1,4 @@
-"""The folders that travel with boxsnake: `rpm` (scriptlets) and `docker` (hosts), in a checkout or inside the wheel."""
+"""The folders that travel with boxsnake, in a checkout or inside the wheel: `rpm` and `deb` (scripts), `docker` (hosts)."""
 
 from __future__ import annotations
 

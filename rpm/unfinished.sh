@@ -3,5 +3,5 @@
 here=$(dirname "$(readlink -f "$0")")
 printf '%s: not installed completely\n' "${0##*/}" >&2
 tail -n +2 "$here/../../state" >&2
-printf 'Install it again: dnf reinstall, or rpm -U --replacepkgs.\n' >&2
+printf 'Install it again: dnf reinstall, or apt-get install --reinstall.\n' >&2
 exit 1
