@@ -3,6 +3,7 @@
 
 name_installing_action
 [ -e "$root/install/ctl" ] || point_ctl_to "$version"
+write_state installing "$version" "Its files were unpacked; the installation has not ended."
 
 fail() {
     case $previous in

@@ -3,6 +3,7 @@
 refuse() { say "$1"; exit 1; }
 
 name_installing_action
+remove_unfinished
 
 existing=$root
 while [ ! -d "$existing" ]; do
@@ -38,4 +39,7 @@ if [ "$previous" != "$version" ]; then
     bring_back "$version"
     if [ -f "$support/kept-copy" ]; then drop "$version"; fi
 fi
-write_state installing "$version" "The installation was begun and has not ended." || refuse "$root cannot be written"
+mark=new
+if [ -e "$prefix" ] || [ -e "$support" ]; then mark=; fi
+write_state installing "$version $mark" "The installation was begun and has not ended." ||
+    refuse "$root cannot be written"

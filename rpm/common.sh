@@ -59,8 +59,8 @@ name_installing_action() {
     fi
 }
 
-# How the last installation stands: "installing", "ok", "failed" or "rolled-back", the version that it was about, and
-# why.
+# How the last installation stands: "installing", "ok", "failed" or "rolled-back", the version that it was about (behind
+# it "new", if its folder holds only what is being unpacked), and why.
 write_state() {
     mkdir -p "$root/install" && printf '%s %s\n%s\n' "$1" "$2" "$3" >"$root/install/.state" &&
         mv -f "$root/install/.state" "$state"
@@ -69,7 +69,8 @@ write_state() {
 read_state() {
     status=ok
     state_version=$version
-    if [ -f "$state" ]; then read -r status state_version <"$state"; fi
+    state_mark=
+    if [ -f "$state" ]; then read -r status state_version state_mark <"$state"; fi
 }
 
 # A hook is the user's own script. It comes as standard input; its interpreter and that one's argument are the rest.
@@ -120,6 +121,34 @@ tidy() {
         */__pycache__) rm -f "$1"/*.pyc "$1"/*.pyc.* ;;
     esac
     rmdir "$1" 2>/dev/null
+}
+
+# rpm unpacks a file beside its place, as <name>;<eight digits>.
+remove_unpacked() {
+    for entry in "$1"/* "$1"/.[!.]*; do
+        case $entry in
+            *\;[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]) rm -f "$entry" ;;
+            *) if [ -d "$entry" ] && [ ! -L "$entry" ]; then remove_unpacked "$entry"; fi ;;
+        esac
+    done
+}
+
+# Removes what an installation left that was killed while its files were unpacked.
+remove_unfinished() {
+    read_state
+    if [ "$status" != installing ]; then return; fi
+    for link in /usr/bin/*\;????????; do
+        case $(readlink "$link") in
+            *"$root/current/bin/"*) rm -f "$link" ;;
+        esac
+    done
+    remove_unpacked "$root/bin"
+    if [ "$state_mark" = new ] && [ "$state_version" != "$(current)" ]; then
+        rm -rf "${root:?}/${state_version:?}" "$root/install/$state_version"
+    else
+        remove_unpacked "$root/$state_version"
+        remove_unpacked "$root/install/$state_version"
+    fi
 }
 
 # Versions that are kept. The package manager removes a version's files as soon as another one is installed. So a copy

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from boxsnake import versioned_payload
+from boxsnake.boot_recipe import Check
 from boxsnake.engine import INSTALLING, Engine, connect, sleeper
 from boxsnake.engine.container import Container
 from boxsnake.hosts import image_id, load_hosts
@@ -77,6 +81,20 @@ class HostBox:
         done = self.run("sh", "-c", script)
         assert done.exit_code == 0, done.said
         return done.said
+
+    def copy(self, source: Path, target: str) -> None:
+        self._container.copy(source, target)
+
+    def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
+        """Run a command of which the process dies instead of its count-th renaming or removing of a file.
+
+        With `follow` that holds for each of the programs that it starts.
+        """
+        calls = "rename,renameat,renameat2,unlink,unlinkat,rmdir"
+        tracer = ("env", "LD_LIBRARY_PATH=/strace", "/strace/strace", "-q", "-o", "/tmp/trace", "-E", "LD_LIBRARY_PATH")
+        options = ("-f",) if follow else ()
+        injected = f"inject={calls}:signal=KILL:when={count}"
+        return self.run(*tracer, *options, "-e", f"trace={calls}", "-e", injected, *command)
 
     def rpm(self, *arguments: str) -> None:
         done = self.run("rpm", *arguments)
@@ -398,4 +416,148 @@ def test_dnf_takes_it_from_a_repository(box: HostBox, payload: str) -> None:
     assert box.dnf("remove", "--duplicates").exit_code == 0
     box.works("3.0")
     assert box.dnf("remove", "app").exit_code == 0
+    box.is_clean()
+
+
+CONTROL = "/opt/app/bin/app-ctl"
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_version_before_stays_and_can_be_gone_back_to(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    before = box.sh(TREE.format("1.0.0-1"))
+    box.install(payload, "2.0")
+    assert box.sh(TREE.format("1.0.0-1")) == before
+    assert box.sh(f"{CONTROL} versions") == "1.0.0-1 (1.0): kept\n2.0.0-1 (2.0): installed, in use"
+    assert box.installed() == ["app-2.0.0-1.x86_64"]
+    # Back, without rpm; rpm tells it all the same.
+    assert box.sh(f"{CONTROL} rollback") == "app: 1.0.0-1 is in use, instead of 2.0.0-1. Restart what is running."
+    assert box.sh("app; app-admin") == "app 1.0\napp 1.0"
+    assert "1.0.0-1 is in use, after a rollback" in box.run("rpm", "-Vv", "app").said
+    assert box.run("rpm", "-V", "app").exit_code != 0
+    assert box.sh(f"{CONTROL} selfcheck") == "app 1.0.0-1 is whole and works"
+    assert "no earlier version is kept; name one of: 1.0.0-1 2.0.0-1" in box.run(CONTROL, "rollback").said
+    # And forth.
+    box.sh(f"{CONTROL} rollback 2.0.0-1")
+    box.works("2.0")
+    # The version that was used last is kept, and not the one that was left for it.
+    box.sh(f"{CONTROL} rollback")
+    box.install(payload, "3.0")
+    box.works("3.0")
+    assert box.sh(f"{CONTROL} versions") == "1.0.0-1 (1.0): kept\n3.0.0-1 (3.0): installed, in use"
+    assert box.hooks()[-1] == "post-install upgrade 3.0.0-1 3.0 over 1.0"
+    # What was kept becomes a package's own again.
+    box.install(payload, "1.0")
+    box.works("1.0")
+    assert box.sh(f"{CONTROL} versions") == "1.0.0-1 (1.0): installed, in use\n3.0.0-1 (3.0): kept"
+    box.rpm("-e", "app")
+    box.is_clean()
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_as_many_versions_stay_as_the_box_says(box: HostBox, tmp_path: Path, keep: int) -> None:
+    for version in ("1.0", "2.0", "3.0", "4.0"):
+        made = build(plan_for(version, options={"keep": keep}), tmp_path)
+        box.copy(made, f"/repo/{made.name}")
+        box.rpm("-U", f"/repo/{made.name}")
+    found = [line.partition(" ")[0] for line in box.sh(f"{CONTROL} versions").splitlines()]
+    assert found == ["1.0.0-1", "2.0.0-1", "3.0.0-1", "4.0.0-1"][3 - keep :]
+    box.works("4.0")
+    box.rpm("-e", "app")
+    box.is_clean()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_damage_is_told_by_the_applications_own_check(box: HostBox, payload: str) -> None:
+    box.install(payload, "1.0")
+    assert box.sh(f"{CONTROL} selfcheck") == "app 1.0.0-1 is whole and works"
+    box.sh("echo >>/opt/app/current/lib/python3.11/site-packages/dep.py; rm /opt/app/current/lib/libx.so /usr/bin/app")
+    done = box.run(CONTROL, "selfcheck")
+    assert done.exit_code == 1
+    assert "/opt/app/1.0.0-1/lib/python3.11/site-packages/dep.py has other content than it had" in done.said
+    assert "/opt/app/1.0.0-1/lib/libx.so: No such file or directory" in done.said
+    assert "/usr/bin/app does not lead to /opt/app/current/bin/app" in done.said
+    box.sh("printf 'broken' >/opt/app/current/bin/python3")
+    done = box.run(CONTROL, "selfcheck")
+    assert done.exit_code == 1
+    assert "its interpreter /opt/app/1.0.0-1/bin/python does not start\nbin/python3: FAILED" in done.said
+    box.install(payload, "1.0")
+    assert box.sh(f"{CONTROL} selfcheck") == "app 1.0.0-1 is whole and works"
+
+
+def test_a_version_that_fails_its_checks_does_not_come_into_use(box: HostBox, tmp_path: Path) -> None:
+    box.install("files", "1.0")
+    check = Check(name="greets", run=("app",), expect="app 1.0")
+    made = build(dataclasses.replace(plan_for("2.0"), checks=(check,)), tmp_path)
+    box.copy(made, "/repo/new.rpm")
+    done = box.run("rpm", "-U", "/repo/new.rpm")
+    assert done.exit_code == 1
+    assert "NOT INSTALLED: it is not whole, or does not work: the check 'greets' failed" in done.said
+    assert "'app 1.0' is not in what it said: app 2.0" in done.said
+    assert box.sh("app") == "app 1.0"
+    assert "the check 'greets' failed" in box.run(CONTROL, "selfcheck").said
+
+
+def test_files_that_rpm_was_told_to_leave_out_are_missed(box: HostBox) -> None:
+    box.install("files", "1.0")
+    path = "/opt/app/2.0.0-1/share/libx"
+    done = box.run("rpm", "-U", "--excludepath", path, package("files", "2.0"))
+    assert done.exit_code == 1
+    assert f"{path}/up: No such file or directory" in done.said
+    assert box.sh("app") == "app 1.0"
+
+
+def test_two_applications_lie_side_by_side(box: HostBox, tmp_path: Path) -> None:
+    made = build(plan_for(name="other", options={"commands": ()}), tmp_path)
+    box.copy(made, "/repo/other.rpm")
+    box.install("files", "1.0")
+    before = box.sh(LIST)
+    box.rpm("-i", "/repo/other.rpm")
+    box.works("1.0")
+    assert box.run("rpm", "-V", "other").exit_code == 0
+    assert box.sh("/opt/other/bin/other-ctl selfcheck") == "other 1.0.0-1 is whole and works"
+    box.rpm("-e", "other")
+    assert box.sh("ls /opt") == "app"
+    assert box.sh(LIST) == before
+
+
+def test_what_runs_goes_on_while_it_is_removed(box: HostBox) -> None:
+    box.install("files", "1.0")
+    box.sh(
+        "cd /; /opt/app/current/bin/python -c 'import time; time.sleep(3); print(1)' </dev/null >/tmp/said 2>&1 &\n"
+        "echo $! >/tmp/running"
+    )
+    box.rpm("-e", "app")
+    box.is_clean()
+    box.sh('while kill -0 "$(cat /tmp/running)" 2>/dev/null; do sleep 0.1; done')
+    assert box.sh("cat /tmp/said") == "1"
+
+
+@pytest.fixture(scope="module")
+def strace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This machine's strace with its libraries, as the host has none."""
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("needs strace")
+    folder = tmp_path_factory.mktemp("strace")
+    libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for path in (program, *re.findall(r"=> (\S*/lib(?:unwind|lzma)\S*)", libraries)):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("count", [3, 20, 32])
+def test_rpm_killed_at_any_call_leaves_one_whole_version_in_use(
+    box: HostBox, strace: Path, payload: str, count: int
+) -> None:
+    box.copy(strace, "/strace")
+    box.install(payload, "1.0")
+    assert box.kill_at(count, "rpm", "-U", package(payload, "2.0")).exit_code == 137
+    assert box.sh("app") in {"app 1.0", "app 2.0"}
+    box.install(payload, "2.0")
+    box.works("2.0")
+    assert box.installed() == ["app-2.0.0-1.x86_64"]
+    assert box.sh(f"{CONTROL} rollback; app").endswith("app 1.0")
+    box.rpm("-e", "app")
     box.is_clean()
