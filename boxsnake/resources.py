@@ -1,4 +1,4 @@
-"""The folders that travel with boxsnake, in a checkout or inside the wheel: `rpm` and `deb` (scripts), `docker` (hosts)."""
+"""The folders beside the package, in a checkout or inside the wheel: `rpm` and `deb` (scripts), `docker` (hosts)."""
 
 from __future__ import annotations
 
