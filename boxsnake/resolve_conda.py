@@ -229,7 +229,8 @@ def _ways_out(explained: str, question: CondaQuestion) -> str:
     ways = []
     glibc = [int(minor) for minor in re.findall(r"__glibc >=2\.(\d+)", explained)]
     if glibc:
-        ways.append(f"raise targets.{target.name}.glibc from {target.glibc} to 2.{max(glibc)}, where there is one")
+        newer = f" (or 2.{max(glibc)}, for newer versions)" if max(glibc) > min(glibc) else ""
+        ways.append(f"raise targets.{target.name}.glibc from {target.glibc} to 2.{min(glibc)}{newer}")
     elif re.search(r"\b__(osx|win|linux|cuda|archspec)\b", explained):
         ways.append("take older versions, which run on older systems")
     else:

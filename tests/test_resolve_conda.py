@@ -88,6 +88,15 @@ def test_glibc_is_the_targets_and_not_this_machines(
     assert versions(half) == {"new": "1.0"}
 
 
+def test_the_lowest_glibc_that_helps_is_told_first(tmp_path: Path) -> None:
+    channel = Channel(tmp_path / "channel")
+    channel.add("tool", "1.0", depends=["__glibc >=2.35"])
+    channel.add("tool", "2.0", depends=["__glibc >=2.38"])
+    error = failure(tmp_path, question(channel.index(), "tool"))
+    assert isinstance(error, UnsolvableError)
+    assert "glibc from 2.28 to 2.35 (or 2.38, for newer versions)" in error.next_step
+
+
 def test_what_the_last_lock_had_is_kept_where_it_fits(stock: Channel, tmp_path: Path) -> None:
     (old,) = solve(tmp_path, question(stock, "zlib 1.2"))
     (kept,) = solve(tmp_path, question(stock, "zlib", keep=old))
