@@ -89,7 +89,7 @@ def test_glibc_is_the_targets_and_not_this_machines(
 
 
 def test_the_lowest_glibc_that_helps_is_told_first(tmp_path: Path) -> None:
-    channel = Channel(tmp_path / "channel")
+    channel = python_channel(tmp_path / "channel")
     channel.add("tool", "1.0", depends=["__glibc >=2.35"])
     channel.add("tool", "2.0", depends=["__glibc >=2.38"])
     error = failure(tmp_path, question(channel.index(), "tool"))
