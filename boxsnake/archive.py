@@ -110,7 +110,11 @@ def _write_file(member: Member, source: Path, out: Sink, epoch: int) -> None:
             if not chunk:
                 break
             left -= len(chunk)
-            out.write(data + chunk)
+            if len(chunk) < _CHUNK:
+                out.write(data + chunk)
+            else:  # to join it with the header would copy all of it
+                out.write(data)
+                out.write(chunk)
             data = b""
         if left or stream.read(1):
             raise PackError(str(source), "the file changed while it was packed", "Pack again while nothing writes it.")
@@ -187,7 +191,8 @@ class GzipSink:
         self._out = out
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gzip")
         self._pending: deque[Future[bytes]] = deque()
-        self._buffer = bytearray()
+        self._pieces: list[bytes | memoryview] = []
+        self._room = _CHUNK
         self._raw = hashlib.sha256()
         self._is_empty = True
 
@@ -208,13 +213,20 @@ class GzipSink:
 
     def write(self, data: bytes, /) -> int:
         """Take some bytes."""
-        self._buffer += data
-        while len(self._buffer) >= _CHUNK:
-            self._submit(bytes(self._buffer[:_CHUNK]))
-            del self._buffer[:_CHUNK]
+        rest = memoryview(data)
+        while len(rest) >= self._room:
+            self._pieces.append(rest[: self._room])
+            rest = rest[self._room :]
+            self._submit()
+        if rest:
+            self._pieces.append(rest)
+            self._room -= len(rest)
         return len(data)
 
-    def _submit(self, block: bytes) -> None:
+    def _submit(self) -> None:
+        block = b"".join(self._pieces)
+        self._pieces.clear()
+        self._room = _CHUNK
         self._is_empty = False
         self._pending.append(self._pool.submit(gzip_member, block))
         self._raw.update(block)
@@ -222,8 +234,8 @@ class GzipSink:
             self._out.write(self._pending.popleft().result())
 
     def _finish(self) -> None:
-        if self._buffer or self._is_empty:
-            self._submit(bytes(self._buffer))
+        if self._pieces or self._is_empty:
+            self._submit()
         while self._pending:
             self._out.write(self._pending.popleft().result())
 

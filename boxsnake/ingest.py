@@ -20,7 +20,9 @@ CHECK_VERSION = 1
 MOST_MEMBERS = 300_000
 MOST_BYTES = 24 << 30
 MOST_RATIO = 300
-"""Unpacked bytes for each packed one. The densest package in use (static libraries, generated headers) reaches 40."""
+"""Unpacked bytes for each packed one."""
+RATIO_OF_DENSEST = 40
+"""What the densest packages in use (static libraries, generated headers) reach."""
 RATIO_COUNTS_FROM = 64 << 20
 """Bytes: below that much a bomb does no harm, and a few runs of zeros reach any ratio."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +20,8 @@ from boxsnake.progress import track
 from boxsnake.store import Store
 
 _VARIABLES = "etc/conda/env_vars.d/"
+
+_AT_ONCE = 2
 
 _FORMAT = 2
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
@@ -44,9 +47,13 @@ def layer_blobs(
     found = [_known(store, group, key) for group, key in zip(groups, keys, strict=True)]
     missing = [number for number, layer in enumerate(found) if layer is None]
     if missing:
-        with tree() as staged, track("compressing", len(missing)) as advance:
-            for number in missing:
-                found[number] = _make(store, groups[number], keys[number], staged, epoch)
+        with tree() as staged, track("compressing", len(missing)) as advance, ThreadPoolExecutor(_AT_ONCE) as pool:
+            # One layer is read while another is written out.
+            made = {
+                number: pool.submit(_make, store, groups[number], keys[number], staged, epoch) for number in missing
+            }
+            for number, layer in made.items():
+                found[number] = layer.result()
                 advance(1)
     return [layer for layer in found if layer is not None]
 

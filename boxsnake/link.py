@@ -22,16 +22,21 @@ DEADLINE = 900.0
 """Seconds that linking one environment may take."""
 
 
+def link_folder(root: Path) -> Path:
+    """Where the linker works, beside the tree."""
+    return root.with_name(f"{root.name}-link")
+
+
 def link(
     archives: Mapping[str, Path], packages: Mapping[str, CondaPackage], *, root: Path, prefix: str, platform: Platform
 ) -> None:
     """Install conda archives into `root`, a folder that does not exist yet, with `prefix` patched into their files.
 
     Both mappings are by file name; the archives bear these names on disk and passed the ingest check. Link scripts
-    are not run. Files may be hard links into a cache beside `root`, which is thrown away with it. Errors: PackError,
-    IntegrityError where an archive is not the locked one, ResourceError.
+    are not run. Files may be hard links into a cache in `link_folder(root)`, which is of no use afterwards. Errors:
+    PackError, IntegrityError where an archive is not the locked one, ResourceError.
     """
-    folder = root.with_name(f"{root.name}-link")
+    folder = link_folder(root)
     job, result = folder / "job.json", folder / "result.json"
     document = {
         "archives": {str(archives[name].absolute()): packages[name].sha256 for name in sorted(packages)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class StoreMaterials:
             application=self._plan.application.wheel,
             prefix=prefix,
             epoch=self._plan.epoch,
-            tree=lambda: self.tree(prefix),
+            tree=lambda: self._removed_beside(self.tree(prefix)),
         )
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
@@ -101,6 +102,15 @@ class StoreMaterials:
     def scratch(self) -> AbstractContextManager[Path]:
         """See `boxsnake.packagers.Materials`."""
         return self.store.scratch("pack")
+
+    @contextmanager
+    def _removed_beside(self, staged: AbstractContextManager[Tree]) -> Iterator[Tree]:
+        """A tree that is removed while its layers are packed, and not before: that takes as long."""
+        with ExitStack() as stack:
+            yield stack.enter_context(staged)
+            remover = threading.Thread(target=stack.pop_all().close, name="remove tree")
+            self._folders.callback(remover.join)
+            remover.start()
 
     def _under_their_names(self, wanted: Sequence[Wanted]) -> Mapping[str, Path]:
         """The blobs in one folder under the archives' names: tools read facts off those.

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -145,16 +146,15 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
         notes = tuple(receipt["notes"])
         elapsed = time.monotonic() - started
         return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
-    notes = _make(box, materials)
-    digest = store.digest_of_file(box.path)
+    notes, digest = _make(box, materials)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
     size = box.path.stat().st_size
     elapsed = time.monotonic() - started
     return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)
 
 
-def _make(box: Box, materials: StoreMaterials) -> tuple[str, ...]:
-    """Write the artifact beside its final name first: the rename that publishes it must not cross file systems."""
+def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
+    """Write the artifact: its notes and digest. It lies beside its final name first: a rename publishes it."""
     box.path.parent.mkdir(parents=True, exist_ok=True)
     with beside(box.path) as folder:
         temporary = folder / box.path.name
@@ -162,8 +162,12 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[str, ...]:
         if box.packager.unfolds:
             _unfold(temporary, folder / "unfolded")
             publish_tree(folder / "unfolded", unfolded(box.path))
-        publish_file(temporary, box.path)
-    return notes + _hook_notes(box) + _system_notes(box)
+        with temporary.open("rb") as stream, ThreadPoolExecutor(1) as pool:
+            # Hashed while the disk takes it.
+            hashed = pool.submit(hashlib.file_digest, stream, "sha256")
+            publish_file(temporary, box.path)
+            digest = f"sha256:{hashed.result().hexdigest()}"
+    return notes + _hook_notes(box) + _system_notes(box), digest
 
 
 def unfolded(path: Path) -> Path:

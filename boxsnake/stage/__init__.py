@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from boxsnake.bytecode import Sources, compile_sources
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
-from boxsnake.link import link
+from boxsnake.link import link, link_folder
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
-from boxsnake.stage.inventory import inventory, set_times, with_folders, write_entry
+from boxsnake.stage.inventory import Known, inventory, set_times, with_folders, write_entry
 from boxsnake.stage.owners import Owners, collision, is_same, shown
+from boxsnake.stage.place import staging_folder
+from boxsnake.stage.removal import removed_meanwhile
 from boxsnake.stage.scrub import (
     HISTORY,
     conda_record,
@@ -53,7 +55,8 @@ def stage(
     ResourceError.
     """
     _check(lock)
-    with store.scratch("stage") as folder:
+    archives = [*conda.values(), *wheels.values()]
+    with staging_folder(store, archives) as folder, ExitStack() as beside:
         root = folder / "tree"
         with disk_faults(folder), track("staging", 5) as advance:
             staging = _Staging(store, lock, root, prefix)
@@ -70,7 +73,12 @@ def stage(
             advance(1)
             remarks = staging.remarks()
             notes += tuple(note for _, note in remarks)
-        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, remarks=remarks)
+        # Not before now: one folder is filled more slowly while another is emptied.
+        beside.enter_context(removed_meanwhile(link_folder(root)))
+        try:
+            yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, remarks=remarks)
+        finally:
+            beside.enter_context(removed_meanwhile(root))
 
 
 def _check(lock: TargetLock) -> None:
@@ -198,11 +206,26 @@ class _Staging:
         paths = (path for record in self._records for path in record["paths_data"]["paths"])
         return {path["_path"] for path in paths if path.get("prefix_placeholder")}
 
+    def _unchanged(self) -> dict[str, Known]:
+        """The files of conda packages that were linked as they are: the ingest check has compared their digests."""
+        paths = (path for record in self._records for path in record["paths_data"]["paths"])
+        return {
+            path["_path"]: Known(size=path["size_in_bytes"], sha256=path["sha256"])
+            for path in paths
+            if path.get("path_type") == "hardlink"
+            and not path.get("prefix_placeholder")
+            and path.get("size_in_bytes") is not None
+            and path.get("sha256")
+            and path.get("sha256_in_prefix") in (None, path["sha256"])
+        }
+
     def enlist(self, forbidden: Sequence[bytes]) -> list[Entry]:
         """The entries, once RECORD and conda-meta have been written for what is really there."""
         dist_infos = sorted(path for path in self.owners if is_record(path, self.layout.site_packages))
         metas = {record_path(record): record for record in self._records}
-        found = inventory(self._root, self.owners, later={*dist_infos, *metas}, forbidden=forbidden)
+        found = inventory(
+            self._root, self.owners, later={*dist_infos, *metas}, forbidden=forbidden, known=self._unchanged()
+        )
         by_owner: dict[str, list[Entry]] = {}
         for entry in found.values():
             for owner in entry.owners:

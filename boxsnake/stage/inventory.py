@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.entries import NOBODY, Entry
@@ -16,10 +17,26 @@ _CHUNK = 1 << 20
 _FOLDER = 0o755
 
 
-def inventory(root: Path, owners: Owners, *, later: Collection[str], forbidden: Sequence[bytes]) -> dict[str, Entry]:
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a file without reading it: its size and the SHA-256 of its content."""
+
+    size: int
+    sha256: str
+
+
+def inventory(
+    root: Path,
+    owners: Owners,
+    *,
+    later: Collection[str],
+    forbidden: Sequence[bytes],
+    known: Mapping[str, Known] | None = None,
+) -> dict[str, Entry]:
     """Every file and link of the tree by its path; modes are set to 0644 and 0755, and empty folders removed.
 
     Paths in `later` are left out: they are written when the others are known. Folders are not in it (`with_folders`).
+    Files that are `known`, and have the size that they should have, are not read.
     Errors: PackError for a path without owner, an owned path that is not there, a file that is neither plain nor a
     link, and bytes that hold one of the `forbidden` texts.
     """
@@ -30,7 +47,8 @@ def inventory(root: Path, owners: Owners, *, later: Collection[str], forbidden: 
         if path not in owners:
             step = "Report it: a file of a box must belong to one of its packages."
             raise PackError(path, "no package owns this file of the tree", step, path=path)
-        found[path] = _entry(root, path, state, owners.of(path), forbidden)
+        told = known.get(path) if known else None
+        found[path] = _entry(root, path, state, owners.of(path), forbidden, told)
     missing = sorted(path for path in owners if path not in found and path not in later)
     if missing:
         cause = f"{shown(owners.of(missing[0])[0])} lists this path, but it was not put into the tree"
@@ -90,7 +108,14 @@ def _walk(folder: str, prefix: str) -> Generator[tuple[str, os.stat_result], Non
     return is_kept
 
 
-def _entry(root: Path, path: str, state: os.stat_result, owners: tuple[str, ...], forbidden: Sequence[bytes]) -> Entry:
+def _entry(
+    root: Path,
+    path: str,
+    state: os.stat_result,
+    owners: tuple[str, ...],
+    forbidden: Sequence[bytes],
+    known: Known | None,
+) -> Entry:
     owner, *others = owners
     also = tuple(others)
     place = f"{root}/{path}"
@@ -105,7 +130,7 @@ def _entry(root: Path, path: str, state: os.stat_result, owners: tuple[str, ...]
     mode = 0o755 if state.st_mode & 0o111 else 0o644
     if stat.S_IMODE(state.st_mode) != mode:
         os.chmod(place, mode)  # noqa: PTH101
-    digest = _digest(place, forbidden)
+    digest = known.sha256 if known and known.size == state.st_size else _digest(place, forbidden)
     if digest is None:
         raise _leak(path, owner)
     return Entry(path=path, kind="file", mode=mode, owner=owner, also=also, size=state.st_size, sha256=digest)
