@@ -20,6 +20,8 @@ PF_X, PF_W, PF_R = 1, 2, 4
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ, DT_STRSZ, DT_RPATH = 0, 1, 5, 6, 7, 8, 10, 15
 DT_RUNPATH, DT_VERNEED, DT_VERNEEDNUM = 29, 0x6FFFFFFE, 0x6FFFFFFF
 
+_RELATIVE_RELOCATIONS = "2.36"  # the first glibc whose loader knows them
+
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SEGMENT = struct.Struct("<IIQQQQQQ")
 SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -193,6 +195,14 @@ def read(path: Path) -> Elf | None:
         return Elf(file.read())
 
 
+def glibc_of(version: str) -> tuple[int, ...]:
+    """The glibc that a symbol version is from: (2, 34) for "GLIBC_2.34"; empty where it is none of glibc's."""
+    number = _RELATIVE_RELOCATIONS if version == "GLIBC_ABI_DT_RELR" else version.removeprefix("GLIBC_")
+    if not version.startswith("GLIBC_") or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", number):
+        return ()
+    return tuple(int(part) for part in number.split("."))
+
+
 def glibc_floor(image: bytes) -> tuple[int, ...]:
     """The oldest glibc that has every symbol version which a program needs: (2, 34).
 
@@ -202,5 +212,4 @@ def glibc_floor(image: bytes) -> tuple[int, ...]:
         versions = Elf(image).needed_versions
     except (ElfError, struct.error, ValueError):
         return ()
-    named = (name.removeprefix("GLIBC_") for name in versions if re.fullmatch(r"GLIBC_[0-9.]+", name))
-    return max((tuple(int(part) for part in name.split(".")) for name in named), default=())
+    return max((glibc_of(version) for version in versions), default=())

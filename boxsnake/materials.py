@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boxsnake.bases import Base, base_image
+from boxsnake.binaries import Binaries, known, remember_tree, remember_wheel
 from boxsnake.credentials import Credentials
-from boxsnake.entries import Tree
+from boxsnake.entries import APPLICATION, Tree, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
 from boxsnake.fetch import Wanted, fetch
 from boxsnake.layers import Group, LayerBlob
@@ -41,6 +42,7 @@ class StoreMaterials:
         self._plan = plan
         self._access = access
         self._folders = ExitStack()
+        self._environment: str | None = None
 
     def __enter__(self) -> StoreMaterials:
         return self
@@ -66,6 +68,7 @@ class StoreMaterials:
         from boxsnake.stage import stage
 
         plan = self._plan
+        self._environment = prefix
         application = plan.application.wheel
         with stage(
             self.store,
@@ -76,12 +79,14 @@ class StoreMaterials:
             prefix=prefix,
             epoch=plan.epoch,
         ) as tree:
+            remember_tree(self.store, tree, self._digests(), plan.target)
             yield tree
 
     def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.layer_blobs import layer_blobs
 
+        self._environment = prefix
         return layer_blobs(
             self.store,
             groups,
@@ -98,6 +103,41 @@ class StoreMaterials:
         return base_image(
             self.store, name, bases=access.bases, root=self._plan.root, wanted=platform, offline=access.offline
         )
+
+    @property
+    def has_environment(self) -> bool:
+        """Whether an environment was handed out, as a tree or as layers."""
+        return self._environment is not None
+
+    def binaries(self) -> Sequence[Binaries]:
+        """What the ELF files need of all that was handed out: of the environment, or of the wheels alone.
+
+        Packages that are known by their digests are not read again.
+        """
+        if self._environment is None:
+            return [self._wheel_binaries(wheel) for wheel in self._plan.wheels]
+        found = self._known_binaries()
+        if None in found:  # layers that were there without having been read
+            with self.tree(self._environment):
+                found = self._known_binaries()
+        return [binaries for binaries in found if binaries]
+
+    def _known_binaries(self) -> list[Binaries | None]:
+        return [known(self.store, owner, digest, self._plan.target) for owner, digest in self._digests().items()]
+
+    def _wheel_binaries(self, wheel: Wheel) -> Binaries:
+        owner, target = wheel_owner(wheel.name), self._plan.target
+        if (found := known(self.store, owner, wheel.sha256, target)) is None:
+            remember_wheel(self.store, self.wheels([wheel])[wheel.file_name], wheel.sha256, target)
+            found = known(self.store, owner, wheel.sha256, target)
+        return found or Binaries(owner=owner, brings=frozenset(), files=())
+
+    def _digests(self) -> dict[str, str]:
+        """The digests of what the environment is made of, by owner."""
+        lock, application = self._plan.lock, self._plan.application.wheel
+        digests = {conda_owner(package.name): package.sha256 for package in lock.conda}
+        digests |= {wheel_owner(wheel.name): wheel.sha256 for wheel in lock.wheels_over_conda}
+        return digests | ({APPLICATION: application.sha256} if application else {})
 
     def scratch(self) -> AbstractContextManager[Path]:
         """See `boxsnake.packagers.Materials`."""

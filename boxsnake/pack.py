@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.beside import beside, sweep
+from boxsnake.binaries import check_floor, missing
 from boxsnake.boot_recipe import Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.lock import Lock, TargetLock
@@ -117,6 +118,7 @@ def boxes(
                 epoch=epoch(),
                 requires_rpm=manifest.requires.rpm,
                 requires_deb=manifest.requires.deb,
+                missing_libraries=manifest.requires.missing_libraries,
                 hooks=_hooks(manifest, root),
                 system=system_wanted(manifest, root, application),
                 checks=tuple(check_of(check, application) for check in manifest.checks),
@@ -158,7 +160,10 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
     box.path.parent.mkdir(parents=True, exist_ok=True)
     with beside(box.path) as folder:
         temporary = folder / box.path.name
-        notes = tuple(box.packager.pack(box.plan, materials, temporary))
+        notes = (
+            *box.packager.pack(box.plan, materials, temporary),
+            *_check_binaries(box.plan, box.packager, materials),
+        )
         if box.packager.unfolds:
             _unfold(temporary, folder / "unfolded")
             publish_tree(folder / "unfolded", unfolded(box.path))
@@ -200,6 +205,25 @@ def _unfold(archive: Path, folder: Path) -> None:
 def _hook_notes(box: Box) -> tuple[str, ...]:
     left = [hook.moment for hook in box.plan.hooks if hook.moment not in box.packager.moments]
     return tuple(f"the {moment} hook is not run by this format" for moment in left)
+
+
+def _check_binaries(plan: Plan, packager: Packager, materials: StoreMaterials) -> Iterator[str]:
+    """Notes about libraries that the host must bring. Errors: PackError where its glibc would be too old."""
+    packages = materials.binaries() if plan.target.is_linux else ()
+    check_floor(packages, plan.target)
+    own = {"rpm": plan.requires_rpm, "deb": plan.requires_deb}
+    lists = [packager.name] if packager.name in own else list(own)
+    required = [requirement for name in lists for requirement in own[name]]
+    lacking = missing(packages, required, brings_python=materials.has_environment)
+    if lacking and plan.missing_libraries == "refuse":
+        library, users = next(iter(lacking.items()))
+        others = f" ({len(lacking)} libraries in all)" if len(lacking) > 1 else ""
+        step = f"Require what brings it, in requires.conda or in {' and '.join(f'requires.{name}' for name in lists)}."
+        cause = f"is needed by {users[0]}, and nobody is known to bring it{others}"
+        raise PackError(library, cause, step, libraries={name: list(users) for name, users in lacking.items()})
+    for library, users in lacking.items():
+        more = f" and {len(users) - 1} more" if len(users) > 1 else ""
+        yield f"the host must bring {library}, for {users[0]}{more}"
 
 
 def _system_notes(box: Box) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from boxsnake.boot_recipe import Check, Expected
 from boxsnake.lock import TargetLock, Wheel
@@ -55,6 +55,8 @@ class Plan:
     """The one time of everything in the box, in seconds since 1970."""
     requires_rpm: tuple[str, ...] = ()
     requires_deb: tuple[str, ...] = ()
+    missing_libraries: Literal["tell", "refuse"] = "tell"
+    """What is done about shared libraries that nobody is known to bring."""
     hooks: tuple[Hook, ...] = ()
     system: System = field(default_factory=System)
     """What it wants of the system that it is installed on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -138,6 +138,8 @@ class Requires(Section):
     """What RPM systems must bring."""
     deb: tuple[Word, ...] = ()
     """What Debian systems must bring."""
+    missing_libraries: Literal["tell", "refuse"] = "tell"
+    """What is done about shared libraries that neither the box nor what is required of the system brings."""
 
 
 class TargetTable(Section):
