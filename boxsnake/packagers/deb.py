@@ -82,7 +82,7 @@ class Deb:
     def check(self, plan: Plan) -> None:
         """See `boxsnake.packagers.Packager`."""
         check_target(plan, "deb")
-        name = plan.application.name
+        name = _name(plan)
         if not _PACKAGE_NAME.fullmatch(name):
             cause = "is no name that Debian packages can have: two or more of a-z, 0-9, '+', '.' and '-'"
             raise PackError(f"app.name {name!r}", cause, "Choose another name, or leave this format out.", name=name)
@@ -94,7 +94,7 @@ class Deb:
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
         version = deb_version(plan.application.version).version
-        return f"{plan.application.name}_{version}-{plan.options.release}_{plan.target.deb_architecture}.deb"
+        return f"{_name(plan)}_{version}-{plan.options.release}_{plan.target.deb_architecture}.deb"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
@@ -151,7 +151,7 @@ PACKAGER = Deb()
 def _layout(plan: Plan) -> Layout:
     options: DebOptions = plan.options
     folder = deb_version(plan.application.version).folder
-    return Layout(name=plan.application.name, version=f"{folder}-{options.release}", prefix_root=options.prefix_root)
+    return Layout(name=_name(plan), version=f"{folder}-{options.release}", prefix_root=options.prefix_root)
 
 
 def _package(plan: Plan, *, needed: int) -> nfpm.Package:
@@ -163,7 +163,7 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
     description = described_text("app.description", application.description).strip()
     maintainer = described_line("app.maintainer", application.maintainer)
     return nfpm.Package(
-        name=application.name,
+        name=_name(plan),
         epoch=version.epoch,
         version=version.version,
         release=options.release,
