@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,6 +234,18 @@ def test_signing_changes_no_package_but_for_its_signature(built: Path, key: Sign
     assert rpm_header.read(there) == rpm_header.read(plain)
 
 
+def test_a_new_key_signs_metadata_and_what_is_named(built: Path, home: Path, key: Signer, tmp_path: Path) -> None:
+    one, two = (of("rpm", built, version) for version in ("1.0", "2.0"))
+    put("rpm", tmp_path / "r", one, two, key=key)
+    before = digests(tmp_path / "r")
+    again = put("rpm", tmp_path / "r", two, key=signer("release-two@example.org", home=home))
+    after = digests(tmp_path / "r")
+    assert again.added == (two.name,)
+    assert after[one.name] == before[one.name]
+    assert after[two.name] != before[two.name]
+    assert after["repodata/repomd.xml.asc"] != before["repodata/repomd.xml.asc"]
+
+
 @pytest.mark.parametrize("tool", ["createrepo_c", "rpmsign", "apt-ftparchive", "gpg"])
 def test_a_missing_tool_is_named_with_its_package(
     tool: str, key: Signer, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -426,3 +440,14 @@ def test_readers_find_a_whole_repository_at_any_time(built: Path, tmp_path: Path
         put("rpm", tmp_path / "r", of("rpm", built, "2.0"))
         (tmp_path / "stop").touch()
         assert watcher.communicate()[0] == b""
+
+
+def test_what_linters_are_not_to_say_is_explained() -> None:
+    root = Path(__file__).parent.parent
+    document = (root / "docs" / "publish.md").read_text(encoding="utf-8")
+    tags = {line for line in (root / "deb/lintian.txt").read_text().splitlines() if re.match("[a-z]", line)}
+    filters = tomllib.loads((root / "rpm/rpmlint.toml").read_text())["Filters"]
+    words = [re.findall(r"[a-z]+(?:-[a-z]+)+", re.split(r"[/\[\\]", text)[0]) for text in filters]
+    assert all(words)
+    for tag in tags.union(*words):
+        assert tag in document, tag
