@@ -4,6 +4,12 @@ case $1 in
     remove)
         hook_script || exit
         stop_units
+        # dpkg leaves a folder in which it finds what is not its own, and comes back for it only after the postrm.
+        forget_versions
+        rm -f "$before"
+        for folder in "$prefix" "$support"; do
+            if [ -d "$folder" ]; then tidy "$folder"; fi
+        done
         ;;
     upgrade)
         # What is in use is kept by the new version's preinst.

@@ -35,13 +35,7 @@ if stays "$1"; then
     exit 0
 fi
 
-remove_unfinished
-rm -f "$root/current" "$root/.current" "$kept" "$root/install/.kept"
-for copy in "$root"/.kept-*; do
-    if [ -d "$copy" ]; then bring_back "${copy#"$root"/.kept-}"; fi
-done
-drop_unlisted
-rm -f "$state" "$root/install/.state" "$root/install/ctl" "$root/install/.ctl"
+forget_versions
 rmdir "$root/install" "$root/bin" "$root" 2>/dev/null
 
 drop_run_folders

@@ -96,7 +96,8 @@ $(tail -n 5 "$folder/said")"
     return "$hook_status"
 }
 
-# Whether a version is whole and works; says what is wrong, each fault on a line. "quick" leaves out the digests.
+# Whether a version is whole and works; says what is wrong, each fault on a line. "full" reads every file,
+# "quick" does not, "present" starts nothing of the application either.
 check_version() {
     interpreter=$root/$1/bin/python
     if ! "$interpreter" -I -S -B -c '' 2>/dev/null; then
@@ -237,4 +238,15 @@ drop_unlisted() {
         found=${found##*/}
         if [ "$found" != "$(current)" ] && ! is_listed "$found"; then drop "$found"; fi
     done
+}
+
+# The application leaves the host: removes the versions that no package owns, and what scriptlets have written.
+forget_versions() {
+    remove_unfinished
+    rm -f "$root/current" "$root/.current" "$kept" "$root/install/.kept"
+    for copy in "$root"/.kept-*; do
+        if [ -d "$copy" ]; then bring_back "${copy#"$root"/.kept-}"; fi
+    done
+    drop_unlisted
+    rm -f "$state" "$root/install/.state" "$root/install/ctl" "$root/install/.ctl"
 }

@@ -103,7 +103,7 @@ class HostBox:
         assert "is whole and works" in self.sh("/opt/app/bin/app-ctl selfcheck")
 
     def is_clean(self) -> None:
-        assert self.sh("find /opt -mindepth 1 2>/dev/null; ls -d /usr/bin/app* 2>/dev/null || true") == ""
+        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
 
     def hooks(self) -> list[str]:
         return self.sh("cat /tmp/hooks; rm /tmp/hooks").splitlines()
