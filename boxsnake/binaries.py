@@ -158,8 +158,9 @@ def _packages(library: str) -> Iterator[str]:
         return
     stem, version = parts[1], parts[2] or ""
     yield stem
-    # Debian Policy, 8.1: the name and the version of the library's SONAME, with a hyphen between two digits.
-    name = f"{stem}{'-' if stem[-1:].isdigit() and version else ''}{version}".lower().replace("_", "-")
+    # Debian Policy, 8.1: the name and the version of the library's SONAME, with a hyphen between two digits alone.
+    name = re.sub(r"-(?=\d)", "", stem)
+    name = f"{name}{'-' if name[-1:].isdigit() and version else ''}{version}".lower().replace("_", "-")
     yield from (name, f"{name}t64")
 
 
