@@ -148,6 +148,11 @@ class Deb:
 PACKAGER = Deb()
 
 
+def _name(plan: Plan) -> str:
+    """The package's name. Debian's have no underscores."""
+    return plan.application.name.replace("_", "-")
+
+
 def _layout(plan: Plan) -> Layout:
     options: DebOptions = plan.options
     folder = deb_version(plan.application.version).folder
