@@ -23,7 +23,7 @@ from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers import Packager, packagers
-from boxsnake.plain_text import shortened
+from boxsnake.plain_text import escaped, shortened
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
@@ -325,14 +325,19 @@ def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock
         command=app.command or scripts[:1],
         ports=app.ports,
         environment=tuple(sorted((dict(asked.requirements.environment) | app.environment).items())),
-        summary=app.summary or (built and built.summary) or f"{app.name} {version}",
+        summary=app.summary or (built and _line(built.summary)) or f"{app.name} {version}",
         description=app.description or "",
-        license=app.license or (built and built.license) or "",
-        homepage=app.homepage or (built and built.homepage) or "",
-        maintainer=app.maintainer or (built and built.maintainer) or "",
+        license=app.license or (built and _line(built.license)) or "",
+        homepage=app.homepage or (built and _line(built.homepage)) or "",
+        maintainer=app.maintainer or (built and _line(built.maintainer)) or "",
         wheel=built.wheel() if built else None,
         console_scripts=scripts,
     )
+
+
+def _line(text: str) -> str:
+    """A text of the wheel's metadata on one line, without anything that a terminal or a page would obey."""
+    return escaped(" ".join(text.split()))
 
 
 def _check_fit(built: BuiltWheel, target_lock: TargetLock) -> None:

@@ -53,6 +53,15 @@ host-brings = ["gem"]
 """
 
 
+_NOTHING = '"x = 1\\n"'
+_PROGRAM = """\
+import json, os, sys
+if __name__ == "__main__":
+    print(json.dumps([sys.argv[1:], os.environ.get("WORDS")]))
+"""
+"""The application tells what it was given."""
+
+
 class _Handler(http.server.SimpleHTTPRequestHandler):
     """Below /t/<token> and /closed the channel, below /simple and /files the index; the last three want a login."""
 
@@ -89,7 +98,10 @@ class World:
 
     def write(self, *, login: str = f"user:{CANARY}@", channel: str = "", app: str = "", image: str = "") -> None:
         """Write the application and the settings; `app` and `image` are more lines for those tables."""
-        write_project(self.app, "small", "1.0")
+        project = write_project(self.app, "small", "1.0")
+        backend = (project / "backend.py").read_text()
+        assert _NOTHING in backend
+        (project / "backend.py").write_text(backend.replace(_NOTHING, repr(_PROGRAM)))
         channels = [channel or f"http://{self.address}/t/{CANARY}/channel"]
         text = MANIFEST.format(app=app, image=image, channels=channels, minor=MINOR)
         (self.app / "boxsnake.toml").write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -380,3 +381,102 @@ def test_a_folder_with_an_odd_name_changes_no_byte(model: World, tmp_path: Path)
     world.done("build")
     assert world.digests() == model.digests()
     assert not list(app.rglob("x"))
+
+
+# Hostile texts
+
+
+def hostile(marker: Path) -> str:
+    """One line that does something wherever a text is run, expanded or split instead of carried."""
+    touch = f"touch {marker}"
+    return (
+        f"%({touch}) %{{lua:os.execute('{touch}')}} %%n %define x $({touch}) `{touch}` ${{HOME}} $$ ; {touch} & "
+        f"\"q\" 'q' \\\\ \\n <b>&amp; {{name}} {{0}} #! é \u2603"
+    )
+
+
+@pytest.fixture(scope="module")
+def spiteful(model: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str, Path]:
+    """The model's application with hostile texts in every field, built; the text, and the file that must not be."""
+    folder = tmp_path_factory.mktemp("spiteful")
+    world = dataclasses.replace(model, app=folder / "app")
+    marker = folder / "marker"
+    text = hostile(marker)
+    toml = json.dumps(text)
+    lines = json.dumps(f"{text}\n%post\n{text}\n.\n")
+    world.write(
+        app=f"summary = {toml}\ndescription = {lines}\nlicense = {toml}\n"
+        f"homepage = {toml}\nmaintainer = {toml}\nenvironment = {{ WORDS = {toml} }}",
+        image=f"environment = {{ MORE = {toml} }}\nlabels = {{ label = {toml} }}",
+    )
+    manifest = world.app / "boxsnake.toml"
+    manifest.write_text(manifest.read_text().replace('"-m", "small"]', f'"-m", "small", {toml}]'))
+    world.done("lock")
+    world.done("build")
+    return world, text, marker
+
+
+def test_hostile_texts_are_literal_in_an_image(spiteful: tuple[World, str, Path]) -> None:
+    world, text, marker = spiteful
+    with tarfile.open(world.app / "dist" / "small-1.0.image.tar") as archive:
+
+        def document(name: str) -> Any:
+            stream = archive.extractfile(name)
+            assert stream is not None
+            return json.load(stream)
+
+        config = document(document("manifest.json")[0]["Config"])["config"]
+    assert config["Labels"]["label"] == text
+    assert config["Labels"]["org.opencontainers.image.description"] == text
+    assert {f"WORDS={text}", f"MORE={text}"} <= {*config["Env"]}
+    assert (config["Entrypoint"] + config["Cmd"])[-1] == text
+    assert not marker.exists()
+
+
+def test_hostile_texts_are_literal_in_an_rpm(spiteful: tuple[World, str, Path]) -> None:
+    world, text, marker = spiteful
+    (package,) = (world.app / "dist").glob("*.rpm")
+    for tag in ("SUMMARY", "LICENSE", "URL", "PACKAGER"):
+        asked = ["rpm", "-qp", "--qf", f"%{{{tag}}}", str(package)]
+        assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == text
+    listing = subprocess.run(["rpm", "-qip", "--scripts", str(package)], capture_output=True, text=True, check=True)
+    assert listing.stdout.count(text) >= 5
+    assert not marker.exists()
+
+
+def test_hostile_texts_are_literal_in_a_pex(spiteful: tuple[World, str, Path], tmp_path: Path) -> None:
+    world, text, marker = spiteful
+    pex = world.app / "dist" / "small-1.0.pex"
+    variables = {**os.environ, "PEX_ROOT": str(tmp_path / "root")}
+    done = subprocess.run([sys.executable, pex, "more"], env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[text, "more"], text]
+    assert not marker.exists()
+
+
+def test_hostile_texts_are_literal_in_a_wheelhouse(spiteful: tuple[World, str, Path], tmp_path: Path) -> None:
+    world, text, marker = spiteful
+    house = world.app / "dist" / "small-1.0.wheelhouse"
+    assert text in (house / "README.md").read_text(encoding="utf-8")
+    command = ["sh", str(house / "install.sh"), "--python", sys.executable, str(tmp_path / "env")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    program = tmp_path / "env" / "bin" / "python"
+    said = subprocess.run([program, "-m", "small", text], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [[text], None]
+    assert not marker.exists()
+
+
+def test_harmful_metadata_of_a_wheel_is_refused_or_shown_as_text(model: World, tmp_path: Path) -> None:
+    world = dataclasses.replace(model, app=tmp_path / "app")
+    world.write()
+    backend = world.app / "backend.py"
+    harmful = "Summary: a\x1b]0;title\x07 \u202e b"
+    backend.write_text(backend.read_text().replace("Version: 1.0\\n", f"Version: 1.0\\n{harmful}\\n"))
+    world.done("lock")
+    for form in FORMATS:
+        done = world.run("build", form)
+        assert done.returncode in {0, 9}, done.stderr
+        assert not set(done.stdout + done.stderr) & {"\x1b", "\x07", "\u202e"}
+    readme = (world.app / "dist" / "small-1.0.wheelhouse" / "README.md").read_text(encoding="utf-8")
+    assert not set(readme) & {"\x1b", "\x07", "\u202e"}

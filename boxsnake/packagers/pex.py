@@ -163,8 +163,9 @@ def _entry_point(plan: Plan) -> Iterator[str]:
     else:
         return
     for argument in arguments:
-        # pex splits what it is given as a shell does.
-        yield f"--inject-args={shlex.quote(argument)}"
+        # pex splits what it is given as a shell does, and formats it when it runs: {pex.env.NAME}.
+        literal = argument.replace("{", "{{").replace("}", "}}")
+        yield f"--inject-args={shlex.quote(literal)}"
 
 
 def complete_platform(target: Target, python: str) -> dict[str, Any]:
