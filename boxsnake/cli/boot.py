@@ -129,7 +129,7 @@ def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
     for word in asked:
         if not any(_is_meant(box, word) for box in known):
             there = ", ".join(dict.fromkeys(box.packager.name for box in known))
-            raise UsageError(word, "is no format of the manifest and no file that it makes", f"There are {there}.")
+            raise UsageError(word, "is no format of the manifest and no file that it makes", f"It makes {there}.")
     chosen = [box for box in known if not asked or any(_is_meant(box, word) for word in asked)]
     for box in chosen:
         if not box.path.is_file():
