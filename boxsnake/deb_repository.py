@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 
+from boxsnake import child
 from boxsnake.disk import remove_tree
 from boxsnake.errors import IntegrityError, ResourceError, UsageError
 from boxsnake.publish import packages, refuse_other, replace_file, settle
 from boxsnake.signing import Signer, missing, sign_clear, sign_detached
 
 _COMPONENT = "main"
-_DEADLINE = 3600
+_DEADLINE = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,28 +129,23 @@ def _identity(path: Path) -> tuple[str, str, str]:
 
     Errors: IntegrityError where the file is no whole package.
     """
-    field_format = "--showformat=${Package}\\n${Version}\\n${Architecture}\\n"
-    done = subprocess.run(
-        ["dpkg-deb", field_format, "--show", path], capture_output=True, text=True, check=False, timeout=_DEADLINE
+    form = "--showformat=${Package}\\n${Version}\\n${Architecture}\\n"
+    done = child.run(
+        ["dpkg-deb", form, "--show", str(path.absolute())], cwd=Path("/"), env=os.environ, deadline=_DEADLINE
     )
-    fields = done.stdout.splitlines()
-    if done.returncode or len(fields) != 3 or not all(fields):
-        raise IntegrityError(str(path), f"is no deb: {' '.join(done.stderr.split())[:300]}", "Build it again.")
+    fields = done.output.splitlines()[-3:]
+    if done.code != 0 or len(fields) != 3 or not all(fields):
+        raise IntegrityError(str(path), f"is no deb\n{done.last_lines}", "Build it again.")
     return fields[0], fields[1], fields[2]
 
 
 def _check_whole(path: Path) -> None:
     """Read all of the package once: what apt-ftparchive reads of it is its description alone."""
-    done = subprocess.run(
-        ["dpkg-deb", "--fsys-tarfile", path],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=_DEADLINE,
+    done = child.run(
+        ["dpkg-deb", "--contents", str(path.absolute())], cwd=Path("/"), env=os.environ, deadline=_DEADLINE
     )
-    if done.returncode:
-        raise IntegrityError(str(path), f"is damaged: {' '.join(done.stderr.split())[:300]}", "Build it again.")
+    if done.code != 0:
+        raise IntegrityError(str(path), f"is damaged\n{done.last_lines}", "Build it again.")
 
 
 def _ftparchive(folder: Path, *arguments: str, options: Sequence[str] = ()) -> bytes:

@@ -8,19 +8,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxsnake import rpm_header
+from boxsnake import child, rpm_header
 from boxsnake.disk import remove_tree
 from boxsnake.errors import ResourceError
 from boxsnake.publish import packages, refuse_other, replace_file, settle
 from boxsnake.signing import Signer, missing, sign_detached, sign_rpms
 
 _INDEX = "repodata/repomd.xml"
-_DEADLINE = 3600
+_DEADLINE = 3600.0
 
 
 class RpmRepository:
@@ -74,13 +73,13 @@ class RpmRepository:
     def index(self, folder: Path, old: Path | None, time: int, signer: Signer | None) -> None:
         """See `boxsnake.publish.Repository`."""
         remove_tree(folder / "repodata")
-        command: list[str | Path] = ["createrepo_c", "--quiet", "--no-database", "--general-compress-type", "gz"]
-        command += ["--revision", str(time), "--set-timestamp-to-revision", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DEADLINE)
+        command = ["createrepo_c", "--quiet", "--no-database", "--general-compress-type", "gz"]
+        command += ["--revision", str(time), "--set-timestamp-to-revision", "."]
+        done = child.run(command, cwd=folder, env=os.environ, deadline=_DEADLINE)
         index = folder / _INDEX
-        if done.returncode or not index.is_file():
-            cause = f"createrepo_c ended with status {done.returncode}: {' '.join(done.stderr.split())[:500]}"
-            raise ResourceError(str(folder), cause, "Correct what it names.", status=done.returncode)
+        if done.code != 0 or not index.is_file():
+            cause = f"createrepo_c {done.why(_DEADLINE)}\n{done.last_lines}"
+            raise ResourceError(str(folder), cause, "Correct what it names.", status=done.code)
         if signer is not None:
             sign_detached(signer, index, index.with_name(f"{index.name}.asc"), time=time)
         settle(index.parent, time=time)

@@ -13,13 +13,13 @@ import itertools
 import os
 import shlex
 import shutil
-import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxsnake import child
 from boxsnake.errors import PolicyError, ResourceError, UsageError
-from boxsnake.urls import redact
 
 _DEADLINE = 600.0
 """Seconds, within which a passphrase can be typed as well."""
@@ -53,10 +53,10 @@ def signer(key: str, *, home: Path | None = None, passphrase_file: Path | None =
     """
     base = Signer(fingerprint="", created=0, home=home, passphrase_file=passphrase_file)
     command = [*_gpg(base), "--with-colons", "--list-secret-keys", "--", key]
-    done = _run(command, thing=f"key {key}")
-    records = [line.split(":") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+    done = _run(command, f"key {key}")
+    records = [line.split(":") for line in done.output.splitlines()]
     primaries = [record for record in records if record[0] == "sec"]
-    if done.returncode or not primaries:
+    if done.code != 0 or not primaries:
         step = "Import it (`gpg --import`), or name another key or, with --gpg-home, another folder of gpg's."
         raise ResourceError(f"key {key}", "gpg has no such secret key", step, key=key)
     if len(primaries) > 1:
@@ -77,8 +77,11 @@ def signer(key: str, *, home: Path | None = None, passphrase_file: Path | None =
 
 def public_key(signer: Signer) -> bytes:
     """The public key in armour, as those who check the signatures import it."""
-    command = [*_gpg(signer), "--armor", "--export-options", "export-minimal", "--export", signer.fingerprint]
-    return _checked(command, "the public key").stdout
+    with tempfile.TemporaryDirectory(prefix="boxsnake-key-") as folder:
+        exported = Path(folder, "key.asc")
+        command = [*_gpg(signer), "--armor", "--export-options", "export-minimal", "--output", exported]
+        _checked([*command, "--export", signer.fingerprint], "the public key")
+        return exported.read_bytes()
 
 
 def sign_detached(signer: Signer, path: Path, signature: Path, *, time: int) -> None:
@@ -141,33 +144,19 @@ def _signing(signer: Signer, time: int) -> list[str | Path]:
     return [*_gpg(signer), *passphrase, *options]
 
 
-def _checked(
-    command: Sequence[str | Path], thing: str, *, folder: Path | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    done = _run(command, thing=thing, folder=folder)
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").splitlines()
-        told = [line.strip() for line in lines if line.strip() and "faked system time" not in line]
-        cause = redact("; ".join(told[-4:])) or f"exit status {done.returncode}"
+def _checked(command: Sequence[str | Path], thing: str, *, folder: Path | None = None) -> None:
+    done = _run(command, thing, folder=folder)
+    if done.code != 0:
+        told = [line.strip() for line in done.output.splitlines() if line.strip() and "faked system time" not in line]
+        cause = "; ".join(told[-4:]) or done.why(_DEADLINE)
         step = "See that gpg can sign with this key (its passphrase: gpg's agent, or --passphrase-file)."
-        raise ResourceError(thing, f"it could not be signed: {cause}", step, status=done.returncode)
-    return done
+        raise ResourceError(thing, f"it could not be signed: {cause}", step, status=done.code)
 
 
-def _run(
-    command: Sequence[str | Path], *, thing: str, folder: Path | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    try:
-        return subprocess.run(
-            command,
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_DEADLINE,
-        )
-    except subprocess.TimeoutExpired:
+def _run(command: Sequence[str | Path], thing: str, *, folder: Path | None = None) -> child.Finished:
+    argv = [str(word) for word in command]
+    done = child.run(argv, cwd=folder or Path.cwd(), env=os.environ | {"LC_ALL": "C.UTF-8"}, deadline=_DEADLINE)
+    if done.code is None:
         step = "Give the key's passphrase to gpg's agent beforehand, or by --passphrase-file."
-        raise ResourceError(thing, f"gpg did not answer within {_DEADLINE:.0f} s", step) from None
+        raise ResourceError(thing, f"gpg did not answer within {_DEADLINE:.0f} s", step)
+    return done
