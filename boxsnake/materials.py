@@ -65,7 +65,7 @@ class StoreMaterials:
     @contextmanager
     def tree(self, prefix: str) -> Iterator[Tree]:
         """See `boxsnake.packagers.Materials`."""
-        from boxsnake.stage import stage
+        from boxsnake.stage.staging import stage
 
         plan = self._plan
         self._environment = prefix
@@ -145,7 +145,7 @@ class StoreMaterials:
 
     @contextmanager
     def _removed_beside(self, staged: AbstractContextManager[Tree]) -> Iterator[Tree]:
-        """A tree that is removed while its layers are packed, and not before: that takes as long."""
+        """A tree whose removal the block does not wait for: its layers are packed meanwhile."""
         with ExitStack() as stack:
             yield stack.enter_context(staged)
             remover = threading.Thread(target=stack.pop_all().close, name="remove tree")

@@ -17,7 +17,7 @@ from boxsnake.progress import track
 from boxsnake.requirements import CondaRequirement, Requirements
 from boxsnake.requirements.conda_requirement import python_specifier
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
-from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of, resolve_wheels
+from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of
 from boxsnake.target import Target
 from boxsnake.urls import redact, without_credentials
 
@@ -174,6 +174,8 @@ def resolve(
     taken in place of all others. Errors: UnsolvableError, NetworkError, PolicyError, IntegrityError, ManifestError,
     UsageError for a name to upgrade that `keep` does not have, and those of building sdists.
     """
+    from boxsnake.resolve_wheels.resolve import resolve_wheels
+
     upgrade = upgrade or Upgrade()
     kept = _kept(keep, upgrade)
     credentials = _credentials(settings, asked.requirements, channels)

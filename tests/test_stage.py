@@ -373,7 +373,7 @@ def test_an_environment_without_python_is_staged(workshop: Workshop, store: Stor
 
 
 def test_a_python_that_names_its_site_packages_gets_them(workshop: Workshop) -> None:
-    from boxsnake.stage import layout_of
+    from boxsnake.stage.staging import layout_of
 
     python = workshop.python()
     records = [{"name": "python", "python_site_packages_path": "lib/python3.13t/site-packages"}]

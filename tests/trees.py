@@ -22,7 +22,7 @@ from boxsnake.entries import Tree
 from boxsnake.layer_blobs import layer_blobs
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Distribution, Noarch, TargetLock, Wheel
-from boxsnake.stage import stage
+from boxsnake.stage.staging import stage
 from boxsnake.store import Store
 from boxsnake.target import Interpreter, Platform, Target
 

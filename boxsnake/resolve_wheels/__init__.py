@@ -2,10 +2,11 @@
 
 The closure is whole: the distributions that conda brings are in it as wheels of the same versions, since boxes without
 conda need them.
+
+`boxsnake.resolve_wheels.resolve` does it. It is not imported here, as most commands want no more than the values.
 """
 
 from boxsnake.resolve_wheels.index import Index, index_of
 from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop
-from boxsnake.resolve_wheels.resolve import resolve_wheels
 
-__all__ = ["Index", "WheelAnswer", "WheelQuestion", "Workshop", "index_of", "resolve_wheels"]
+__all__ = ["Index", "WheelAnswer", "WheelQuestion", "Workshop", "index_of"]
