@@ -21,7 +21,7 @@ if [ "$previous" != "$version" ]; then
     esac
 fi
 
-probe=$existing/.$name.$$
+probe=$existing/.$name.probe # one name: a run that was killed left none but this
 { printf '#!/bin/sh\n' >"$probe" && chmod 700 "$probe"; } 2>/dev/null || {
     rm -f "$probe" 2>/dev/null
     refuse "$existing cannot be written"

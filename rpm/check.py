@@ -1,11 +1,12 @@
 """Check that an installed version is whole and works, without a network.
 
-    python -I -B check.py quick|full SUPPORT PREFIX
+    python -I -B check.py present|quick|full SUPPORT PREFIX
 
 Run by the interpreter that is checked. SUPPORT/sums and SUPPORT/links say which files and links PREFIX holds,
 SUPPORT/check.json what must be found in it: distributions with their versions, programs of one of them that must be
-importable, and commands that must succeed. `quick` does not read the files. Exit status 0: all is well, 1: it is not,
-and standard output says what, each fault on a line.
+importable, and commands that must succeed. `present` looks for the files and distributions alone, `quick` does
+everything but read the files. Exit status 0: all is well, 1: it is not, and standard output says what, each fault on a
+line.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ CHUNK = 1 << 20
 
 def main(arguments: list[str]) -> int:
     """Carry out the command line."""
-    if len(arguments) != 3 or arguments[0] not in {"quick", "full"}:
-        sys.stderr.write("usage: check.py quick|full SUPPORT PREFIX\n")
+    if len(arguments) != 3 or arguments[0] not in FINDERS:
+        sys.stderr.write("usage: check.py present|quick|full SUPPORT PREFIX\n")
         return 2
     support, prefix = Path(arguments[1]), Path(arguments[2])
     expected = json.loads((support / "check.json").read_text(encoding="utf-8"))
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     faults = list(file_faults(support, prefix, read=arguments[0] == "full"))
     # What lacks files fails in ways that say less than which files those are.
-    for find in () if faults else (distribution_faults, program_faults, command_faults):
+    for find in () if faults else FINDERS[arguments[0]]:
         faults += find(expected)
     shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
     sys.stdout.write("".join(f"{fault}\n" for fault in shown))
@@ -138,6 +139,11 @@ def command_fault(check: dict) -> str | None:
     if check["expect"] is not None and check["expect"] not in said:
         return f"{check['expect']!r} is not in what it said: {last}"
     return None
+
+
+ALL = (distribution_faults, program_faults, command_faults)
+FINDERS = {"present": (distribution_faults,), "quick": ALL, "full": ALL}
+"""What each depth of the check looks for, beside the files."""
 
 
 if __name__ == "__main__":

@@ -248,5 +248,5 @@ forget_versions() {
         if [ -d "$copy" ]; then bring_back "${copy#"$root"/.kept-}"; fi
     done
     drop_unlisted
-    rm -f "$state" "$root/install/.state" "$root/install/ctl" "$root/install/.ctl"
+    rm -f "$state" "$root/install/.state" "$root/install/ctl" "$root/install/.ctl" "$root/.$name.probe"
 }

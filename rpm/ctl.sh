@@ -88,7 +88,7 @@ rollback() {
     [ "$target" != "$in_use" ] || refuse "$target is in use already"
     bring_back "$target" # where an upgrade was killed midway
     [ -f "$root/install/$target/version" ] || refuse "there is no version $target; see $name-ctl versions"
-    fault=$(check_version "$target" quick) || refuse "$target is not put into use: $fault"
+    fault=$(check_version "$target" present) || refuse "$target is not put into use: $fault"
     point_current_to "$target" || refuse "$root/current could not be switched"
     switch_units "$in_use" "$target" || refuse "$target is in use, but its units could not be put into $units_folder"
     restart_units "$in_use" "$target"
