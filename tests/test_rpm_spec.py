@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tarfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from boxsnake.errors import PackError
 from boxsnake.packagers import packagers
 from boxsnake.plan import Hook, Plan
 from boxsnake.rpm_spec import PACKAGER_OF_SPECS
+from boxsnake.system import ConfigFile, Directory, Logrotate, System, Unit
 from tests.rpm_trees import EPOCH, build, materials_for, plan_for
 
 HOSTILE = (
@@ -27,6 +28,16 @@ HOOK = "#!/bin/sh\n%pre\n%if 1\n%(touch {marker})\n%{{lua:x()}} 100% %%\n%define
 FILES = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILELINKTOS}|%{FILEUSERNAME}|%{FILEGROUPNAME}|%{FILEFLAGS}\n]"
 # What a ghost is nobody asks: rpm verifies its permissions alone.
 GHOST_TYPE = re.compile(r"\|(?:100|120)(\d{3})\|[^|]*\|root\|root\|64$", re.MULTILINE)
+SYSTEM = System(
+    user="app-user",
+    directories=(Directory(path="/var/lib/app", kind="state", owner="app-user", group="app-user", mode=0o2750),),
+    files=(
+        ConfigFile(path="/etc/app/a b%.ini", source="a.ini", content=b"[a]\n", group="app-user", mode=0o640),
+        ConfigFile(path="/etc/app/b.ini", source="b.ini", content=b"100%\n"),
+    ),
+    units=(Unit(name="app", command=("app",)),),
+    logrotate=Logrotate(),
+)
 TEXTS = (
     rpm_header.NAME,
     rpm_header.VERSION,
@@ -113,6 +124,7 @@ def test_rpmbuild_makes_the_same_package(payload: str, tmp_path: Path) -> None:
         homepage="https://example.org/%7Euser",
         maintainer="A %{nil} <a@example.org>",
     )
+    plan = replace(plan, system=SYSTEM)
     ours = build(plan, tmp_path / "nfpm")
     theirs = rpmbuild(write_spec(plan, tmp_path / "spec"), tmp_path / "top")
     assert theirs.name == ours.name

@@ -16,6 +16,12 @@ from boxsnake.cli.console import console_of, human_size
 
 State = Literal["ok", "lacks", "note"]
 _STYLES = {"ok": "green", "lacks": "red", "note": "yellow"}
+_PUBLISHING = (
+    ("createrepo_c", "createrepo-c", "RPMs"),
+    ("rpmsign", "rpm", "signed RPMs"),
+    ("apt-ftparchive", "apt-utils", "debs"),
+    ("gpg", "gnupg", "signed repositories"),
+)
 ROOM_WANTED = 2_000_000_000
 
 
@@ -72,6 +78,10 @@ def _programs() -> Iterator[Finding]:
     else:
         fact = "not found; only needed for requirements from git"
         yield Finding(state="note", name="git", fact=fact, remedy="Install the package git.")
+    for name, package, use in _PUBLISHING:
+        if not shutil.which(name):
+            fact = f"not found; only needed to publish {use}"
+            yield Finding(state="note", name=name, fact=fact, remedy=f"Install the package {package}.")
 
 
 def _engine() -> Finding:
