@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("hello-web", "report")
-FORMATS = ("image", "pex", "rpm", "wheelhouse")
+FORMATS = ("deb", "image", "pex", "rpm", "wheelhouse")
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index]
 
