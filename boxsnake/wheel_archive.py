@@ -76,10 +76,11 @@ def _parse(text: bytes, entry_points: str) -> WheelMetadata:
     )
 
 
-def installed_paths(wheel: Path, shown: str) -> tuple[str, ...]:
+def installed_members(wheel: Path, shown: str) -> dict[str, str]:
     """Where the files and programs of a wheel go in an environment: paths below `site-packages`, `bin`, and so on.
 
-    Raises IntegrityError, which names `shown`, where the wheel cannot be read.
+    Each with the name of the wheel's member that lies there, "" for a program that the installer writes. Raises
+    IntegrityError, which names `shown`, where the wheel cannot be read.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -88,12 +89,22 @@ def installed_paths(wheel: Path, shown: str) -> tuple[str, ...]:
             entry_points = f"{folder}/entry_points.txt"
             text = archive.read(entry_points).decode() if entry_points in names else ""
         data = f"{folder.removesuffix('.dist-info')}.data/"
-        found = [
-            _place(name.removeprefix(data)) if name.startswith(data) else f"site-packages/{name}" for name in names
-        ]
-        return (*found, *(f"bin/{name}" for name in _programs(text, "console_scripts", "gui_scripts")))
+        found = {
+            _place(name.removeprefix(data)) if name.startswith(data) else f"site-packages/{name}": name
+            for name in names
+        }
+        return found | {f"bin/{name}": "" for name in _programs(text, "console_scripts", "gui_scripts")}
     except _BROKEN as error:
         raise _unreadable(shown, error) from error
+
+
+def is_same_member(one: Path, other: Path, names: tuple[str, str]) -> bool:
+    """Whether a member of one wheel has the content of one of another, and both are programs or neither is."""
+    found = []
+    for wheel, name in zip((one, other), names, strict=True):
+        with zipfile.ZipFile(wheel) as archive:
+            found.append((archive.read(name), bool(archive.getinfo(name).external_attr >> 16 & 0o111)))
+    return found[0] == found[1]
 
 
 def _place(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from boxsnake.entries import APPLICATION
+from boxsnake.entries import APPLICATION, wheel_owner
 from boxsnake.errors import PackError
-from boxsnake.stage.owners import Owners
-from boxsnake.wheel_archive import installed_paths
+from boxsnake.stage.owners import collision
+from boxsnake.wheel_archive import installed_members, is_same_member
 
 if TYPE_CHECKING:
     from boxsnake.lock import CondaPackage, TargetLock
@@ -54,12 +54,16 @@ def closure_notes(plan: Plan, host_brings: Sequence[str]) -> list[str]:
 
 
 def check_owners(plan: Plan, wheels: Mapping[str, Path]) -> None:
-    """Refuse two wheels that bring one path; `wheels` are their files by file name. Raises PackError."""
-    owners = Owners()
+    """Refuse wheels that bring different files for one path; `wheels` are their files by name. Raises PackError."""
+    brought: dict[str, tuple[str, Path, str]] = {}
     for wheel in plan.wheels:
-        owner = APPLICATION if wheel == plan.application.wheel else f"wheel:{wheel.name}"
-        for path in installed_paths(wheels[wheel.file_name], wheel.file_name):
-            owners.claim(path, owner)
+        owner = APPLICATION if wheel == plan.application.wheel else wheel_owner(wheel.name)
+        file = wheels[wheel.file_name]
+        for path, member in installed_members(file, wheel.file_name).items():
+            other, its_file, its_member = brought.setdefault(path, (owner, file, member))
+            if other == owner or (member and its_member and is_same_member(file, its_file, (member, its_member))):
+                continue
+            raise collision(path, other, owner)
 
 
 def native_packages(lock: TargetLock) -> tuple[str, ...]:

@@ -114,6 +114,12 @@ def test_two_houses_of_one_plan_are_the_same_bytes(store: Store, plan: Plan, tmp
         assert {(member.uid, member.gid) for member in archive} == {(0, 0)}
 
 
+def test_two_wheels_may_bring_the_same_file(store: Store, plan: Plan, tmp_path: Path) -> None:
+    others = [add_wheel(store, tmp_path / "wheels", name, {"tests/__init__.py": ""}) for name in ("one", "two")]
+    plan = replace(plan, lock=replace(plan.lock, wheels=(*plan.lock.wheels, *others)))
+    assert pack(store, plan, "wheelhouse", tmp_path / "out").is_file()
+
+
 def test_two_wheels_with_one_path_are_refused(store: Store, plan: Plan, tmp_path: Path) -> None:
     other = add_wheel(store, tmp_path / "wheels", "other", {"helper.py": "ANSWER = 43\n"})
     plan = replace(plan, lock=replace(plan.lock, wheels=(*plan.lock.wheels, other)))
