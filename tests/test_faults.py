@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import dataclasses
 import gzip
@@ -9,11 +10,13 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import tomllib
@@ -54,8 +57,8 @@ def inside(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     elif data[257:262] == b"ustar":
         with tarfile.open(fileobj=io.BytesIO(data)) as members:
             for info in members:
-                stream = members.extractfile(info)
-                if stream is not None and info.isfile():
+                stream = members.extractfile(info) if info.isfile() else None
+                if stream is not None:
                     yield from inside(stream.read(), f"{name}:{info.name}")
 
 
@@ -480,3 +483,84 @@ def test_harmful_metadata_of_a_wheel_is_refused_or_shown_as_text(model: World, t
         assert not set(done.stdout + done.stderr) & {"\x1b", "\x07", "\u202e"}
     readme = (world.app / "dist" / "small-1.0.wheelhouse" / "README.md").read_text(encoding="utf-8")
     assert not set(readme) & {"\x1b", "\x07", "\u202e"}
+
+
+# What leaks into an artifact
+
+
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
+    """All that is in the artifacts of the first example, built where every name is one that is nowhere else."""
+    folder = tmp_path_factory.mktemp("l34k-folder") / "hello-web"
+    ignored = shutil.ignore_patterns("dist", "boxsnake.lock", "__pycache__")
+    shutil.copytree(Path(__file__).parent.parent / "examples" / "hello-web", folder, ignore=ignored)
+    variables = {**os.environ, "USER": "l34k-user", "LOGNAME": "l34k-user"}
+    before = ("unshare", "--uts", *SHELL, 'hostname l34k-host && exec "$@"', "-") if os.geteuid() == 0 else ()
+    for command in (["lock"], ["build", *FORMATS]):
+        full = [*before, sys.executable, "-m", "boxsnake", *command]
+        done = subprocess.run(full, cwd=folder, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    artifacts = sorted(path for path in (folder / "dist").iterdir() if path.is_file())
+    assert len(artifacts) == len(FORMATS)
+    return [found for path in artifacts for found in inside(path.read_bytes(), path.name)]
+
+
+@pytest.mark.channel
+@pytest.mark.index
+def test_no_name_of_this_machine_is_in_an_artifact(hello: list[tuple[str, bytes]]) -> None:
+    folders = (Store.default_root(), Path(__file__).parent.parent, Path(sys.prefix), Path(tempfile.gettempdir(), "pyt"))
+    names = ["l34k", *map(str, folders)]
+    assert [(name, place) for place, data in hello for name in names if name.encode() in data] == []
+
+
+def times_in(place: str, data: bytes, near: int) -> Iterator[int]:
+    """The times that some bytes hold in their format's own fields; of those in digits, the ones near a time."""
+    if data[257:262] == b"ustar":
+        with tarfile.open(fileobj=io.BytesIO(data)) as members:
+            yield from (int(info.mtime) for info in members)
+    elif data.startswith(GZIP):
+        yield int.from_bytes(data[4:8], "little")
+    elif zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            yield from (calendar.timegm((*info.date_time, 0, 0, 0)) for info in archive.infolist())
+    elif place.endswith(".pyc") and not data[4] & 1:
+        yield int.from_bytes(data[8:12], "little")
+    elif data.startswith(b"070701"):
+        # A cpio archive (newc): the mode, then five fields of eight hexadecimal digits, the time the third of them.
+        yield from (int(found, 16) for found in re.findall(rb"07070[12].{40}([0-9a-fA-F]{8})", data, re.DOTALL))
+    yield from (int(found) for found in re.findall(str(near)[:4].encode() + rb"[0-9]{6}(?![0-9])", data))
+
+
+def test_times_are_found_in_every_format() -> None:
+    near = 1_600_000_000
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("file")
+        info.mtime = near
+        archive.addfile(info)
+    for place, data in (
+        ("x.tar", buffer.getvalue()),
+        ("x.gz", gzip.compress(b"", mtime=near)),
+        ("x.pyc", bytes(8) + near.to_bytes(4, "little")),
+        ("x.cpio", b"070701" + b"0" * 40 + b"%08x" % near + b"0" * 56),
+        ("x", b"at 1600000000."),
+    ):
+        assert [*times_in(place, data, near)] == [near]
+
+
+@pytest.mark.channel
+@pytest.mark.index
+def test_no_time_of_today_is_in_an_artifact(hello: list[tuple[str, bytes]]) -> None:
+    now, day = int(time.time()), 86_400
+    days = [time.gmtime(now + days * day) for days in (-1, 0, 1)]
+    texts = [time.strftime(form, one).encode() for one in days for form in ("%Y-%m-%d", "%Y%m%d")]
+    assert [(text, place) for place, data in hello for text in texts if text in data] == []
+    assert [
+        place for place, data in hello if any(abs(found - now) < 2 * day for found in times_in(place, data, now))
+    ] == []
+    (package,) = [data for place, data in hello if place.endswith(".rpm")]
+    asked = ["rpm", "-qp", "--qf", "%{BUILDTIME} %{SIGPGP:pgpsig} [%{FILEMTIMES} ]", "-"]
+    told = subprocess.run(asked, input=package, capture_output=True, check=True).stdout
+    found = [int(word) for word in told.split() if word.isdigit()]
+    assert found
+    assert max(found) < now - 2 * day
