@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -213,6 +214,26 @@ def test_a_crash_leaves_the_old_repository(
         with pytest.raises(ResourceError):
             put(kind, tmp_path / "r", of(kind, built, "2.0"))
     assert digests(tmp_path / "r") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+@both
+def test_a_link_to_a_repository_stays_one(kind: str, built: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("r")
+    for version in ("1.0", "2.0"):
+        assert put(kind, tmp_path / "link", of(kind, built, version)).folder == tmp_path / "r"
+    assert (tmp_path / "link").is_symlink()
+    assert {path.name for path in (tmp_path / "r").rglob(f"*.{kind}")} == {
+        of(kind, built, version).name for version in ("1.0", "2.0")
+    }
+
+
+@both
+def test_processes_that_publish_at_once_wait_for_each_other(kind: str, built: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "boxsnake", "publish", f"{kind}-repo", str(tmp_path / "r")]
+    running = [subprocess.Popen([*command, str(of(kind, built, version))]) for version in ("1.0", "2.0")]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert put(kind, tmp_path / "r", of(kind, built, "1.0"), of(kind, built, "2.0")).changed is False
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
