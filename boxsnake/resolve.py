@@ -277,7 +277,10 @@ def _conda_halves(
         for target in targets
     ]
     cache = store.cache_folder("repodata")
-    halves = resolve_conda(questions, cache=cache, credentials=settings.credentials, offline=offline)
+    with store.scratch("solve") as scratch:
+        halves = resolve_conda(
+            questions, cache=cache, scratch=scratch, credentials=settings.credentials, offline=offline
+        )
     unique = {package.sha256: package for half in halves for package in half}
     brought = _distributions(list(unique.values()), store, credentials, offline=offline)
     return {

@@ -10,13 +10,13 @@ import json
 import os
 import re
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from boxsnake import child
+from boxsnake.disk import disk_faults
 from boxsnake.errors import Fault, ManifestError, NetworkError, PolicyError, ResourceError, UnsolvableError
 from boxsnake.lock import CondaPackage
 from boxsnake.lock.locations import file_url, path_of_url
@@ -70,15 +70,17 @@ def resolve_conda(
     questions: Sequence[CondaQuestion],
     *,
     cache: Path,
+    scratch: Path,
     credentials: Mapping[str, str] | None = None,
     offline: bool = False,
     deadline: float = DEADLINE,
 ) -> list[tuple[CondaPackage, ...]]:
     """The packages of each question, sorted by name, with the target's virtual packages and strict channel priority.
 
-    `cache` keeps channels' indexes between runs. `credentials` are the settings'. The packages' distributions are
-    left out, as only the packages themselves tell them. Errors: UnsolvableError, NetworkError, PolicyError for a
-    package without SHA-256, ManifestError for what is no MatchSpec, ResourceError where the solver cannot run.
+    `cache` keeps channels' indexes between runs; `scratch` is an empty folder. `credentials` are the settings'. The
+    packages' distributions are left out, as only the packages themselves tell them. Errors: UnsolvableError,
+    NetworkError, PolicyError for a package without SHA-256, ManifestError for what is no MatchSpec, ResourceError where
+    the solver cannot run.
     """
     if not questions:
         return []
@@ -88,7 +90,7 @@ def resolve_conda(
         "questions": [_question_values(question) for question in questions],
     }
     urls = sorted({channel for question in questions for channel in question.channels if "://" in channel})
-    answers = _ask_child(request, {"settings": dict(credentials or {}), "urls": urls}, deadline)
+    answers = _ask_child(request, {"settings": dict(credentials or {}), "urls": urls}, scratch, deadline)
     return [_packages(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
 
@@ -107,27 +109,29 @@ def _question_values(question: CondaQuestion) -> dict[str, Any]:
     }
 
 
-def _ask_child(request: dict[str, Any], secrets: dict[str, Any], deadline: float) -> list[dict[str, Any]]:
+def _ask_child(
+    request: dict[str, Any], secrets: dict[str, Any], scratch: Path, deadline: float
+) -> list[dict[str, Any]]:
     """Have the child answer. What is secret goes by its environment, so that no file holds it."""
-    with tempfile.TemporaryDirectory(prefix="boxsnake-solve-") as folder:
-        question, result = Path(folder, "request.json"), Path(folder, "answers.json")
+    question, result = scratch / "request.json", scratch / "answers.json"
+    with disk_faults(scratch):
         question.write_text(json.dumps(request), encoding="utf-8")
-        environment = child.environment(
-            Path(folder),
-            PYTHONPATH=os.pathsep.join(path for path in sys.path if path),
-            RATTLER_CACHE_DIR=request["cache"],
-            **{_SECRETS: json.dumps(secrets)},
-            **{name: value for name, value in os.environ.items() if name.startswith("BOXSNAKE_INDEX_")},
-            NETRC=os.environ.get("NETRC") or os.path.expanduser("~/.netrc"),  # noqa: PTH111 - no home is no error
-        )
-        argv = [sys.executable, "-P", "-m", "boxsnake.resolve_conda", str(question), str(result)]
-        finished = child.run(argv, cwd=Path(folder), env=environment, deadline=deadline)
-        # Success is the file and not the exit status: the solver's library can fall over on its way out.
-        try:
-            answers: list[dict[str, Any]] = json.loads(result.read_bytes())["answers"]
-        except (FileNotFoundError, ValueError, KeyError):
-            raise _no_answer(request, finished, deadline) from None
-        return answers
+    environment = child.environment(
+        scratch,
+        PYTHONPATH=os.pathsep.join(path for path in sys.path if path),
+        RATTLER_CACHE_DIR=request["cache"],
+        **{_SECRETS: json.dumps(secrets)},
+        **{name: value for name, value in os.environ.items() if name.startswith("BOXSNAKE_INDEX_")},
+        NETRC=os.environ.get("NETRC") or os.path.expanduser("~/.netrc"),  # noqa: PTH111 - no home is no error
+    )
+    argv = [sys.executable, "-P", "-m", "boxsnake.resolve_conda", str(question), str(result)]
+    finished = child.run(argv, cwd=scratch, env=environment, deadline=deadline)
+    # Success is the file and not the exit status: the solver's library can fall over on its way out.
+    try:
+        answers: list[dict[str, Any]] = json.loads(result.read_bytes())["answers"]
+    except (FileNotFoundError, ValueError, KeyError):
+        raise _no_answer(request, finished, deadline) from None
+    return answers
 
 
 def _no_answer(request: dict[str, Any], finished: child.Finished, deadline: float) -> Exception:

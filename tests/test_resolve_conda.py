@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import functools
 import http.server
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +44,8 @@ def question(
 
 
 def solve(tmp_path: Path, *questions: CondaQuestion, **options: object) -> list[tuple[CondaPackage, ...]]:
-    return resolve_conda(questions, cache=tmp_path / "repodata", **options)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(dir=tmp_path) as scratch:
+        return resolve_conda(questions, cache=tmp_path / "repodata", scratch=Path(scratch), **options)  # type: ignore[arg-type]
 
 
 def versions(half: tuple[CondaPackage, ...]) -> dict[str, str]:
