@@ -1,8 +1,8 @@
 """Archives whose bytes depend on nothing but their content: tar, and gzip over it.
 
 A tar is POSIX ustar; a pax record stands only before a member that ustar cannot describe. Members are sorted by name,
-belong to 0:0 without names, and have one time. There are no hard links: which of two names would be the link depends
-on what happened to the files before.
+belong to 0:0 unless they say otherwise, never by name, and have one time. There are no hard links: which of two names
+would be the link depends on what happened to the files before.
 
 The gzip stream is a row of members of one fixed size each (RFC 1952, 2.2: their concatenation is a valid file), so
 that several threads can compress it and its bytes do not depend on how many there are.
@@ -33,6 +33,7 @@ _GZIP_LEVEL = 2
 _THREADS = 4  # compressing is so fast that reading and hashing cannot feed more
 _USTAR = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
 _LARGEST = 0o77777777777  # what eleven octal digits hold
+_LARGEST_ID = 0o7777777
 _ZERO = b"0000000"
 
 
@@ -56,6 +57,8 @@ class Member:
     mode: int = 0o755
     source: Path | bytes | None = None
     link: str | None = None
+    uid: int = 0
+    gid: int = 0
 
 
 def file_member(name: str, source: Path | bytes, *, executable: bool = False) -> Member:
@@ -140,7 +143,10 @@ def _header(member: Member, size: int, epoch: int) -> bytes:
     if size > _LARGEST:
         records.append(("size", str(size)))
         size = 0
-    header = _ustar(place, member.mode, size, epoch, kind, link)
+    owner = (member.uid, member.gid)
+    records += [(key, str(number)) for key, number in zip(("uid", "gid"), owner, strict=True) if number > _LARGEST_ID]
+    owner = (min(member.uid, _LARGEST_ID), min(member.gid, _LARGEST_ID))
+    header = _ustar(place, member.mode, size, epoch, kind, link, owner)
     return _pax(records, epoch) + header if records else header
 
 
@@ -157,10 +163,19 @@ def _split(name: str) -> tuple[bytes, bytes] | None:
     return path[:cut], path[cut + 1 :]
 
 
-def _ustar(place: tuple[bytes, bytes], mode: int, size: int, epoch: int, kind: bytes, link: bytes) -> bytes:
+def _ustar(
+    place: tuple[bytes, bytes],
+    mode: int,
+    size: int,
+    epoch: int,
+    kind: bytes,
+    link: bytes,
+    owner: tuple[int, int] = (0, 0),
+) -> bytes:
     prefix, name = place
+    uid, gid = owner
     block = _USTAR.pack(
-        name, b"%07o" % mode, _ZERO, _ZERO, b"%011o" % size, b"%011o" % epoch, b" " * 8, kind, link,
+        name, b"%07o" % mode, b"%07o" % uid, b"%07o" % gid, b"%011o" % size, b"%011o" % epoch, b" " * 8, kind, link,
         b"ustar", b"00", b"", b"", _ZERO, _ZERO, prefix,
     )  # fmt: skip
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]

@@ -26,6 +26,7 @@ from boxsnake.lock import CondaPackage, TargetLock
 from boxsnake.packagers.image import PACKAGER, ImageOptions, load
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
+from boxsnake.system import ConfigFile, Directory, System
 from boxsnake.target import Target
 
 from .trees import EPOCH, Materials, Workshop
@@ -204,12 +205,48 @@ def test_an_image_on_nothing_has_our_layers_alone(workshop: Workshop) -> None:
     assert len(packed.manifest["layers"]) == 3
 
 
+def test_folders_and_configuration_are_a_layer_of_the_images_user(workshop: Workshop) -> None:
+    system = System(
+        user="hello",
+        directories=(Directory(path="/var/lib/hello", kind="state", owner="hello", group="hello", mode=0o750),),
+        files=(ConfigFile(path="/etc/hello.conf", source="x", content=b"a = 1\n", group="hello", mode=0o640),),
+    )
+    plan = dataclasses.replace(plan_of(workshop, options(user="10001:3000000")), system=system)
+    packed = Packed(pack(workshop, plan))
+    layer = gzip.decompress(packed.blob(packed.manifest["layers"][-1]["digest"]))
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        found = {member.name: (member.mode, member.uid, member.gid) for member in archive}
+    assert found == {
+        "etc": (0o755, 0, 0),
+        "etc/hello.conf": (0o640, 0, 3000000),
+        "var": (0o755, 0, 0),
+        "var/lib": (0o755, 0, 0),
+        "var/lib/hello": (0o750, 10001, 3000000),
+    }
+    assert len(packed.config["rootfs"]["diff_ids"]) == len(packed.manifest["layers"])
+    named = dataclasses.replace(plan, options=options(user="www-data"))
+    materials = workshop.materials(Store(workshop.folder.parent / "store"), plan.lock)
+    (note,) = PACKAGER.pack(named, materials, workshop.folder / "named.tar")
+    assert "a user by name (www-data)" in note
+
+
 def test_an_edit_of_the_application_changes_the_last_layer_alone(workshop: Workshop) -> None:
     before = Packed(pack(workshop, plan_of(workshop), "before.tar")).manifest["layers"]
     workshop.wheel("hello", {"hello.py": "def main(): print()\n"}, version="1.0", own=True)
     after = Packed(pack(workshop, plan_of(workshop), "after.tar")).manifest["layers"]
     assert before[:-1] == after[:-1]
     assert before[-1] != after[-1]
+
+
+def test_a_damaged_layer_of_the_base_is_read_again(workshop: Workshop) -> None:
+    plan = plan_of(workshop)
+    first = pack(workshop, plan).read_bytes()
+    store = Store(Store.default_root())
+    base = workshop.materials(store, plan.lock).base(plan.options.base, ("linux", "amd64"))
+    blob = store.path(base.layers[0].digest)
+    blob.chmod(0o644)
+    blob.write_bytes(b"damaged")
+    assert pack(workshop, plan, "again.tar").read_bytes() == first
 
 
 def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(workshop: Workshop) -> None:

@@ -57,7 +57,9 @@ _FOLDERS: dict[DirectoryKind, str] = {"state": "/var/lib", "log": "/var/log", "c
 _SHARED_FOLDERS = frozenset(
     f"/var/{name}" for name in ("backups", "cache", "db", "empty", "lib", "local", "lock", "log", "mail", "opt", "run")
 ) | {"/var/spool", "/var/tmp", "/run/lock", "/run/user", "/run/log", "/run/systemd", "/var/lib/dpkg", "/var/lib/rpm"}  # noqa: S108 - refused
-_FOREIGN_FOLDERS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/dev/", "/proc/", "/sys/", "/tmp/")  # noqa: S108 - refused
+_FOREIGN_FOLDERS = tuple(
+    f"/{name}/" for name in ("usr", "bin", "sbin", "lib", "lib64", "boot", "dev", "proc", "sys", "tmp", "var/tmp")
+)
 
 
 def _not_root(user: str) -> str:

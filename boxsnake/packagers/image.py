@@ -29,6 +29,7 @@ from boxsnake.plain_text import check_plain
 from boxsnake.plan import expected
 from boxsnake.store import Store
 from boxsnake.system import SystemPart
+from boxsnake.system_layer import system_layer
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
@@ -59,7 +60,7 @@ class ImageOptions(Section):
     command: tuple[str, ...] | None = None
     """The entrypoint's arguments, which the user of the image may replace. Left out: the application's own."""
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")] = "10001:10001"
-    """Who runs it. Numbers, so that a cluster can see that it is not root."""
+    """Who runs it, and has what is `system.user`'s. Numbers, so that a cluster can see that it is not root."""
     workdir: Annotated[str, Field(pattern=r"^/")] = "/"
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables beside those of `app.environment`."""
@@ -78,7 +79,7 @@ class Image:
     summary = "a container image for Docker, Podman and Kubernetes, layered by rate of change"
     options = ImageOptions
     moments: frozenset[str] = frozenset()
-    system: frozenset[SystemPart] = frozenset()
+    system: frozenset[SystemPart] = frozenset({"user", "directories", "files"})
     unfolds = False
 
     def check(self, plan: Plan) -> None:
@@ -111,11 +112,13 @@ class Image:
             waited_for = beside.submit(_verified_base, plan, materials)
             layers = materials.layers(options.prefix, groups)
             base = waited_for.result()
+        system, notes = _system_layer(plan, materials.store)
+        layers = [*layers, *system]
         config, manifest = _documents(plan, base, layers)
         members = _members(plan, materials.store, config, manifest, (*base.layers, *layers))
         with disk_faults(out), out.open("xb", buffering=0) as stream:
             write_tar(members, stream, epoch=plan.epoch)
-        return sorted({note for layer in layers for note in layer.notes})
+        return [*sorted({note for layer in layers for note in layer.notes}), *notes]
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
@@ -208,6 +211,17 @@ def _digest(content: bytes) -> str:
 
 
 # What the image is
+
+
+def _system_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
+    """The layer of `[system]`, where it wants one; a note where its owner cannot be known."""
+    uid, _, gid = plan.options.user.partition(":")
+    if not plan.system.directories and not plan.system.files:
+        return (), ()
+    if not f"{uid}{gid or 0}".isdecimal():
+        return (), [f"no folders and files of [system] are made for a user by name ({uid}): give `user` numbers"]
+    layer = system_layer(store, plan.system, (int(uid), int(gid or 0)), epoch=plan.epoch)
+    return ([layer] if layer else []), ()
 
 
 def _platform(plan: Plan) -> tuple[str, str]:
