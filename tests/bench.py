@@ -153,8 +153,12 @@ def bench_image(application: Path, scratch: Path) -> None:
     mine, peers = side_by_side(ours, theirs)
     figure = f"{mine:.2f} s, docker build {peers:.2f} s: {peers / mine:.1f} times faster"
     row("image, no layer at hand", figure, ">= 2 times", reached=peers / mine >= 2)
-    forget("layer", "artifact", "bytecode")
-    first = seconds(lambda: boxsnake("build", "image", cwd=application))
+
+    def first_of_all() -> None:
+        forget("layer", "artifact", "bytecode")
+        boxsnake("build", "image", cwd=application)
+
+    first = min(seconds(first_of_all) for _ in range(RUNS))
     figure = f"{first:.2f} s, docker build {peers:.2f} s: {peers / first:.1f} times faster"
     row("the same, nothing compiled before either", figure, ">= 1 time", reached=peers / first >= 1)
 

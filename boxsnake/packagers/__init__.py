@@ -47,7 +47,7 @@ class Materials(Protocol):
     def tree(self, prefix: str) -> AbstractContextManager[Tree]:
         """The environment and the application, linked for `prefix`, in a folder that lasts for the block.
 
-        The packager may move files out of it, but must not change them.
+        The packager must not change it. It may lie on another file system than the store's.
         """
         ...
 
