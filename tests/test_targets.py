@@ -16,7 +16,6 @@ from boxsnake.errors import EngineError
 from boxsnake.target import Target
 from tests.test_newcomer import BACKEND, PROJECT
 
-CHANNEL = Path(__file__).parent.parent / "build" / "channel"
 MANIFEST = """
 [app]
 name = "small"
@@ -63,17 +62,16 @@ def test_the_debian_that_has_a_glibc(glibc: str | None, release: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, channel: Path) -> Path:
     """The application, locked and packed for all of its targets."""
-    if not (CHANNEL / "noarch").is_dir():
-        pytest.skip("needs the channel of `make channel`")
+    assert list(channel.glob("linux-64/python-3.13.*")), "run `boxsnake channel build --with python-3.13` first"
     folder = tmp_path_factory.mktemp("targets") / "small"
     folder.mkdir()
     texts = {"boxsnake.toml": MANIFEST, "pyproject.toml": PROJECT, "backend.py": BACKEND, "small.py": PROGRAM}
     for name, text in texts.items():
         (folder / name).write_text(text)
     settings = '[bases]\n"debian:13-slim" = "host:debian-13"\n'
-    (folder.parent / "config.toml").write_text(f'channels = ["{CHANNEL}"]\n{settings}')
+    (folder.parent / "config.toml").write_text(f'channels = ["{channel}"]\n{settings}')
     result("lock", cwd=folder)
     result("build", cwd=folder)
     return folder
