@@ -113,7 +113,13 @@ class HostBox:
 
     def reset(self) -> None:
         self.run("dpkg", "--purge", "--force-all", "app", "other")
+        self.run("umount", "/opt")
         self.sh("rm -rf /opt/* /tmp/*; mkdir -p /opt")
+
+
+def usual(listing: str) -> str:
+    """The list without the times of links in /usr/bin: those that dpkg puts back are made anew."""
+    return re.sub(r"(?m)^(/usr/bin/.*) \d+ $", r"\1", listing)
 
 
 def package(version: str, name: str = "app") -> str:
@@ -145,7 +151,7 @@ def host(repository: Path) -> Iterator[HostBox]:
     """One host for all scenarios: each leaves it as it was, which is part of what is tested."""
     engine = connect()
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-python"])
-    with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
+    with engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, "SYS_ADMIN")) as container:
         container.copy(repository, "/repo")
         box = HostBox(container)
         box.sh("echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick")
@@ -225,15 +231,14 @@ def test_hooks_run_at_their_moments(box: HostBox) -> None:
 @pytest.mark.parametrize("cause", ["pre-install", "check"])
 def test_what_fails_before_the_switch_leaves_everything_as_it_was(box: HostBox, cause: str) -> None:
     box.install("1.0")
-    before = re.sub(r"(?m)^(/usr/bin/.*) \d+ $", r"\1", box.sh(LIST))
+    before = usual(box.sh(LIST))
     box.sh(f"touch /tmp/fail-{cause}")
     done = box.run("dpkg", "--install", package("2.0"))
     assert done.exit_code == 1
     assert ("failed with exit status 9" if cause == "pre-install" else "exit status 8 instead of 0") in done.said
     box.sh(f"rm /tmp/fail-{cause}")
     box.works("1.0")
-    # What dpkg puts back of the links outside is made anew.
-    assert re.sub(r"(?m)^(/usr/bin/.*) \d+ $", r"\1", box.sh(LIST)) == before
+    assert usual(box.sh(LIST)) == before
     box.install("2.0")
     box.works("2.0")
 
@@ -356,10 +361,44 @@ def test_a_damaged_file_is_found_and_repaired(box: HostBox) -> None:
     box.works("1.0")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("noexec", "nothing can be run from the file system of /opt; is it mounted noexec?"),
+        ("ro", "/opt cannot be written"),
+        ("size=64k", "KiB on the file system of /opt, which has 64 KiB free"),
+    ],
+)
+def test_a_file_system_that_does_not_fit_is_refused(box: HostBox, options: str, told: str) -> None:
+    box.sh(f"mount -t tmpfs -o {options} tmpfs /opt")
+    done = box.run("dpkg", "--install", package("1.0"))
+    assert done.exit_code == 1
+    assert told in done.said
+    assert box.status() == "not-installed"
+    box.is_clean()
+
+
+@pytest.mark.parametrize("halves", [3, 5])
+def test_a_disk_that_fills_up_meanwhile_harms_nothing(box: HostBox, halves: int) -> None:
+    box.sh("mount -t tmpfs tmpfs /opt")
+    box.install("1.0")
+    before = usual(box.sh(LIST))
+    # Room for half a copy of what is in use; then for the copy, and half of the new version.
+    box.sh(f"mount -o remount,nr_inodes=$(($(find /opt | wc -l) * {halves} / 2)) /opt")
+    done = box.run("dpkg", "--install", package("2.0"))
+    assert done.exit_code == 1
+    assert ("no copy of 1.0.0-1 could be made" if halves == 3 else "No space left on device") in done.said
+    box.works("1.0")
+    assert usual(box.sh(LIST)) == before
+    box.sh("mount -o remount,nr_inodes=0 /opt")
+    box.install("2.0")
+    box.works("2.0")
+
+
 def test_apt_takes_it_from_a_repository(box: HostBox) -> None:
     assert box.apt("update").exit_code == 0
     for version, arguments in (
-        ("1.0", ("install", "app=1.0.0-1")),
+        ("1.0", ("install", package("1.0"))),
         ("3.0", ("install", "app")),
         ("2.0", ("install", "--allow-downgrades", "app=2.0.0-1")),
         ("3.0", ("upgrade",)),
