@@ -273,20 +273,21 @@ def test_a_kill_at_any_time_does_no_harm(world: World) -> None:
 def test_many_builds_at_once_share_a_cold_store(world: World) -> None:
     world.done("lock")
     remove_tree(world.store)
-    processes = [world.start("build", "--output", f"dist-{number}") for number in range(8)]
+    formats = [name for name in FORMATS if name != "pex"]  # which takes as long as all others
+    processes = [world.start("build", *formats, "--output", f"dist-{number}") for number in range(8)]
     assert [process.wait() for process in processes] == [0] * 8
     first, *others = [world.digests(f"dist-{number}") for number in range(8)]
-    assert len(first) == len(FORMATS)
+    assert len(first) == len(formats)
     assert all(other == first for other in others)
     assert Store(world.store).verify().bad == ()
 
 
 def test_builds_of_one_artifact_at_once_end_well(world: World) -> None:
     world.done("lock")
-    processes = [world.start("build") for _ in range(3)]
+    processes = [world.start("build", "image", "wheelhouse") for _ in range(3)]
     assert [process.wait() for process in processes] == [0] * 3
     good = world.digests()
-    world.done("build", "--output", "other")
+    world.done("build", "image", "wheelhouse", "--output", "other")
     assert world.digests("other") == good
     assert left_behind(world) == []
 
