@@ -14,10 +14,17 @@ import pytest
 
 from boxsnake import elf
 from boxsnake.binaries import Binaries, Binary, check_floor, known, missing, remember_tree, remember_wheel
+from boxsnake.credentials import Credentials
 from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError
+from boxsnake.lock import TargetLock, Wheel
+from boxsnake.materials import Access
+from boxsnake.pack import Box, pack
+from boxsnake.packagers import packagers
+from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
 from boxsnake.target import Platform, Target
+from tests.archives import make_wheel, wheel_files
 
 TARGET = Target(name="default", glibc="2.28")
 needs_compiler = pytest.mark.skipif(
@@ -96,6 +103,38 @@ def test_a_wheel_is_read_whatever_its_tag_says(store: Store, folder: Path, tmp_p
     with pytest.raises(PackError) as caught:
         check_floor([found], dataclasses.replace(target, glibc="2.17"))
     assert caught.value.thing == "own/_speed.cpython-311.so of own"
+
+
+@needs_compiler
+@pytest.mark.parametrize("wish", ["an old glibc", "every library", "a note"])
+def test_a_box_that_its_host_could_not_run_is_not_made(folder: Path, tmp_path: Path, wish: str) -> None:
+    store = Store(tmp_path / "store")
+    platform = platform_of(folder / "program")
+    files = {**wheel_files(), "demo/_speed.so": (folder / "program").read_bytes()}
+    archive = make_wheel(tmp_path, files)
+    with store.writer(origin="test") as writer:
+        writer.write(archive.read_bytes())
+    sha256 = writer.blob.digest.removeprefix("sha256:")
+    wheel = Wheel(name="demo", version="1.0", file_name=archive.name, sha256=sha256, size=None, url=None)
+    target = Target(name="default", platform=platform, glibc="2.17" if wish == "an old glibc" else "2.99")
+    packager = packagers()["wheelhouse"]
+    plan = Plan(
+        application=Application(name="demo", version="1.0", wheel=wheel),
+        lock=TargetLock(target=target, python="3.11.2", conda=(), wheels=()),
+        options=packager.options(),
+        root=tmp_path,
+        epoch=0,
+        missing_libraries="tell" if wish == "a note" else "refuse",
+    )
+    box = Box(packager=packager, plan=plan, path=tmp_path / "dist" / packager.file_name(plan))
+    access = Access(credentials=Credentials(), offline=True)
+    if wish == "a note":
+        assert "the host must bring libown.so.1, for _speed.so of demo" in pack(box, store, access).notes
+        return
+    with pytest.raises(PackError) as caught:
+        pack(box, store, access)
+    assert caught.value.thing == ("demo/_speed.so of demo" if wish == "an old glibc" else "libown.so.1")
+    assert not box.path.exists()
 
 
 def test_another_platforms_files_need_nothing_here(store: Store, tmp_path: Path) -> None:
