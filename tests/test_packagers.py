@@ -9,6 +9,7 @@ import pytest
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plan import Application, Plan
+from boxsnake.system import PARTS
 from boxsnake.target import Target
 
 MOMENTS = {"pre-install", "post-install", "pre-remove", "post-remove"}
@@ -34,6 +35,7 @@ def test_a_format_describes_itself(packager: Packager) -> None:
     assert packager.summary
     assert "\n" not in packager.summary
     assert packager.moments <= MOMENTS
+    assert packager.system <= set(PARTS)
     assert isinstance(packager.unfolds, bool)
     assert packager.options() is not None, "every option has a default"
 
