@@ -122,8 +122,9 @@ def test_lines_are_lines(name: str) -> None:
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     artifact = build(plan_for(summary="one\nDepends: evil\n  two"), tmp_path)
-    assert field(artifact, "Description") == "one Depends: evil two"
-    assert field(artifact, "Maintainer") == "The maintainers of app <root@localhost>"
+    own = "app 1.0.0 with its own Python and all that it requires."
+    assert field(artifact, "Description") == f"one Depends: evil two\n {own}"
+    assert field(artifact, "Maintainer") == "The maintainers of app <nobody@example.org>"
     assert (field(artifact, "Section"), field(artifact, "Priority")) == ("misc", "optional")
 
 

@@ -166,6 +166,7 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
     version = deb_version(application.version)
     summary = " ".join(described_text("app.summary", application.summary or application.name).split())
     description = described_text("app.description", application.description).strip()
+    own = f"{application.name} {application.version} with its own Python and all that it requires."
     maintainer = described_line("app.maintainer", application.maintainer)
     return nfpm.Package(
         name=_name(plan),
@@ -174,10 +175,10 @@ def _package(plan: Plan, *, needed: int) -> nfpm.Package:
         release=options.release,
         architecture=plan.target.deb_architecture,
         summary=summary,
-        description=f"{summary}\n{description}" if description else summary,
+        description=f"{summary}\n{description or own}",
         license=described_line("license", options.license or application.license or "Unspecified"),
         homepage=described_line("app.homepage", application.homepage),
-        maintainer=maintainer or f"The maintainers of {application.name} <root@localhost>",
+        maintainer=maintainer or f"The maintainers of {application.name} <nobody@example.org>",
         group=options.section,
         requires_before=_requirements(plan),
         compression=options.compression,
