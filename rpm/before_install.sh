@@ -13,7 +13,7 @@ done
 
 # rpm itself knows only of what it unpacks, not of what is unpacked after it.
 if [ "$previous" != "$version" ]; then
-    free_kib=$(df -Pk "$existing" | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
+    free_kib=$(df -Pk "$existing" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
     case $free_kib in
         '' | *[!0-9]*) ;;
         *) [ "$free_kib" -ge "$needed_kib" ] ||
