@@ -256,3 +256,11 @@ def test_how_it_is_booted() -> None:
     assert recipe.install[0] == ("dpkg", "--install", "/tmp/app_1.0.0-1_amd64.deb")
     assert recipe.remove == (("dpkg", "--purge", "app"),)
     assert recipe.expects.conda == (("libx", "1.0", "0"), ("python", "1.0", "0"), ("zlib", "1.0", "0"))
+
+
+def test_an_underscore_is_none_in_the_packages_name() -> None:
+    plan = plan_for(name="my_app")
+    recipe = PACKAGER.boot(plan, Path(PACKAGER.file_name(plan)))
+    assert recipe.remove == (("dpkg", "--purge", "my-app"),)
+    assert recipe.scripts == "/opt/my_app/current/bin"
+    assert "/usr/share/doc/my-app" in recipe.writes

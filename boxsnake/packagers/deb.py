@@ -121,7 +121,7 @@ class Deb:
         layout = _layout(plan)
         package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
         # dpkg says what it finds, and ends with 0 all the same.
-        verify = f'found=$(dpkg --verify {layout.name}); printf "%s" "$found"; [ -z "$found" ]'
+        verify = f'found=$(dpkg --verify {_name(plan)}); printf "%s" "$found"; [ -z "$found" ]'
         commands = (layout.command(command)[0] for command in commands_of(plan))
         return BootRecipe(
             host=f"debian-{plan.target.debian}",
@@ -134,9 +134,9 @@ class Deb:
             python=(f"{layout.current}/bin/python",),
             scripts=f"{layout.current}/bin",
             command=started(plan, layout),
-            remove=(("dpkg", "--purge", layout.name),),
+            remove=(("dpkg", "--purge", _name(plan)),),
             writes=(
-                *(layout.root, *commands, _documents(layout.name), *_DATABASE, package),
+                *(layout.root, *commands, _documents(_name(plan)), *_DATABASE, package),
                 *(*owned(plan.system, layout), *remains(plan.system)),
             ),
             remains=(*_DATABASE, package, *remains(plan.system)),
