@@ -262,5 +262,5 @@ def test_an_underscore_is_none_in_the_packages_name() -> None:
     plan = plan_for(name="my_app")
     recipe = PACKAGER.boot(plan, Path(PACKAGER.file_name(plan)))
     assert recipe.remove == (("dpkg", "--purge", "my-app"),)
-    assert recipe.scripts == "/opt/my_app/current/bin"
+    assert recipe.scripts == "/opt/my-app/current/bin"
     assert "/usr/share/doc/my-app" in recipe.writes
