@@ -249,17 +249,6 @@ def test_a_damaged_layer_of_the_base_is_read_again(workshop: Workshop) -> None:
     assert pack(workshop, plan, "again.tar").read_bytes() == first
 
 
-def test_a_damaged_layer_of_the_base_is_read_again(workshop: Workshop) -> None:
-    plan = plan_of(workshop)
-    first = pack(workshop, plan).read_bytes()
-    store = Store(Store.default_root())
-    base = workshop.materials(store, plan.lock).base(plan.options.base, ("linux", "amd64"))
-    blob = store.path(base.layers[0].digest)
-    blob.chmod(0o644)
-    blob.write_bytes(b"damaged")
-    assert pack(workshop, plan, "again.tar").read_bytes() == first
-
-
 def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(workshop: Workshop) -> None:
     plan = plan_of(workshop)
     base = workshop.folder.parent / "base.tar"
