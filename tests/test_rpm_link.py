@@ -28,9 +28,7 @@ class Installed:
         layout = Layout(name="app", version="1.0.0-1", prefix_root=str(folder / "opt"))
         self.tree = write_tree(folder / "tree", layout.prefix, "1.0.0")
         (folder / "scratch").mkdir()
-        payload = as_archives(
-            self.tree, layout, ("app",), folder / "scratch", texts=TEXTS, carried=CARRIED, time=EPOCH
-        )
+        payload = as_archives(self.tree, layout, ("app",), folder / "scratch", texts=TEXTS, carried=CARRIED, time=EPOCH)
         self.needed = payload.needed
         self._contents = [content for content in payload.contents if content.path.startswith(f"{folder}/")]
         self.prefix = Path(layout.prefix)
