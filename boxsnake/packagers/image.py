@@ -113,7 +113,9 @@ class Image:
             layers = materials.layers(options.prefix, groups)
             base = waited_for.result()
         system, notes = _system_layer(plan, materials.store)
-        layers = [*layers, *system]
+        # The application stays on top: of all layers it changes most often.
+        own = len(layers) - (plan.application.wheel is not None)
+        layers = [*layers[:own], *system, *layers[own:]]
         config, manifest = _documents(plan, base, layers)
         members = _members(plan, materials.store, config, manifest, (*base.layers, *layers))
         with disk_faults(out), out.open("xb", buffering=0) as stream:
