@@ -22,6 +22,7 @@ from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.lock import Lock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest
 from boxsnake.materials import Access, StoreMaterials
+from boxsnake.os_packages.system_wanted import system_wanted
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.plan import Application, Hook, Plan
@@ -29,7 +30,6 @@ from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
-from boxsnake.system_wanted import system_wanted
 from boxsnake.wheel_tags import best_fit, supported_tags
 
 DEFAULT_EPOCH = 1577836800

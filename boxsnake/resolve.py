@@ -145,7 +145,7 @@ def _pip_line(requirement: PipRequirement, root: Path, store: Store) -> str:
 
 
 def _content_digest(path: Path, store: Store) -> str:
-    from boxsnake.source_tree import digest_of, files_of
+    from boxsnake.project.source_tree import digest_of, files_of
 
     if path.is_dir():
         return f"sha256:{digest_of(store, path, files_of(path))}"
@@ -332,7 +332,7 @@ def may_hold_python(package: CondaPackage) -> bool:
 
 
 def _known_distributions(store: Store, package: CondaPackage) -> tuple[Distribution, ...] | None:
-    from boxsnake.ingest_conda import conda_facts
+    from boxsnake.ingest.conda import conda_facts
 
     try:
         facts = conda_facts(store, package.sha256)

@@ -11,8 +11,8 @@ from packaging.utils import canonicalize_name
 
 from boxsnake.entries import APPLICATION, wheel_owner
 from boxsnake.errors import PackError
+from boxsnake.project.wheel_archive import installed_members, is_same_member
 from boxsnake.stage.owners import collision
-from boxsnake.wheel_archive import installed_members, is_same_member
 
 if TYPE_CHECKING:
     from boxsnake.lock import CondaPackage, TargetLock

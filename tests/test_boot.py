@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
+from boxsnake.boot.report import BootReport
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
-from boxsnake.boot_report import BootReport
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import UsageError
 from boxsnake.store import Store

@@ -14,7 +14,7 @@ import pytest
 
 from boxsnake import hosts
 from boxsnake.boot import boot
-from boxsnake.boot_image import read_archive
+from boxsnake.boot.image import read_archive
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import BootError

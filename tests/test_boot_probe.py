@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from boxsnake import boot_probe
+from boxsnake.boot import probe as boot_probe
 
 SOURCE = Path(boot_probe.__file__).read_text(encoding="utf-8")
 ENVIRONMENT = {"PATH": os.environ["PATH"]}

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from rich.console import Console
 from rich.table import Table
 
-from boxsnake.boot_report import BootReport, Step, render_steps, render_table, to_json, to_junit
+from boxsnake.boot.report import BootReport, Step, render_steps, render_table, to_json, to_junit
 
 GOOD = BootReport(
     artifact="/dist/tiny.pex",

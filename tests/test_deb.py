@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from boxsnake import deb_control
 from boxsnake.errors import IntegrityError, PackError
 from boxsnake.lock import TargetLock
+from boxsnake.os_packages import deb_control
 from boxsnake.packagers import packagers
 from boxsnake.packagers.deb import PACKAGER, DebOptions
 from boxsnake.target import Target
@@ -221,7 +221,7 @@ def test_an_epoch_is_debians_own(tmp_path: Path) -> None:
 
 
 def test_a_control_file_that_is_not_what_was_meant_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxsnake.nfpm._literal", lambda text: text)
+    monkeypatch.setattr("boxsnake.os_packages.nfpm._literal", lambda text: text)
     with pytest.raises(PackError, match="nfpm wrote"):
         build(plan_for(description="costs $5"), tmp_path)
 

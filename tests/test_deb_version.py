@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from packaging.version import Version
 
-from boxsnake.deb_version import DebVersion, deb_version
 from boxsnake.errors import PackError
+from boxsnake.os_packages.deb_version import DebVersion, deb_version
 from tests.test_rpm_version import random_version, repeatable
 
 

@@ -158,7 +158,7 @@ def test_rpmlint_finds_nothing_but_what_is_explained(built: Application) -> None
 def test_lintian_finds_nothing_but_what_is_explained(built: Application) -> None:
     (box,) = built.ask("build", "deb")["boxes"]
     command = ["lintian", "--allow-root", "--no-cfg", "--tag-display-limit", "0"]
-    command += ["--suppress-tags-from-file", str(ROOT / "deb" / "lintian.txt"), box["path"]]
+    command += ["--suppress-tags-from-file", str(ROOT / "rpm" / "deb" / "lintian.txt"), box["path"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in {0, 2}, done.stderr
     assert done.stderr == ""

@@ -213,7 +213,7 @@ def test_folders_and_configuration_are_a_layer_of_the_images_user(workshop: Work
     )
     plan = dataclasses.replace(plan_of(workshop, options(user="10001:3000000")), system=system)
     packed = Packed(pack(workshop, plan))
-    layer = gzip.decompress(packed.blob(packed.manifest["layers"][-1]["digest"]))
+    layer = gzip.decompress(packed.blob(packed.manifest["layers"][-2]["digest"]))
     with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
         found = {member.name: (member.mode, member.uid, member.gid) for member in archive}
     assert found == {

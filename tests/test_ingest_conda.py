@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from boxsnake import ingest, ingest_conda
+from boxsnake import ingest
 from boxsnake.errors import BoxsnakeError, IntegrityError, PolicyError
-from boxsnake.ingest_conda import check, conda_facts
+from boxsnake.ingest import conda as ingest_conda
+from boxsnake.ingest.conda import check, conda_facts
 from boxsnake.store import Store
 from tests.archives import INDEX, STEM, Tar, info_tar, make_conda, make_tar_bz2, zip_conda
 

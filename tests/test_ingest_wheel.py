@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake import ingest, ingest_wheel
+from boxsnake import ingest
 from boxsnake.errors import IntegrityError
-from boxsnake.ingest_wheel import check, wheel_facts
+from boxsnake.ingest import wheel as ingest_wheel
+from boxsnake.ingest.wheel import check, wheel_facts
 from boxsnake.store import Store
 from tests.archives import INFO, METADATA, WHEEL, make_wheel, record_line, wheel_files
 
@@ -387,5 +388,5 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "decompression bomb" in refused(path)
     monkeypatch.setattr(ingest, "MOST_BYTES", 1 << 20)
     assert "unpacks to more than" in refused(path)
-    monkeypatch.setattr("boxsnake.ingest_zip.MOST_MEMBERS", 2)
+    monkeypatch.setattr("boxsnake.ingest.zip.MOST_MEMBERS", 2)
     assert "more than 2 members" in refused(path)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake import child, ingest_wheel
+from boxsnake import child
 from boxsnake.errors import IntegrityError, ManifestError, NetworkError, PackError, UnsolvableError
+from boxsnake.ingest import wheel as ingest_wheel
 from boxsnake.lock import Origin
 from boxsnake.project import BuiltWheel, build_wheel, metadata, parse_source, requirements_with, source_of
+from boxsnake.project.wheel_archive import rewrite
 from boxsnake.store import Store
-from boxsnake.wheel_archive import rewrite
 from tests.archives import make_wheel, wheel_files
 
 # A backend that lies in the project itself: nothing is fetched to build with it.

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from boxsnake import nfpm, rpm_header
 from boxsnake.cli import boxsnake
-from boxsnake.deb_repository import DebRepository, check_suite
 from boxsnake.engine import INSTALLING, connect, sleeper
 from boxsnake.engine.container import Container
 from boxsnake.errors import BoxsnakeError, IntegrityError, PolicyError, ResourceError, UsageError
 from boxsnake.hosts import image_id, load_hosts
+from boxsnake.os_packages import nfpm, rpm_header
 from boxsnake.publish import PUBLIC_KEY, Published, Repository, publish
-from boxsnake.rpm_repository import RpmRepository
-from boxsnake.signing import Signer, sign_detached, signer
+from boxsnake.publish.deb_repository import DebRepository, check_suite
+from boxsnake.publish.rpm_repository import RpmRepository
+from boxsnake.publish.signing import Signer, sign_detached, signer
 from boxsnake.store import Store
 
 EPOCH = 1577836800
@@ -210,7 +210,7 @@ def test_a_crash_leaves_the_old_repository(
         raise ResourceError("disk", "no space left", "")
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"boxsnake.{kind}_repository._keep_generation", full)
+        patched.setattr(f"boxsnake.publish.{kind}_repository._keep_generation", full)
         with pytest.raises(ResourceError):
             put(kind, tmp_path / "r", of(kind, built, "2.0"))
     assert digests(tmp_path / "r") == before
@@ -466,7 +466,7 @@ def test_readers_find_a_whole_repository_at_any_time(built: Path, tmp_path: Path
 def test_what_linters_are_not_to_say_is_explained() -> None:
     root = Path(__file__).parent.parent
     document = (root / "docs" / "publish.md").read_text(encoding="utf-8")
-    tags = {line for line in (root / "deb/lintian.txt").read_text().splitlines() if re.match("[a-z]", line)}
+    tags = {line for line in (root / "rpm/deb/lintian.txt").read_text().splitlines() if re.match("[a-z]", line)}
     filters = tomllib.loads((root / "rpm/rpmlint.toml").read_text())["Filters"]
     words = [re.findall(r"[a-z]+(?:-[a-z]+)+", re.split(r"[/\[\\]", text)[0]) for text in filters]
     assert all(words)

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import pytest
 
-from boxsnake import rpm_header
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.lock import TargetLock
+from boxsnake.os_packages import rpm_header
 from boxsnake.packagers import packagers
 from boxsnake.packagers.rpm import PACKAGER, RpmOptions
 from boxsnake.plan import Plan
@@ -275,13 +275,13 @@ def test_an_epoch_is_rpms_own(tmp_path: Path) -> None:
 
 
 def test_a_header_that_is_not_what_was_meant_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxsnake.nfpm._literal", lambda text: text)
+    monkeypatch.setattr("boxsnake.os_packages.nfpm._literal", lambda text: text)
     with pytest.raises(PackError, match="nfpm wrote"):
         build(plan_for(description="costs $5"), tmp_path)
 
 
 def test_what_nfpm_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxsnake.nfpm._TYPES", {"file": "nonsense", "folder": "dir", "ghost": "ghost"})
+    monkeypatch.setattr("boxsnake.os_packages.nfpm._TYPES", {"file": "nonsense", "folder": "dir", "ghost": "ghost"})
     with pytest.raises(PackError, match="Invalid content type: nonsense"):
         build(plan_for(), tmp_path)
 
@@ -362,7 +362,7 @@ def notes_of(plan: Plan, folder: Path) -> str:
 
 
 def test_the_interpreters_packages_are_found_by_their_requirements() -> None:
-    from boxsnake.versioned_payload import interpreter_packages
+    from boxsnake.os_packages.versioned_payload import interpreter_packages
 
     packages = (
         conda_package("python", "openssl >=3,<4.0a0", "conda-forge::tzdata", "libzlib[version='>=1.2']", "__glibc"),

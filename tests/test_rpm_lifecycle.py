@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake import versioned_payload
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import INSTALLING, Engine, connect, sleeper
 from boxsnake.engine.container import Container
 from boxsnake.hosts import image_id, load_hosts
+from boxsnake.os_packages import versioned_payload
 from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.rpm_trees import build, plan_for

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from boxsnake.entries import conda_owner
-from boxsnake.nfpm import Content
-from boxsnake.versioned_layout import Layout
-from boxsnake.versioned_payload import SupportTexts, as_archives, as_files
+from boxsnake.os_packages.nfpm import Content
+from boxsnake.os_packages.versioned_layout import Layout
+from boxsnake.os_packages.versioned_payload import SupportTexts, as_archives, as_files
 from tests.rpm_trees import EPOCH, write_tree
 
 TEXTS = SupportTexts(control="", version="", check="")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from boxsnake.errors import PackError
+from boxsnake.os_packages.scriptlets import control, hook_function, interpreter, scripts, text
+from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
-from boxsnake.scriptlets import control, hook_function, interpreter, scripts, text
-from boxsnake.versioned_layout import Layout
 
 LAYOUT = Layout(name="app", version="1.0.0-1")
 HOSTILE = "a'b\"c $(touch marker) `touch marker` $IFS \\ %(id) %{lua:x} ; touch marker #"

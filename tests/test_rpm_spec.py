@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from boxsnake import nfpm, rpm_header, rpm_spec
 from boxsnake.cli import boxsnake
 from boxsnake.errors import PackError
+from boxsnake.os_packages import nfpm, rpm_header, rpm_spec
+from boxsnake.os_packages.rpm_spec import PACKAGER_OF_SPECS
 from boxsnake.packagers import packagers
 from boxsnake.plan import Hook, Plan
-from boxsnake.rpm_spec import PACKAGER_OF_SPECS
 from boxsnake.system import ConfigFile, Directory, Logrotate, System, Unit
 from tests.rpm_trees import EPOCH, build, materials_for, plan_for
 

@@ -12,7 +12,7 @@ import pytest
 from packaging.version import Version
 
 from boxsnake.errors import PackError
-from boxsnake.rpm_version import RpmVersion, order_key, rpm_version
+from boxsnake.os_packages.rpm_version import RpmVersion, order_key, rpm_version
 
 
 def rpmvercmp(one: str, other: str) -> int:

@@ -13,9 +13,9 @@ from boxsnake.lock import CondaPackage, Distribution, TargetLock, Wheel
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers import packagers
 from boxsnake.plan import Application, Plan
+from boxsnake.project.wheel_archive import read_metadata
 from boxsnake.store import Store
 from boxsnake.target import Target
-from boxsnake.wheel_archive import read_metadata
 from tests.archives import make_wheel
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"

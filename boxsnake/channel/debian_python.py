@@ -22,7 +22,6 @@ from pathlib import Path
 
 from boxsnake import elf
 
-# Debian's own additions, and what a box never needs
 DROPPED = ("EXTERNALLY-MANAGED", "_distutils_system_mod.py", "sitecustomize.py", "test", "tkinter", "turtle.py")
 UPSTREAM = re.compile(
     r"Lib/(site\.py|sysconfig\.py|sysconfig/.*|distutils/.*|ensurepip/.*|lib2to3/.*|site-packages/README\.txt)"

@@ -12,7 +12,7 @@ import click
 from boxsnake.cli.console import console_of
 
 if TYPE_CHECKING:
-    from boxsnake.boot_report import BootReport
+    from boxsnake.boot.report import BootReport
     from boxsnake.pack import Box
     from boxsnake.store import Store
 
@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Prove that boxes work, in clean containers."""
     from boxsnake.beside import publish_bytes
-    from boxsnake.boot_report import render_steps, render_table, to_json, to_junit
+    from boxsnake.boot.report import render_steps, render_table, to_json, to_junit
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.packagers import packagers
 
@@ -116,7 +116,7 @@ def _obstacle(box: Box, host: str, architecture: str, hosts: set[str]) -> str:
 
 
 def _not_booted(box: Box, host: str, why: str) -> BootReport:
-    from boxsnake.boot_report import BootReport, Step
+    from boxsnake.boot.report import BootReport, Step
 
     step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
     return BootReport(artifact=str(box.path), format=box.name, host=host, steps=(step,))

@@ -64,8 +64,8 @@ def command(
 def _as_specs(workspace: Workspace, formats: Sequence[str], targets: Sequence[str]) -> list[Box]:
     """The RPMs among the boxes, to be written as specs. Errors: UsageError where other formats were named."""
     from boxsnake.errors import UsageError
+    from boxsnake.os_packages.rpm_spec import PACKAGER_OF_SPECS
     from boxsnake.packagers.rpm import PACKAGER
-    from boxsnake.rpm_spec import PACKAGER_OF_SPECS
 
     if set(formats) - {PACKAGER.name}:
         raise UsageError("--spec", "is for rpm alone", "Run `boxsnake build rpm --spec`.")

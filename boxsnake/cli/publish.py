@@ -12,7 +12,7 @@ from boxsnake.cli.console import Console, console_of
 
 if TYPE_CHECKING:
     from boxsnake.publish import Repository
-    from boxsnake.signing import Signer
+    from boxsnake.publish.signing import Signer
 
 _OPTIONS = (
     click.argument("folder", metavar="DIR", type=click.Path(path_type=Path)),
@@ -50,7 +50,7 @@ def rpm_repository(context: click.Context, /, **given: Any) -> None:
 
     With a key, packages and metadata are signed (gpgcheck=1, repo_gpgcheck=1).
     """
-    from boxsnake.rpm_repository import RpmRepository
+    from boxsnake.publish.rpm_repository import RpmRepository
 
     _publish(context, RpmRepository(), "rpm", **given)
 
@@ -64,7 +64,7 @@ def deb_repository(context: click.Context, /, suite: str, **given: Any) -> None:
 
     With a key, its Release is signed, which covers the packages (signed-by).
     """
-    from boxsnake.deb_repository import DebRepository, check_suite
+    from boxsnake.publish.deb_repository import DebRepository, check_suite
 
     _publish(context, DebRepository(suite=check_suite(suite)), "deb", **given)
 
@@ -120,7 +120,7 @@ def _built(manifest: Path | None, packager: str) -> tuple[Path, ...]:
 
 def _signer(key: str | None, home: Path | None, passphrase_file: Path | None) -> Signer | None:
     from boxsnake import settings
-    from boxsnake.signing import signer
+    from boxsnake.publish.signing import signer
 
     configured = settings.load()
     key = key or configured.sign_key

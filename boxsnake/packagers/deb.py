@@ -1,8 +1,8 @@
 """deb: the application under /opt, for hosts whose software comes as Debian packages.
 
-Versions lie side by side and one link says which is in use (`boxsnake.versioned_layout`), as with RPM. dpkg removes an
-old version's files before it configures the new one; `deb/` holds the scripts that see to it that one whole version is
-in use all the time.
+Versions lie side by side and one link says which is in use (`os_packages.versioned_layout`), as with RPM. dpkg removes
+an old version's files before it configures the new one; `rpm/deb/` holds the scripts that see to it that one whole
+version is in use all the time.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from boxsnake import deb_control, maintainer_scripts, nfpm, scriptlets
 from boxsnake.boot_recipe import BootRecipe
-from boxsnake.deb_version import deb_version
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
-from boxsnake.plan import expected
-from boxsnake.system import PARTS
-from boxsnake.system_payload import owned, remains, system_contents
-from boxsnake.versioned_layout import Layout
-from boxsnake.versioned_payload import as_files, support_texts
-from boxsnake.versioned_plan import (
+from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm, scriptlets
+from boxsnake.os_packages.deb_version import deb_version
+from boxsnake.os_packages.system_payload import owned, remains, system_contents
+from boxsnake.os_packages.versioned_layout import Layout
+from boxsnake.os_packages.versioned_payload import as_files, support_texts
+from boxsnake.os_packages.versioned_plan import (
     check_commands,
     check_target,
     commands_of,
@@ -34,6 +32,8 @@ from boxsnake.versioned_plan import (
     environment_notes,
     started,
 )
+from boxsnake.plan import expected
+from boxsnake.system import PARTS
 
 if TYPE_CHECKING:
     from boxsnake.packagers import Materials

@@ -1,7 +1,7 @@
 """RPM: the application under /opt, for hosts whose software comes as RPMs.
 
-Versions lie side by side and one link says which is in use (`boxsnake.versioned_layout`). What is carried is either
-every file, owned by RPM, or package archives with a linker (`boxsnake.versioned_payload`).
+Versions lie side by side and one link says which is in use (`os_packages.versioned_layout`). What is carried is either
+every file, owned by RPM, or package archives with a linker (`os_packages.versioned_payload`).
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from boxsnake import nfpm, rpm_header, scriptlets
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.manifest import Section
-from boxsnake.plan import expected
-from boxsnake.rpm_version import rpm_version
-from boxsnake.system import PARTS
-from boxsnake.system_payload import owned, remains, system_contents
-from boxsnake.versioned_layout import Layout
-from boxsnake.versioned_payload import Payload, as_archives, as_files, interpreter_packages, support_texts
-from boxsnake.versioned_plan import (
+from boxsnake.os_packages import nfpm, rpm_header, scriptlets
+from boxsnake.os_packages.rpm_version import rpm_version
+from boxsnake.os_packages.system_payload import owned, remains, system_contents
+from boxsnake.os_packages.versioned_layout import Layout
+from boxsnake.os_packages.versioned_payload import Payload, as_archives, as_files, interpreter_packages, support_texts
+from boxsnake.os_packages.versioned_plan import (
     check_commands,
     check_target,
     commands_of,
@@ -33,6 +31,8 @@ from boxsnake.versioned_plan import (
     environment_notes,
     started,
 )
+from boxsnake.plan import expected
+from boxsnake.system import PARTS
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree

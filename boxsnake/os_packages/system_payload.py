@@ -8,9 +8,9 @@ from pathlib import Path
 
 from boxsnake import system_files
 from boxsnake.disk import disk_faults
-from boxsnake.nfpm import Content
+from boxsnake.os_packages.nfpm import Content
+from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.system import ROOT, System
-from boxsnake.versioned_layout import Layout
 
 _SYSTEMD = "/usr/lib/systemd"
 _ACCOUNTS = (

@@ -12,13 +12,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from boxsnake import resources, system_payload
+from boxsnake import resources
 from boxsnake.errors import PackError
-from boxsnake.nfpm import Scripts
+from boxsnake.os_packages import system_payload
+from boxsnake.os_packages.nfpm import Scripts
+from boxsnake.os_packages.rpm_version import order_key
+from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
-from boxsnake.rpm_version import order_key
 from boxsnake.system import NOTHING, System
-from boxsnake.versioned_layout import Layout
 
 MOMENTS = {
     "pre-install": "before_install",

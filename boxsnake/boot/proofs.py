@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from boxsnake.boot_box import Box, NotPassedError, listed, probe, said, shown
+from boxsnake.boot.box import Box, NotPassedError, listed, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.engine import Change
 from boxsnake.plain_text import counted

@@ -22,7 +22,7 @@ from boxsnake import child
 from boxsnake.disk import remove_tree
 from boxsnake.errors import IntegrityError, ResourceError, UsageError
 from boxsnake.publish import packages, refuse_other, replace_file, settle
-from boxsnake.signing import Signer, missing, sign_clear, sign_detached
+from boxsnake.publish.signing import Signer, missing, sign_clear, sign_detached
 
 _COMPONENT = "main"
 _DEADLINE = 3600.0

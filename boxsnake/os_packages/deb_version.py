@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from boxsnake.rpm_version import checked_length, parsed_version, pre_text, release_text
+from boxsnake.os_packages.rpm_version import checked_length, parsed_version, pre_text, release_text
 
 # A local version's words are compared letter by letter, digits included: as capital letters, which sort before the
 # small ones, the digits are no numbers to dpkg.

@@ -62,9 +62,9 @@ def ending(ended: Finished) -> str:
 
 
 def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Have the box's own interpreter do a job (see boot_probe.py) and tell the facts."""
+    """Have the box's own interpreter do a job (see probe.py) and tell the facts."""
     nonce = secrets.token_hex(16)
-    source = Path(__file__).with_name("boot_probe.py").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
     text = json.dumps({**job, "nonce": nonce, "environment": dict(box.environment), "folder": box.folder})
     command = (*box.recipe.python, "-c", source, text)
     ended = box.container.execute(

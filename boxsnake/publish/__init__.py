@@ -22,7 +22,7 @@ from typing import Protocol
 from boxsnake.disk import disk_faults, publish_tree, remove_tree
 from boxsnake.errors import PolicyError, ResourceError, UsageError
 from boxsnake.flock import held
-from boxsnake.signing import Signer, public_key
+from boxsnake.publish.signing import Signer, public_key
 
 PUBLIC_KEY = "repository-key.asc"
 """The file of a signed repository with the key that its readers import."""

@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from boxsnake import boot_image, boot_proofs, hosts
-from boxsnake.boot_box import Box, NotPassedError, ending, run_as_root, said
+from boxsnake import hosts
+from boxsnake.boot import image as boot_image
+from boxsnake.boot import proofs as boot_proofs
+from boxsnake.boot.box import Box, NotPassedError, ending, run_as_root, said
+from boxsnake.boot.report import CHECK, BootReport, Step
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
-from boxsnake.boot_report import CHECK, BootReport, Step
 from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
 from boxsnake.errors import BootError, EngineError, UsageError
 from boxsnake.store import Store

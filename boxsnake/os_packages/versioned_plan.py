@@ -9,8 +9,8 @@ from boxsnake.errors import PackError
 from boxsnake.plain_text import check_plain
 
 if TYPE_CHECKING:
+    from boxsnake.os_packages.versioned_layout import Layout
     from boxsnake.plan import Plan
-    from boxsnake.versioned_layout import Layout
 
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 

@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxsnake import child, rpm_header
+from boxsnake import child
 from boxsnake.disk import remove_tree
 from boxsnake.errors import ResourceError
+from boxsnake.os_packages import rpm_header
 from boxsnake.publish import packages, refuse_other, replace_file, settle
-from boxsnake.signing import Signer, missing, sign_detached, sign_rpms
+from boxsnake.publish.signing import Signer, missing, sign_detached, sign_rpms
 
 _INDEX = "repodata/repomd.xml"
 _DEADLINE = 3600.0

@@ -24,12 +24,12 @@ from packaging.version import Version
 from boxsnake import child
 from boxsnake.disk import disk_faults
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
-from boxsnake.extras import requirements_with, with_marker
 from boxsnake.lock import Origin, Wheel
-from boxsnake.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
-from boxsnake.source import Source, parse_source, source_of
+from boxsnake.project.extras import requirements_with, with_marker
+from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
+from boxsnake.project.source import Source, parse_source, source_of
+from boxsnake.project.wheel_archive import WheelMetadata, homepage, is_portable, read_metadata, rewrite
 from boxsnake.store import canonical_json
-from boxsnake.wheel_archive import WheelMetadata, homepage, is_portable, read_metadata, rewrite
 
 if TYPE_CHECKING:
     from boxsnake.credentials import Credentials
@@ -256,7 +256,7 @@ def _taken(store: Store, source: Source, means: _Means) -> BuiltWheel:
 
 
 def _check(store: Store, digest: str, file_name: str) -> None:
-    from boxsnake import ingest_wheel
+    from boxsnake.ingest import wheel as ingest_wheel
 
     ingest_wheel.agree(ingest_wheel.wheel_facts(store, digest.removeprefix("sha256:")), file_name)
 

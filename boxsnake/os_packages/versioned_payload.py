@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxsnake import scriptlets
 from boxsnake.archive import Member, write_tar
 from boxsnake.disk import disk_faults
 from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError
 from boxsnake.lock import CondaPackage
-from boxsnake.nfpm import Content
+from boxsnake.os_packages import scriptlets
+from boxsnake.os_packages.nfpm import Content
+from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Plan, expected
-from boxsnake.versioned_layout import Layout
 
 INTERPRETER = "bin/python"
 """The interpreter that links archives and verifies them, by its path below the prefix."""

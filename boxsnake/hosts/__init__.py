@@ -1,6 +1,6 @@
 """Hosts: clean systems that boxes are booted on, and the base that images are laid on.
 
-What a host is, boxsnake/host_files.py tells. Here it is made: either an image of a registry is pulled, or mmdebstrap
+What a host is, boxsnake/hosts/files.py tells. Here it is made: either an image of a registry is pulled, or mmdebstrap
 puts a Debian together on this machine and the store keeps it.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from boxsnake import child, debian_sources
 from boxsnake.disk import disk_faults
 from boxsnake.errors import EngineError, NetworkError, ResourceError
-from boxsnake.host_files import Bootstrap, Host, load_hosts
+from boxsnake.hosts.files import Bootstrap, Host, load_hosts
 from boxsnake.progress import track
 from boxsnake.store import Blob, Store
 

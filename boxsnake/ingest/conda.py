@@ -27,15 +27,15 @@ from packaging.utils import InvalidName, canonicalize_name
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PolicyError
 from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, escaped, unsafe
-from boxsnake.ingest_tar import TarMember, read_tar
-from boxsnake.ingest_zip import file_type, reading, strict_zip
+from boxsnake.ingest.tar import TarMember, read_tar
+from boxsnake.ingest.zip import file_type, reading, strict_zip
 
 if TYPE_CHECKING:
     import zipfile
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from boxsnake.ingest_tar import Source
+    from boxsnake.ingest.tar import Source
     from boxsnake.store import Store
 
 _CHUNK = 1 << 20

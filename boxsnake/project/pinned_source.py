@@ -12,13 +12,13 @@ from urllib.parse import urlsplit, urlunsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from boxsnake import git_source, source_tree
 from boxsnake.errors import NetworkError
 from boxsnake.lock import Origin, OriginKind
+from boxsnake.project import git_source, source_tree
 
 if TYPE_CHECKING:
     from boxsnake.credentials import Credentials
-    from boxsnake.source import Source
+    from boxsnake.project.source import Source
     from boxsnake.store import Store
 
 SOURCE_EPOCH = 1577836800
@@ -175,7 +175,7 @@ def _fetched_unseen(store: Store, source: Source, credentials: Credentials) -> t
     """Fetch what nobody has said the digest of: it is asked for again each time, until the lock says it."""
     import threading
 
-    from boxsnake.download import Download, Patience, Request, http_client
+    from boxsnake.fetch.download import Download, Patience, Request, http_client
 
     patience = Patience()
     request = Request(name=source.file_name, url=source.location, size=None, limit=4 << 30)

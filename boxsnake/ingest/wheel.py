@@ -27,7 +27,7 @@ from packaging.utils import InvalidName, InvalidWheelFilename, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, check_script_name, escaped, unsafe
-from boxsnake.ingest_zip import file_type, permissions, reading, strict_zip
+from boxsnake.ingest.zip import file_type, permissions, reading, strict_zip
 
 if TYPE_CHECKING:
     import zipfile

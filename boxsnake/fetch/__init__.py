@@ -21,7 +21,7 @@ from boxsnake.urls import without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from boxsnake.download import Client, Patience
+    from boxsnake.fetch.download import Client, Patience
     from boxsnake.progress import Advance
     from boxsnake.store import Store
 
@@ -108,7 +108,7 @@ def fetch_bytes(
 
     Raises NetworkError, IntegrityError (longer than the limit), PolicyError, ResourceError.
     """
-    from boxsnake.download import Download, Patience, Request, http_client
+    from boxsnake.fetch.download import Download, Patience, Request, http_client
 
     patience = patience or Patience()
     name = unquote(urlsplit(url).path).rpartition("/")[2] or "document"
@@ -191,12 +191,12 @@ def _ingest(store: Store, item: Wanted) -> None:
 def _check_of(store: Store, item: Wanted) -> Callable[[str], None]:
     """Check the archive itself; give what compares it with its file name, which is no fault of the bytes."""
     if item.kind == "wheel":
-        from boxsnake import ingest_wheel
+        from boxsnake.ingest import wheel as ingest_wheel
 
         wheel = ingest_wheel.wheel_facts(store, item.sha256)
         return lambda name: ingest_wheel.agree(wheel, name)
     if item.kind == "conda":
-        from boxsnake import ingest_conda
+        from boxsnake.ingest import conda as ingest_conda
 
         package = ingest_conda.conda_facts(store, item.sha256)
         return lambda name: ingest_conda.agree(package, name)
@@ -213,7 +213,7 @@ def _fetch_all(
 ) -> dict[str, Path]:
     if all(item.local is not None for item in missing):
         return _in_threads(missing, jobs, lambda item, _: _once(store, item, 60.0, lambda: _copy(store, item, advance)))
-    from boxsnake.download import Patience, http_client
+    from boxsnake.fetch.download import Patience, http_client
 
     patience = patience or Patience()
     with http_client(jobs, patience) as client:
@@ -262,7 +262,7 @@ def _download(
     stop: threading.Event,
     advance: Advance,
 ) -> None:
-    from boxsnake.download import Download, Request
+    from boxsnake.fetch.download import Download, Request
 
     with store.writer(item.digest, origin=f"{item.name} from {without_credentials(item.url)}") as writer:
         request = Request(name=item.name, url=item.url, size=item.size, limit=_LARGEST)

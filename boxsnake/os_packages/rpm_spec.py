@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from boxsnake import nfpm, scriptlets
 from boxsnake.archive import Member, write_tar
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
+from boxsnake.os_packages import nfpm, scriptlets
 from boxsnake.packagers.rpm import Rpm
 from boxsnake.plan import Plan
 
