@@ -144,8 +144,9 @@ def manifest(config: Document, layers: Sequence[LayerBlob], annotations: Mapping
 def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str], variant: str = "") -> bytes:
     """`index.json` of a layout with one image, under each of its tags.
 
-    A tag is a reference such as "hello:1.0". `io.containerd.image.name` carries it whole, with registry, and the
-    specification's own `ref.name` only what follows the colon, as `docker save` has it.
+    A tag is a reference such as "hello:1.0". The specification's own `ref.name` carries what follows the colon, as
+    `docker save` has it, and `io.containerd.image.name` the whole reference where it names its registry: which one is
+    meant where none is named is for the engine to say.
     """
     system, architecture = platform
     about = {"architecture": architecture, "os": system} | ({"variant": variant} if variant else {})
@@ -154,19 +155,16 @@ def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str],
         pointer = manifest.descriptor | {"platform": about}
         if tag:
             version = tag.rpartition(":")[2]
-            names = {"io.containerd.image.name": whole_reference(tag), "org.opencontainers.image.ref.name": version}
-            pointer["annotations"] = names
+            whole = {"io.containerd.image.name": tag} if names_registry(tag) else {}
+            pointer["annotations"] = whole | {"org.opencontainers.image.ref.name": version}
         pointers.append(pointer)
     return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
 
 
-def whole_reference(tag: str) -> str:
-    """A reference with the registry and the folder that Docker means where it leaves them out."""
+def names_registry(tag: str) -> bool:
+    """Whether a reference says which registry it is in, by the rule that engines have for it."""
     first, slash, _ = tag.partition("/")
-    if not slash:
-        return f"docker.io/library/{tag}"
-    is_registry = "." in first or ":" in first or first == "localhost"
-    return tag if is_registry else f"docker.io/{tag}"
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def docker_manifest(config: Document, layers: Sequence[LayerBlob], tags: Sequence[str]) -> bytes:
