@@ -510,7 +510,8 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
 @pytest.mark.index
 def test_no_name_of_this_machine_is_in_an_artifact(hello: list[tuple[str, bytes]]) -> None:
     folders = (Store.default_root(), Path(__file__).parent.parent, Path(sys.prefix), Path(tempfile.gettempdir(), "pyt"))
-    names = ["l34k", *map(str, folders)]
+    # A folder right below the root is a word like any other ("/src"): only where it is meant can be told.
+    names = ["l34k", *(str(folder) for folder in folders if len(folder.parts) > 2)]
     assert [(name, place) for place, data in hello for name in names if name.encode() in data] == []
 
 

@@ -106,6 +106,9 @@ class Container:
                 if never is None:
                     raise
                 return never
+            # The container may have been seen to run for the moment that it took its own command to fail.
+            if not late.is_set() and (never := self._never_ran(client)) is not None:
+                return never
             ended_by = "timeout" if late.is_set() else self._ended_by(client)
         if exit_code == _KILLED and not ended_by and self._was_starved():
             ended_by = "memory"
