@@ -45,12 +45,14 @@ def command(
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.pack import pack
 
+    if spec:
+        _check_spec(formats)
     console = console_of(context, as_json=as_json)
     started = time.monotonic()
     with console.progress():
         workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
-        boxes = _as_specs(workspace, formats, targets) if spec else workspace.boxes(formats, targets)
+        boxes = _as_specs(workspace, targets) if spec else workspace.boxes(formats, targets)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
             result = pack(box, workspace.store, workspace.access)
@@ -61,14 +63,20 @@ def command(
     console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded})
 
 
-def _as_specs(workspace: Workspace, formats: Sequence[str], targets: Sequence[str]) -> list[Box]:
-    """The RPMs among the boxes, to be written as specs. Errors: UsageError where other formats were named."""
+def _check_spec(formats: Sequence[str]) -> None:
+    """A spec is another way to write an RPM. Errors: UsageError where other formats were named."""
     from boxsnake.errors import UsageError
-    from boxsnake.os_packages.rpm_spec import PACKAGER_OF_SPECS
     from boxsnake.packagers.rpm import PACKAGER
 
     if set(formats) - {PACKAGER.name}:
         raise UsageError("--spec", "is for rpm alone", "Run `boxsnake build rpm --spec`.")
+
+
+def _as_specs(workspace: Workspace, targets: Sequence[str]) -> list[Box]:
+    """The RPMs among the boxes, to be written as specs."""
+    from boxsnake.os_packages.rpm_spec import PACKAGER_OF_SPECS
+    from boxsnake.packagers.rpm import PACKAGER
+
     return [
         replace(box, packager=PACKAGER_OF_SPECS, path=box.path.with_name(PACKAGER_OF_SPECS.file_name(box.plan)))
         for box in workspace.boxes([PACKAGER.name], targets)
