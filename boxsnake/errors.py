@@ -5,7 +5,7 @@ Every error names the thing, the cause and the next step, and carries its data. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 
@@ -63,12 +63,7 @@ class ManifestError(BoxsnakeError):
         self.faults = tuple(sorted(faults))
         listing = "\n".join(f"  {fault}" for fault in self.faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__(source, f"{count}\n{listing}", next_step, faults=[vars_of(f) for f in self.faults])
-
-
-def vars_of(fault: Fault) -> dict[str, object]:
-    """A fault as plain JSON values."""
-    return {"source": fault.source, "line": fault.line, "key": fault.key, "message": fault.message}
+        super().__init__(source, f"{count}\n{listing}", next_step, faults=[asdict(fault) for fault in self.faults])
 
 
 class UnsolvableError(BoxsnakeError):

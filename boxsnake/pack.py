@@ -27,7 +27,7 @@ from boxsnake.packagers import Packager, packagers
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
-from boxsnake.resolve import Asked
+from boxsnake.resolve import DEFAULT_TARGET, Asked
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
 from boxsnake.wheel_tags import best_fit, supported_tags
@@ -37,8 +37,6 @@ DEFAULT_EPOCH = 1577836800
 
 LATEST_EPOCH = (1 << 32) - 1
 """What RPM and gzip can say: a day in 2106."""
-
-DEFAULT_TARGET = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
