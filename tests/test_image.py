@@ -22,8 +22,9 @@ import pytest
 from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import ARTIFACT_HOST
 from boxsnake.errors import PackError
+from boxsnake.image.load import load
 from boxsnake.lock import CondaPackage, TargetLock
-from boxsnake.packagers.image import PACKAGER, ImageOptions, load
+from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
 from boxsnake.system import ConfigFile, Directory, System
@@ -424,7 +425,7 @@ def test_an_engine_takes_it_and_runs_it(real: tuple[Plan, Path]) -> None:
     engine = connect()
     (tag,) = plan.options.tags
     try:
-        assert load(engine, artifact, plan) == [tag]
+        assert load(engine, artifact) == [tag]
         whole = engine.image(tag)
         assert whole is not None
         assert whole.id == "sha256:" + Packed(artifact).manifest["config"]["digest"].removeprefix("sha256:")
@@ -462,7 +463,7 @@ def test_an_engine_is_sent_only_what_it_lacks(real: tuple[Plan, Path]) -> None:
     (tag,) = plan.options.tags
     try:
         for _ in range(2):
-            assert load(engine, artifact, plan) == [tag]
+            assert load(engine, artifact) == [tag]
             image = engine.image(tag)
             assert image is not None
             assert len(image.layers) == len(Packed(artifact).manifest["layers"])

@@ -101,12 +101,13 @@ def _shown(path: Path) -> str:
 
 def _load(console: Console, made: list[Made]) -> list[str]:
     from boxsnake.engine import connect
-    from boxsnake.packagers.image import PACKAGER, load
+    from boxsnake.image.load import load
+    from boxsnake.packagers.image import PACKAGER
 
     names: list[str] = []
     for result in made:
         if result.box.packager.name == PACKAGER.name:
-            names += load(connect(), result.box.path, result.box.plan)
+            names += load(connect(), result.box.path)
     for name in names:
         console.say(f"loaded {name}")
     return names

@@ -1,0 +1,150 @@
+"""What an image says of itself: names, configuration, manifest, annotations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from boxsnake import oci
+from boxsnake.errors import PackError
+from boxsnake.layers import LayerBlob
+from boxsnake.oci import Document, History, Runtime
+from boxsnake.plain_text import check_plain
+from boxsnake.plan import Plan
+
+if TYPE_CHECKING:
+    from boxsnake.bases import Base
+    from boxsnake.packagers.image import ImageOptions
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LABEL = "org.opencontainers.image."
+# The grammar of references (distribution's "reference" package): [registry[:port]/]path[/path]:tag
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_COMPONENT}(?:/{_COMPONENT})*:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}", re.ASCII
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def platform_of(plan: Plan) -> tuple[str, str]:
+    """The (os, architecture) of its image. Errors: PackError where there is none."""
+    platform = plan.target.oci_platform
+    if platform is None:
+        cause = f"there are no container images for {plan.target.platform}"
+        step = "Choose a Linux target for it."
+        raise PackError(f"image for {plan.target.name}", cause, step, platform=plan.target.platform)
+    return platform
+
+
+def tags_of(plan: Plan) -> tuple[str, ...]:
+    """The references. A version's "+local" and "1!" are not in a tag's alphabet."""
+    if plan.options.tags:
+        return tuple(plan.options.tags)
+    return (f"{plan.application.name}:{re.sub('[^A-Za-z0-9_.-]', '-', plan.application.version)}",)
+
+
+def check_tags(plan: Plan) -> None:
+    """Errors: PackError for a tag that no engine takes."""
+    for tag in tags_of(plan):
+        if not _TAG.fullmatch(tag):
+            step = 'Set `tags` in [boxes.image], such as "registry.example/team/name:1.0".'
+            raise PackError(f"tag {tag!r}", "is no reference with a tag that engines take", step, tag=tag)
+
+
+def check_texts(plan: Plan) -> None:
+    """Variables and labels are data, and go where one NUL or line feed could end them.
+
+    Errors: PackError.
+    """
+    variables = (*plan.application.environment, *plan.options.environment.items())
+    for name, _value in variables:
+        if not _VARIABLE.fullmatch(name):
+            step = "Correct `environment` in [app] or [boxes.image]."
+            raise PackError(f"variable {name!r}", "is no name of an environment variable", step, name=name)
+    texts = [*variables, *plan.options.labels.items(), *plan.labels, ("", plan.options.workdir), *_about(plan)]
+    texts += [("", word) for words in started(plan) for word in words]
+    for name, value in texts:
+        for text in (name, value):
+            try:
+                check_plain(text, allowed="\n\t")
+            except ValueError as error:
+                step = "Correct it in the manifest."
+                raise PackError(f"text {text[:60]!r}", str(error), step, name=name) from None
+
+
+def started(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Entrypoint and command: the program by its absolute path, and arguments that `docker run` may replace.
+
+    An application without a command is an environment: what is run by default is its interpreter.
+    """
+    options: ImageOptions = plan.options
+    words = plan.application.command
+    entrypoint = words[:1] if options.entrypoint is None else options.entrypoint
+    arguments = words[1:] if options.entrypoint is None else ()
+    command = arguments if options.command is None else options.command
+    if entrypoint:
+        return _absolute(entrypoint, options.prefix), command
+    return (), _absolute(command or ("python",), options.prefix)
+
+
+def _absolute(words: tuple[str, ...], prefix: str) -> tuple[str, ...]:
+    if not words or words[0].startswith("/"):
+        return words
+    return (f"{prefix}/bin/{words[0]}", *words[1:])
+
+
+def _runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
+    options: ImageOptions = plan.options
+    entrypoint, command = started(plan)
+    environment = dict(base.runtime.environment)
+    environment["PATH"] = f"{options.prefix}/bin:{environment.get('PATH') or _PATH}"
+    for layer in layers:
+        environment |= dict(layer.environment)
+    environment |= dict(plan.application.environment) | options.environment
+    labels = dict(base.runtime.labels) | dict(_annotations(plan, base)) | dict(plan.labels) | options.labels
+    return Runtime(
+        entrypoint=entrypoint,
+        command=command,
+        environment=tuple(environment.items()),
+        user=options.user,
+        folder=options.workdir,
+        ports=plan.application.ports,
+        labels=tuple(labels.items()),
+    )
+
+
+def _about(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The OCI annotations that the application's own description gives."""
+    application = plan.application
+    about = {
+        "title": application.name,
+        "version": application.version,
+        "description": application.summary,
+        "licenses": application.license,
+        "url": application.homepage,
+        "authors": application.maintainer,
+    }
+    yield from ((f"{_LABEL}{key}", value) for key, value in about.items() if value)
+
+
+def _annotations(plan: Plan, base: Base) -> Mapping[str, str]:
+    annotations = dict(_about(plan)) | {f"{_LABEL}created": oci.created(plan.epoch)}
+    if base.is_reference:
+        annotations[f"{_LABEL}base.name"] = base.name
+    return annotations
+
+
+def documents(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> tuple[Document, Document]:
+    """The image's configuration and manifest: `layers` on those of the base."""
+    history = [*base.history, *(History(created_by=f"boxsnake: {layer.name}") for layer in layers)]
+    every = (*base.layers, *layers)
+    config = oci.config(
+        every,
+        _runtime(plan, base, layers),
+        platform=platform_of(plan),
+        epoch=plan.epoch,
+        history=history,
+        variant=base.variant,
+    )
+    return config, oci.manifest(config, every, _annotations(plan, base))
