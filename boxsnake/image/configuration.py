@@ -94,7 +94,8 @@ def _absolute(words: tuple[str, ...], prefix: str) -> tuple[str, ...]:
     return (f"{prefix}/bin/{words[0]}", *words[1:])
 
 
-def _runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
+def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
+    """How the image is run, whoever puts it together."""
     options: ImageOptions = plan.options
     entrypoint, command = started(plan)
     environment = dict(base.runtime.environment)
@@ -141,7 +142,7 @@ def documents(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> tuple[Docu
     every = (*base.layers, *layers)
     config = oci.config(
         every,
-        _runtime(plan, base, layers),
+        runtime(plan, base, layers),
         platform=platform_of(plan),
         epoch=plan.epoch,
         history=history,

@@ -7,7 +7,6 @@ one prefix: images of several applications share what they have in common byte f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,16 +18,15 @@ from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, started, tags_of
-from boxsnake.layers import DEFAULT_BUDGET, LayerBlob, group
+from boxsnake.image.contents import base_of, contents
+from boxsnake.layers import DEFAULT_BUDGET, LayerBlob
 from boxsnake.manifest import Section
 from boxsnake.oci import Document
 from boxsnake.plan import expected
 from boxsnake.store import Store
 from boxsnake.system import SystemPart
-from boxsnake.system_layer import system_layer
 
 if TYPE_CHECKING:
-    from boxsnake.bases import Base
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
@@ -84,26 +82,16 @@ class Image:
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
-        return {"base": _base(plan, materials).digest}
+        return {"base": base_of(plan, materials).digest}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
-        options: ImageOptions = plan.options
-        groups = group(plan.lock, application=plan.application.wheel is not None, budget=options.budget)
-        with ThreadPoolExecutor(1) as beside:
-            # Hashing it takes a while, and so does staging, which waits for other processes.
-            waited_for = beside.submit(_verified_base, plan, materials)
-            layers = materials.layers(options.prefix, groups)
-            base = waited_for.result()
-        system, notes = _system_layer(plan, materials.store)
-        # The application stays on top: of all layers it changes most often.
-        own = len(layers) - (plan.application.wheel is not None)
-        layers = [*layers[:own], *system, *layers[own:]]
-        config, manifest = documents(plan, base, layers)
-        members = _members(plan, materials.store, config, manifest, (*base.layers, *layers))
+        made = contents(plan, materials)
+        config, manifest = documents(plan, made.base, made.layers)
+        members = _members(plan, materials.store, config, manifest, (*made.base.layers, *made.layers))
         with disk_faults(out), out.open("xb", buffering=0) as stream:
             write_tar(members, stream, epoch=plan.epoch)
-        return [*sorted({note for layer in layers for note in layer.notes}), *notes]
+        return made.notes
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
@@ -126,29 +114,6 @@ class Image:
 
 
 PACKAGER = Image()
-
-
-def _system_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
-    """The layer of `[system]`, where it wants one; a note where its owner cannot be known."""
-    uid, _, gid = plan.options.user.partition(":")
-    if not plan.system.directories and not plan.system.files:
-        return (), ()
-    if not f"{uid}{gid or 0}".isdecimal():
-        return (), [f"no folders and files of [system] are made for a user by name ({uid}): give `user` numbers"]
-    layer = system_layer(store, plan.system, (int(uid), int(gid or 0)), epoch=plan.epoch)
-    return ([layer] if layer else []), ()
-
-
-def _base(plan: Plan, materials: Materials) -> Base:
-    return materials.base(plan.options.base or f"debian:{plan.target.debian}-slim", platform_of(plan))
-
-
-def _verified_base(plan: Plan, materials: Materials) -> Base:
-    base = _base(plan, materials)
-    if all(materials.store.intact(layer.digest) for layer in base.layers):
-        return base
-    # What is damaged has been put aside now, and is read again from where it came.
-    return _base(plan, materials)
 
 
 def _members(

@@ -1,0 +1,74 @@
+"""What an image is made of: a base, and the layers that are put on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from boxsnake.image.configuration import platform_of
+from boxsnake.layers import LayerBlob, group
+from boxsnake.plan import Plan
+from boxsnake.store import Store
+from boxsnake.system_layer import system_layer
+
+if TYPE_CHECKING:
+    from boxsnake.bases import Base
+    from boxsnake.packagers import Materials
+    from boxsnake.packagers.image import ImageOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """A base and the layers on it, lowest first, all of them in the store; `notes` are for the user."""
+
+    base: Base
+    layers: tuple[LayerBlob, ...]
+    notes: tuple[str, ...]
+
+
+def contents(plan: Plan, materials: Materials) -> Contents:
+    """All of it; an environment is staged only where the store lacks a layer."""
+    options: ImageOptions = plan.options
+    groups = group(plan.lock, application=plan.application.wheel is not None, budget=options.budget)
+    with ThreadPoolExecutor(1) as beside:
+        # Hashing it takes a while, and so does staging, which waits for other processes.
+        waited_for = beside.submit(_verified_base, plan, materials)
+        layers = materials.layers(options.prefix, groups)
+        base = waited_for.result()
+    system, notes = _system_layer(plan, materials.store)
+    # The application stays on top: of all layers it changes most often.
+    own = len(layers) - (plan.application.wheel is not None)
+    layers = [*layers[:own], *system, *layers[own:]]
+    said = sorted({note for layer in layers for note in layer.notes})
+    return Contents(base=base, layers=tuple(layers), notes=(*said, *notes))
+
+
+def base_of(plan: Plan, materials: Materials) -> Base:
+    """The base; its layers are in the store, where nobody has looked yet whether they are whole."""
+    return materials.base(base_name(plan), platform_of(plan))
+
+
+def base_name(plan: Plan) -> str:
+    """What the base is called in the manifest, or would be."""
+    return plan.options.base or f"debian:{plan.target.debian}-slim"
+
+
+def _verified_base(plan: Plan, materials: Materials) -> Base:
+    base = base_of(plan, materials)
+    if all(materials.store.intact(layer.digest) for layer in base.layers):
+        return base
+    # What is damaged has been put aside now, and is read again from where it came.
+    return base_of(plan, materials)
+
+
+def _system_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
+    """The layer of `[system]`, where it wants one; a note where its owner cannot be known."""
+    uid, _, gid = plan.options.user.partition(":")
+    if not plan.system.directories and not plan.system.files:
+        return (), ()
+    if not f"{uid}{gid or 0}".isdecimal():
+        return (), [f"no folders and files of [system] are made for a user by name ({uid}): give `user` numbers"]
+    layer = system_layer(store, plan.system, (int(uid), int(gid or 0)), epoch=plan.epoch)
+    return ([layer] if layer else []), ()
