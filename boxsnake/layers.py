@@ -4,16 +4,19 @@ The grouping is decided by the lock alone, so that a layer can be looked up befo
 it is stable: a package that is added, removed or upgraded changes the layer that it is in and moves no other package.
 Three rules make it so. A distribution is heavy by its own size and not by its rank among the others. The layers that
 gather small things keep their places in the budget even where they are empty. The order is by name and not by size.
+It holds as long as the budget has a place for each heavy package; beyond that, one that is heavier takes the place of
+the lightest, which goes to the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
-from boxsnake.lock import CondaPackage, TargetLock
+from boxsnake.lock import CondaPackage, TargetLock, Wheel
 
 DEFAULT_BUDGET = 12
 """How many layers the environment and the application may take; a base image's own come on top."""
@@ -24,8 +27,8 @@ HEAVY = 4_000_000
 # The name at the start of a MatchSpec, which a space or an operator ends.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
-_GATHERED = 4
-"""The layers that are no package's own: interpreter, libraries, rest, application."""
+_GATHERED = 5
+"""The layers that are no package's own: interpreter, libraries, rest, own, application."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Group:
     """The owners (see `boxsnake.entries.Entry.owner`) whose entries make one layer."""
 
     name: str
-    """For people: "interpreter", "numpy", "rest", "application"."""
+    """For people: "interpreter", "numpy", "rest", "own", "application"."""
     owners: tuple[str, ...]
     """Sorted."""
 
@@ -54,26 +57,58 @@ class LayerBlob:
     """What the user was told when it was staged."""
 
 
-def group(lock: TargetLock, *, application: bool, budget: int = DEFAULT_BUDGET) -> tuple[Group, ...]:
+def group(
+    lock: TargetLock, *, application: bool, budget: int = DEFAULT_BUDGET, own: Sequence[str] = ()
+) -> tuple[Group, ...]:
     """The layers of an environment, the one that changes the least first; never more than `budget` (at least 1).
 
     interpreter (Python and what it depends on) · libraries (conda packages without a Python distribution) · each
-    heavy package by itself, as far as the budget goes, the heaviest first · rest · application. A budget too small
-    for these gathers neighbours. Groups without owners are left out.
+    heavy package by itself, as far as the budget goes, the heaviest first · rest · own (what the team releases itself:
+    wheels that no index gave, and packages named by the patterns `own`, such as "acme-*"), its heavy ones by themselves
+    as well · application. A budget too small for these gathers neighbours. Groups without owners are left out.
     """
     interpreter = _interpreter(lock.conda)
     sizes = {conda_owner(package.name): package.size for package in lock.conda}
     libraries = {conda_owner(package.name) for package in lock.conda if not package.distributions} - interpreter
     sizes |= {wheel_owner(wheel.name): wheel.size or 0 for wheel in lock.wheels_over_conda}
+    mine = _own(lock, own) - interpreter
     heavy = _heavy(sizes, sizes.keys() - interpreter, budget - _GATHERED)
     groups = [
         ("interpreter", interpreter),
-        ("libraries", libraries - heavy),
-        *((owner.partition(":")[2], {owner}) for owner in sorted(heavy)),
-        ("rest", sizes.keys() - interpreter - libraries - heavy),
+        ("libraries", libraries - heavy - mine),
+        *_by_themselves(heavy - mine),
+        ("rest", sizes.keys() - interpreter - libraries - heavy - mine),
+        *_by_themselves(heavy & mine),
+        ("own", mine - heavy),
         ("application", {APPLICATION} if application else set()),
     ]
     return tuple(Group(name=name, owners=tuple(sorted(owners))) for name, owners in _gather(groups, budget) if owners)
+
+
+def _by_themselves(owners: Iterable[str]) -> list[tuple[str, set[str]]]:
+    return [(owner.partition(":")[2], {owner}) for owner in sorted(owners)]
+
+
+def _own(lock: TargetLock, patterns: Sequence[str]) -> set[str]:
+    """The owners of what changes at the team's own pace."""
+
+    def named(name: str) -> bool:
+        return any(fnmatchcase(_normal(name), _normal(pattern)) for pattern in patterns)
+
+    wheels = {wheel_owner(wheel.name) for wheel in lock.wheels_over_conda if _is_no_indexs(wheel) or named(wheel.name)}
+    return wheels | {conda_owner(package.name) for package in lock.conda if named(package.name)}
+
+
+def _normal(name: str) -> str:
+    """A name, or a pattern of names, as they compare (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_no_indexs(wheel: Wheel) -> bool:
+    """Whether it was required by its path, repository or URL. An index's sdist is not, though it is built here."""
+    if wheel.origin is not None:
+        return wheel.origin.kind != "sdist"
+    return wheel.url is not None and wheel.index is None
 
 
 def _interpreter(packages: Iterable[CondaPackage]) -> set[str]:
@@ -95,14 +130,16 @@ def _heavy(sizes: Mapping[str, int], candidates: Iterable[str], places: int) -> 
 
 
 def _gather(groups: list[tuple[str, set[str]]], budget: int) -> list[tuple[str, set[str]]]:
-    """Join what a small budget has no place for: libraries to the interpreter, then the rest, then all."""
+    """Join what a small budget has no place for: own to the rest, libraries to the interpreter, then both, then all."""
     if budget >= _GATHERED:
         return groups
-    joined = {"libraries": "interpreter"}
+    joined = {"own": "rest"}
     if budget == _GATHERED - 2:
-        joined = dict.fromkeys(("interpreter", "libraries", "rest"), "requirements")
-    if budget < _GATHERED - 2:
-        joined = dict.fromkeys(("interpreter", "libraries", "rest", "application"), "environment")
+        joined |= {"libraries": "interpreter"}
+    if budget == _GATHERED - 3:
+        joined = dict.fromkeys(("interpreter", "libraries", "rest", "own"), "requirements")
+    if budget < _GATHERED - 3:
+        joined = dict.fromkeys(("interpreter", "libraries", "rest", "own", "application"), "environment")
     gathered: dict[str, set[str]] = {}
     for name, owners in groups:
         gathered.setdefault(joined.get(name, name), set()).update(owners)

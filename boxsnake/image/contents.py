@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.image.configuration import platform_of
-from boxsnake.layers import LayerBlob, group
+from boxsnake.layers import Group, LayerBlob, group
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.system_layer import system_layer
@@ -31,11 +31,10 @@ class Contents:
 def contents(plan: Plan, materials: Materials) -> Contents:
     """All of it; an environment is staged only where the store lacks a layer."""
     options: ImageOptions = plan.options
-    groups = group(plan.lock, application=plan.application.wheel is not None, budget=options.budget)
     with ThreadPoolExecutor(1) as beside:
         # Hashing it takes a while, and so does staging, which waits for other processes.
         waited_for = beside.submit(_verified_base, plan, materials)
-        layers = materials.layers(options.prefix, groups)
+        layers = materials.layers(options.prefix, groups_of(plan))
         base = waited_for.result()
     system, notes = _system_layer(plan, materials.store)
     # The application stays on top: of all layers it changes most often.
@@ -43,6 +42,12 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     layers = [*layers[:own], *system, *layers[own:]]
     said = sorted({note for layer in layers for note in layer.notes})
     return Contents(base=base, layers=tuple(layers), notes=(*said, *notes))
+
+
+def groups_of(plan: Plan) -> tuple[Group, ...]:
+    """The owners that share a layer, in the order of the layers."""
+    options: ImageOptions = plan.options
+    return group(plan.lock, application=plan.application.wheel is not None, budget=options.budget, own=options.own)
 
 
 def base_of(plan: Plan, materials: Materials) -> Base:

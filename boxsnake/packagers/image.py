@@ -54,6 +54,9 @@ class ImageOptions(Section):
     """The names under which an engine takes it ("registry.example/team/name:1.0"). Left out: name:version."""
     budget: Annotated[int, Field(ge=1, le=100)] = DEFAULT_BUDGET
     """How many layers the environment and the application may take."""
+    own: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?-]+$")], ...] = ()
+    """Names of distributions and conda packages that the team releases itself ("acme-*"): they get a layer of their
+    own, after all that changes less often. Wheels from paths, repositories and URLs are in it anyhow."""
 
 
 class Image:
