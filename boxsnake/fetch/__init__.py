@@ -21,7 +21,7 @@ from boxsnake.urls import without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from boxsnake.fetch.download import Client, Patience
+    from boxsnake.fetch.exchange import Client, Patience
     from boxsnake.progress import Advance
     from boxsnake.store import Store
 
@@ -108,7 +108,8 @@ def fetch_bytes(
 
     Raises NetworkError, IntegrityError (longer than the limit), PolicyError, ResourceError.
     """
-    from boxsnake.fetch.download import Download, Patience, Request, http_client
+    from boxsnake.fetch.download import Download, Request
+    from boxsnake.fetch.exchange import Patience, http_client
 
     patience = patience or Patience()
     name = unquote(urlsplit(url).path).rpartition("/")[2] or "document"
@@ -213,7 +214,7 @@ def _fetch_all(
 ) -> dict[str, Path]:
     if all(item.local is not None for item in missing):
         return _in_threads(missing, jobs, lambda item, _: _once(store, item, 60.0, lambda: _copy(store, item, advance)))
-    from boxsnake.fetch.download import Patience, http_client
+    from boxsnake.fetch.exchange import Patience, http_client
 
     patience = patience or Patience()
     with http_client(jobs, patience) as client:
