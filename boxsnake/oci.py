@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from boxsnake.layers import LayerBlob
+from boxsnake.reference import parse
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = f"{LAYER}+gzip"
@@ -155,16 +156,10 @@ def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str],
         pointer = manifest.descriptor | {"platform": about}
         if tag:
             version = tag.rpartition(":")[2]
-            whole = {"io.containerd.image.name": tag} if names_registry(tag) else {}
+            whole = {"io.containerd.image.name": tag} if parse(tag).registry else {}
             pointer["annotations"] = whole | {"org.opencontainers.image.ref.name": version}
         pointers.append(pointer)
     return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
-
-
-def names_registry(tag: str) -> bool:
-    """Whether a reference says which registry it is in, by the rule that engines have for it."""
-    first, slash, _ = tag.partition("/")
-    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def docker_manifest(config: Document, layers: Sequence[LayerBlob], tags: Sequence[str]) -> bytes:

@@ -25,6 +25,7 @@ CORE = {
     "os_packages.rpm_version",
     "plain_text",
     "plan",
+    "reference",
     "requirements",
     "system",
     "system_files",
@@ -38,7 +39,7 @@ FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx"
 
 KNOWN_BY = {
     "docker": {"engine"},
-    "httpx": {"fetch.download"},
+    "httpx": {"fetch.download", "fetch.exchange"},
     "installer": {"stage"},
     "isal": {"archive"},
     "platformdirs": {"store", "settings"},

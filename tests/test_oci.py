@@ -104,14 +104,6 @@ def test_the_index_names_the_image_by_each_tag() -> None:
     assert document["manifests"][0]["platform"] == {"architecture": "amd64", "os": "linux"}
 
 
-@pytest.mark.parametrize(
-    ("tag", "named"),
-    [("a:1", False), ("team/a:1", False), ("localhost/a:1", True), ("r.example/a:1", True), ("r:5000/a:1", True)],
-)
-def test_a_reference_may_name_its_registry(tag: str, named: bool) -> None:
-    assert oci.names_registry(tag) is named
-
-
 def test_the_docker_manifest_names_the_same_blobs() -> None:
     assert read(oci.docker_manifest(config(), LAYERS, ["hello:1.0"])) == [
         {

@@ -12,6 +12,7 @@ from boxsnake.layers import LayerBlob
 from boxsnake.oci import Document, History, Runtime
 from boxsnake.plain_text import check_plain
 from boxsnake.plan import Plan
+from boxsnake.reference import parse
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = "org.opencontainers.image."
-# The grammar of references (distribution's "reference" package): [registry[:port]/]path[/path]:tag
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_TAG = re.compile(
-    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_COMPONENT}(?:/{_COMPONENT})*:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}", re.ASCII
-)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -47,8 +43,12 @@ def tags_of(plan: Plan) -> tuple[str, ...]:
 def check_tags(plan: Plan) -> None:
     """Errors: PackError for a tag that no engine takes."""
     for tag in tags_of(plan):
-        if not _TAG.fullmatch(tag):
-            step = 'Set `tags` in [boxes.image], such as "registry.example/team/name:1.0".'
+        step = 'Set `tags` in [boxes.image], such as "registry.example/team/name:1.0".'
+        try:
+            reference = parse(tag)
+        except ValueError as error:
+            raise PackError(f"tag {tag!r}", f"is no reference with a tag: {error}", step, tag=tag) from None
+        if not reference.tag or reference.digest:
             raise PackError(f"tag {tag!r}", "is no reference with a tag that engines take", step, tag=tag)
 
 
