@@ -22,6 +22,7 @@ CORE = {
     "manifest",
     "oci",
     "os_packages.deb_version",
+    "os_packages.package_version",
     "os_packages.rpm_version",
     "plain_text",
     "plan",

@@ -11,7 +11,8 @@ import pytest
 from packaging.version import Version
 
 from boxsnake.errors import PackError
-from boxsnake.os_packages.deb_version import DebVersion, deb_version
+from boxsnake.os_packages.deb_version import deb_version
+from boxsnake.os_packages.package_version import PackageVersion
 from tests.test_rpm_version import random_version, repeatable
 
 
@@ -45,7 +46,7 @@ def compare_texts(one: str, other: str) -> int:
     return 0
 
 
-def compare(one: DebVersion, other: DebVersion) -> int:
+def compare(one: PackageVersion, other: PackageVersion) -> int:
     if one.epoch != other.epoch:
         return 1 if one.epoch > other.epoch else -1
     return compare_texts(one.version, other.version)
@@ -70,7 +71,7 @@ def compare(one: DebVersion, other: DebVersion) -> int:
     ],
 )
 def test_versions_are_written_as_debian_writes_them(version: str, expected: str) -> None:
-    assert deb_version(version) == DebVersion(epoch=0, version=expected)
+    assert deb_version(version) == PackageVersion(epoch=0, version=expected)
 
 
 def test_epochs_are_told_apart_in_folders() -> None:

@@ -12,7 +12,8 @@ import pytest
 from packaging.version import Version
 
 from boxsnake.errors import PackError
-from boxsnake.os_packages.rpm_version import RpmVersion, order_key, rpm_version
+from boxsnake.os_packages.package_version import PackageVersion
+from boxsnake.os_packages.rpm_version import order_key, rpm_version
 
 
 def rpmvercmp(one: str, other: str) -> int:
@@ -42,7 +43,7 @@ def rpmvercmp(one: str, other: str) -> int:
     return bool(one) - bool(other)
 
 
-def compare(one: RpmVersion, other: RpmVersion) -> int:
+def compare(one: PackageVersion, other: PackageVersion) -> int:
     if one.epoch != other.epoch:
         return 1 if one.epoch > other.epoch else -1
     return rpmvercmp(one.version, other.version)
@@ -89,7 +90,7 @@ def random_version(chance: random.Random) -> str:
     ],
 )
 def test_versions_are_written_as_rpm_writes_them(version: str, expected: str) -> None:
-    assert rpm_version(version) == RpmVersion(epoch=0, version=expected)
+    assert rpm_version(version) == PackageVersion(epoch=0, version=expected)
 
 
 def test_epochs_are_told_apart_in_folders() -> None:

@@ -8,35 +8,26 @@ one Debian version only where PEP 440 says that they are the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from packaging.version import Version
 
-from boxsnake.os_packages.rpm_version import checked_length, parsed_version, pre_text, release_text
+from boxsnake.os_packages.package_version import (
+    PackageVersion,
+    checked_length,
+    parsed_version,
+    pre_text,
+    release_text,
+)
 
 # A local version's words are compared letter by letter, digits included: as capital letters, which sort before the
 # small ones, the digits are no numbers to dpkg.
 _LOCAL = str.maketrans("0123456789", "ABCDEFGHIJ")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DebVersion:
-    """A deb's epoch (0: none is written) and upstream version, without Debian's revision."""
-
-    epoch: int
-    version: str
-
-    @property
-    def folder(self) -> str:
-        """The version as part of a path. No version holds a `_`, so an epoch cannot be taken for one."""
-        return f"{self.epoch}_{self.version}" if self.epoch else self.version
-
-
-def deb_version(version: str) -> DebVersion:
-    """The Debian version of a PEP 440 version. Errors: PackError where it is none, or too long."""
+def deb_version(version: str) -> PackageVersion:
+    """The Debian version of a PEP 440 version, without a revision. Errors: PackError where it is none, or too long."""
     parsed = parsed_version(version, "Debian")
     text = release_text(parsed.release) + pre_text(parsed) + _post_and_dev(parsed) + _local(parsed.local)
-    return DebVersion(epoch=parsed.epoch, version=checked_length(text, version))
+    return PackageVersion(epoch=parsed.epoch, version=checked_length(text, version))
 
 
 def _post_and_dev(parsed: Version) -> str:

@@ -8,39 +8,27 @@ that order for all versions, and two versions map to one RPM version only where 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from boxsnake.errors import PackError
+from boxsnake.os_packages.package_version import (
+    PackageVersion,
+    checked_length,
+    parsed_version,
+    pre_text,
+    release_text,
+)
 
-_PARTS = 3
-"""How many numbers a version has at least: to PEP 440, `1.0` and `1.0.0` are one version, to RPM they are two."""
-_LONGEST = 120
-"""The version becomes part of file and folder names, which may have 255 bytes."""
 # RPM sees a border between a digit and a letter, PEP 440 sees none in a local version: there digits become the capital
 # letters, which sort before the small ones as digits do.
 _LOCAL = str.maketrans("0123456789", "ABCDEFGHIJ")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RpmVersion:
-    """An RPM's epoch (0: none is written) and version."""
-
-    epoch: int
-    version: str
-
-    @property
-    def folder(self) -> str:
-        """The version as part of a path. No version holds a `_`, so an epoch cannot be taken for one."""
-        return f"{self.epoch}_{self.version}" if self.epoch else self.version
-
-
-def rpm_version(version: str) -> RpmVersion:
+def rpm_version(version: str) -> PackageVersion:
     """The RPM version of a PEP 440 version. Errors: PackError where it is none, or too long."""
     parsed = parsed_version(version, "RPM")
     text = release_text(parsed.release) + pre_text(parsed) + _post_and_dev(parsed) + _local(parsed.local)
-    return RpmVersion(epoch=parsed.epoch, version=checked_length(text, version))
+    return PackageVersion(epoch=parsed.epoch, version=checked_length(text, version))
 
 
 def order_key(version: str, release: str) -> str:
@@ -67,38 +55,6 @@ def _number_key(digits: str) -> str:
     """A longer number is a larger one."""
     significant = digits.lstrip("0")
     return f"3{len(significant):03}{significant}"
-
-
-def parsed_version(version: str, system: str) -> Version:
-    """A PEP 440 version that is to become one of a package `system`. Errors: PackError where it is none."""
-    try:
-        return Version(version)
-    except InvalidVersion:
-        cause = f"is no version that PEP 440 knows, so its order in {system} is unknown"
-        next_step = "Use a version such as 1.2.3, 1.2rc1 or 1.2.post1."
-        raise PackError(f"version {version[:80]!r}", cause, next_step) from None
-
-
-def checked_length(text: str, version: str) -> str:
-    """The text that `version` became. Errors: PackError where it is too long."""
-    if len(text) > _LONGEST:
-        cause = f"makes a package's version of {len(text)} characters; at most {_LONGEST} fit into its files' names"
-        raise PackError(f"version {version[:80]!r}", cause, "Shorten it.")
-    return text
-
-
-def release_text(numbers: tuple[int, ...]) -> str:
-    """The numbers, with the zeros at their end cut or filled so that equal versions are written alike."""
-    kept = len(numbers)
-    while kept > _PARTS and numbers[kept - 1] == 0:
-        kept -= 1
-    padded = numbers[:kept] + (0,) * (_PARTS - kept)
-    return ".".join(str(number) for number in padded)
-
-
-def pre_text(parsed: Version) -> str:
-    """The pre-release, after the `~` that both RPM and dpkg sort before the end of a version."""
-    return f"~{parsed.pre[0]}{parsed.pre[1]}" if parsed.pre else ""
 
 
 def _post_and_dev(parsed: Version) -> str:
