@@ -7,6 +7,7 @@ version is in use all the time.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,32 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
-from boxsnake.manifest import Section
-from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm, scriptlets
+from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm
 from boxsnake.os_packages.deb_version import deb_version
-from boxsnake.os_packages.system_payload import owned, remains, system_contents
-from boxsnake.os_packages.versioned_layout import Layout
-from boxsnake.os_packages.versioned_payload import as_files, support_texts
-from boxsnake.os_packages.versioned_plan import (
-    check_commands,
-    check_target,
-    commands_of,
-    described_line,
-    described_text,
-    environment_notes,
-    started,
-)
-from boxsnake.plan import expected
-from boxsnake.system import PARTS
+from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
+from boxsnake.os_packages.versioned_plan import described_line, described_text
 
 if TYPE_CHECKING:
+    from boxsnake.os_packages.package_version import PackageVersion
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
-_DATABASE = ("/var/lib/dpkg", "/var/log/dpkg.log")
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _RELATION = (
     r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?"
@@ -48,160 +35,128 @@ _RELATION = (
 _REQUIREMENT = re.compile(rf"{_RELATION}(?:\s*\|\s*{_RELATION})*")
 
 
-class DebOptions(Section):
+class DebOptions(VersionedOptions):
     """`[boxes.deb]`."""
 
     release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([.+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """Debian's revision: tells two packages of one version apart."""
-    commands: tuple[str, ...] | None = None
-    """The programs that are linked into /usr/bin; left out: the application's own console scripts."""
-    prefix_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt"
-    """The folder in which the application has its own."""
-    compression: Annotated[str, Field(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
-    """Of the files: its kind and, but for xz, its level. Debian 11 cannot read zstd; take xz for it."""
-    keep: Annotated[int, Field(ge=0, le=20)] = 1
-    """How many earlier versions stay installed beside the one in use, for `<name>-ctl rollback`."""
-    run_checks: bool = True
-    """Whether a new version must pass the checks with `run` on the host before it comes into use."""
-    license: str | None = None
-    """Left out: the application's."""
     section: Annotated[str, Field(pattern=r"^[a-z][a-z-]*(/[a-z][a-z-]*)?$", max_length=40)] = "misc"
     """Debian's section."""
 
 
-class Deb:
+class Deb(VersionedPackager):
     """The packager of Debian packages."""
 
     name = "deb"
+    form = "deb"
+    article = "a deb"
     summary = "a Debian package with its own interpreter under /opt, for Debian, Ubuntu and their kin"
     options = DebOptions
-    moments = frozenset(scriptlets.MOMENTS)
-    system = frozenset(PARTS)
-    unfolds = False
+    database = ("/var/lib/dpkg", "/var/log/dpkg.log")
 
-    def check(self, plan: Plan) -> None:
-        """See `boxsnake.packagers.Packager`."""
-        check_target(plan, "deb")
-        name = _name(plan)
-        if not _PACKAGE_NAME.fullmatch(name):
-            cause = "is no name that Debian packages can have: two or more of a-z, 0-9, '+', '.' and '-'"
-            raise PackError(f"app.name {name!r}", cause, "Choose another name, or leave this format out.", name=name)
-        for requirement in plan.requires_deb:
-            _check_requirement(requirement)
-        check_commands(plan, "deb")
-        _package(plan, needed=0)
+    def package_name(self, plan: Plan) -> str:
+        """See `VersionedPackager`. Debian's names have no underscores."""
+        return plan.application.name.replace("_", "-")
 
-    def file_name(self, plan: Plan) -> str:
-        """See `boxsnake.packagers.Packager`."""
-        version = deb_version(plan.application.version).version
-        return f"{_name(plan)}_{version}-{plan.options.release}_{plan.target.deb_architecture}.deb"
+    def version_of(self, plan: Plan) -> PackageVersion:
+        """See `VersionedPackager`."""
+        return deb_version(plan.application.version)
+
+    def package_file(self, package: nfpm.Package) -> str:
+        """See `VersionedPackager`."""
+        return f"{package.name}_{package.version}-{package.release}_{package.architecture}.deb"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
         return {"nfpm": nfpm.version(), "scripts": maintainer_scripts.digest()}
 
-    def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
-        """See `boxsnake.packagers.Packager`."""
-        layout = _layout(plan)
-        with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
-            for name in ("payload", "system", "nfpm"):
-                (scratch / name).mkdir()
-            texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
-            payload = as_files(tree, layout, commands_of(plan), scratch / "payload", texts=texts)
-            package = _package(plan, needed=payload.needed)
-            of_system = system_contents(plan.system, layout, scratch / "system")
-            contents = (*payload.contents, *of_system, _licence(package, scratch))
-            _check_paths(contents)
-            nfpm.write(package, contents, "deb", out, scratch / "nfpm")
-            _check_control(package, out)
-            return [*tree.notes, *environment_notes(plan, "a deb")]
+    def check_words(self, plan: Plan) -> None:
+        """See `VersionedPackager`."""
+        name = self.package_name(plan)
+        if not _PACKAGE_NAME.fullmatch(name):
+            cause = "is no name that Debian packages can have: two or more of a-z, 0-9, '+', '.' and '-'"
+            raise PackError(f"app.name {name!r}", cause, "Choose another name, or leave this format out.", name=name)
+        for requirement in plan.requires_deb:
+            _check_requirement(requirement)
 
-    def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
-        """See `boxsnake.packagers.Packager`."""
-        layout = _layout(plan)
-        package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
-        # dpkg says what it finds, and ends with 0 all the same.
-        verify = f'found=$(dpkg --verify {_name(plan)}); printf "%s" "$found"; [ -z "$found" ]'
-        commands = (layout.command(command)[0] for command in commands_of(plan))
-        return BootRecipe(
-            host=f"debian-{plan.target.debian}",
-            copies=((str(artifact), package),),
-            install=(
-                ("dpkg", "--install", package),
-                ("sh", "-c", verify),
-                (layout.control[0], "selfcheck"),
-            ),
-            python=(f"{layout.current}/bin/python",),
-            scripts=f"{layout.current}/bin",
-            command=started(plan, layout),
-            remove=(("dpkg", "--purge", _name(plan)),),
-            writes=(
-                *(layout.root, *commands, _documents(_name(plan)), *_DATABASE, package),
-                *(*owned(plan.system, layout), *remains(plan.system)),
-            ),
-            remains=(*_DATABASE, package, *remains(plan.system)),
-            expects=expected(plan, conda=True),
-            environment=plan.application.environment,
+    def described(self, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`."""
+        application = plan.application
+        options: DebOptions = plan.options
+        version = self.version_of(plan)
+        summary = described_summary(plan)
+        description = described_text("app.description", application.description).strip()
+        own = f"{application.name} {application.version} with its own Python and all that it requires."
+        maintainer = described_line("app.maintainer", application.maintainer)
+        return nfpm.Package(
+            name=self.package_name(plan),
+            epoch=version.epoch,
+            version=version.version,
+            release=options.release,
+            architecture=plan.target.deb_architecture,
+            summary=summary,
+            description=f"{summary}\n{description or own}",
+            license=described_line("license", options.license or application.license or "Unspecified"),
+            homepage=described_line("app.homepage", application.homepage),
+            maintainer=maintainer or f"The maintainers of {application.name} <nobody@example.org>",
+            group=options.section,
+            compression=options.compression,
+            time=plan.epoch,
         )
+
+    def requiring(self, package: nfpm.Package, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`: the C library that the lock was made for, and the user's own.
+
+        All are Pre-Depends: a new version is checked and comes into use before dpkg configures it.
+        """
+        glibc = (f"libc6 (>= {plan.target.glibc})",) if plan.target.glibc else ()
+        users = ("passwd",) if plan.system.user else ()
+        own = (" ".join(requirement.split()) for requirement in plan.requires_deb)
+        return dataclasses.replace(package, requires_before=(*glibc, *users, *own))
+
+    def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+        """See `VersionedPackager`."""
+        return maintainer_scripts.scripts(
+            self.layout(plan),
+            app_version=plan.application.version,
+            needed=needed,
+            hooks=plan.hooks,
+            keep=plan.options.keep,
+            system=plan.system,
+        )
+
+    def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
+        """See `VersionedPackager`."""
+        (scratch / "nfpm").mkdir()
+        contents = (*contents, _licence(package, scratch))
+        _check_paths(contents)
+        nfpm.write(package, contents, self.form, out, scratch / "nfpm")
+        _check_control(package, out)
+
+    def host(self, plan: Plan) -> str:
+        """See `VersionedPackager`."""
+        return f"debian-{plan.target.debian}"
+
+    def commands_to_install(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        # dpkg says what it finds, and ends with 0 all the same.
+        verify = f'found=$(dpkg --verify {self.package_name(plan)}); printf "%s" "$found"; [ -z "$found" ]'
+        return (
+            ("dpkg", "--install", package),
+            ("sh", "-c", verify),
+            (self.layout(plan).control[0], "selfcheck"),
+        )
+
+    def commands_to_remove(self, plan: Plan) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        return (("dpkg", "--purge", self.package_name(plan)),)
+
+    def other_paths(self, plan: Plan) -> tuple[str, ...]:
+        """See `VersionedPackager`."""
+        return (_documents(self.package_name(plan)),)
 
 
 PACKAGER = Deb()
-
-
-def _name(plan: Plan) -> str:
-    """The package's name. Debian's have no underscores."""
-    return plan.application.name.replace("_", "-")
-
-
-def _layout(plan: Plan) -> Layout:
-    options: DebOptions = plan.options
-    folder = deb_version(plan.application.version).folder
-    return Layout(name=_name(plan), version=f"{folder}-{options.release}", prefix_root=options.prefix_root)
-
-
-def _package(plan: Plan, *, needed: int) -> nfpm.Package:
-    """The package without its paths; `needed` is what they take on the disk, in bytes."""
-    application = plan.application
-    options: DebOptions = plan.options
-    version = deb_version(application.version)
-    summary = " ".join(described_text("app.summary", application.summary or application.name).split())
-    description = described_text("app.description", application.description).strip()
-    own = f"{application.name} {application.version} with its own Python and all that it requires."
-    maintainer = described_line("app.maintainer", application.maintainer)
-    return nfpm.Package(
-        name=_name(plan),
-        epoch=version.epoch,
-        version=version.version,
-        release=options.release,
-        architecture=plan.target.deb_architecture,
-        summary=summary,
-        description=f"{summary}\n{description or own}",
-        license=described_line("license", options.license or application.license or "Unspecified"),
-        homepage=described_line("app.homepage", application.homepage),
-        maintainer=maintainer or f"The maintainers of {application.name} <nobody@example.org>",
-        group=options.section,
-        requires_before=_requirements(plan),
-        compression=options.compression,
-        time=plan.epoch,
-        scripts=maintainer_scripts.scripts(
-            _layout(plan),
-            app_version=application.version,
-            needed=needed,
-            hooks=plan.hooks,
-            keep=options.keep,
-            system=plan.system,
-        ),
-    )
-
-
-def _requirements(plan: Plan) -> tuple[str, ...]:
-    """The C library that the lock was made for, and the user's own.
-
-    All are Pre-Depends: a new version is checked and comes into use before dpkg configures it.
-    """
-    glibc = (f"libc6 (>= {plan.target.glibc})",) if plan.target.glibc else ()
-    users = ("passwd",) if plan.system.user else ()
-    return (*glibc, *users, *(" ".join(requirement.split()) for requirement in plan.requires_deb))
 
 
 def _check_requirement(requirement: str) -> None:

@@ -6,6 +6,7 @@ every file, owned by RPM, or package archives with a linker (`os_packages.versio
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,33 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
-from boxsnake.manifest import Section
 from boxsnake.os_packages import nfpm, rpm_header, scriptlets
 from boxsnake.os_packages.rpm_version import rpm_version
-from boxsnake.os_packages.system_payload import owned, remains, system_contents
-from boxsnake.os_packages.versioned_layout import Layout
-from boxsnake.os_packages.versioned_payload import Payload, as_archives, as_files, interpreter_packages, support_texts
-from boxsnake.os_packages.versioned_plan import (
-    check_commands,
-    check_target,
-    commands_of,
-    described_line,
-    described_text,
-    environment_notes,
-    started,
-)
-from boxsnake.plan import expected
-from boxsnake.system import PARTS
+from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
+from boxsnake.os_packages.versioned_payload import Payload, as_archives, interpreter_packages, support_texts
+from boxsnake.os_packages.versioned_plan import commands_of, described_line, described_text
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree
+    from boxsnake.os_packages.package_version import PackageVersion
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
-_DATABASE = "/var/lib/rpm"
 # A capability, perhaps of an architecture ("libc.so.6(GLIBC_2.28)(64bit)"), a path or a package; perhaps its version.
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_/][A-Za-z0-9_./+~:-]*(?:\([A-Za-z0-9_./+~:-]*\))*)"
@@ -56,156 +44,121 @@ _SENSES = {
 }
 
 
-class RpmOptions(Section):
+class RpmOptions(VersionedOptions):
     """`[boxes.rpm]`."""
 
     payload: Literal["files", "archives"] = "files"
     """"files": every file is RPM's; "archives": package archives, linked into place when the package is installed."""
     release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([._+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """RPM's release: tells two packages of one version apart."""
-    commands: tuple[str, ...] | None = None
-    """The programs that are linked into /usr/bin; left out: the application's own console scripts."""
-    prefix_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt"
-    """The folder in which the application has its own."""
-    compression: Annotated[str, Field(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
-    """Of the payload: its kind and, but for xz, its level."""
-    keep: Annotated[int, Field(ge=0, le=20)] = 1
-    """How many earlier versions stay installed beside the one in use, for `<name>-ctl rollback`."""
-    run_checks: bool = True
-    """Whether a new version must pass the checks with `run` on the host before it comes into use."""
-    license: str | None = None
-    """Left out: the application's."""
     vendor: str = ""
     group: str = "Applications/Internet"
     """RPM's old classification, which a few tools still ask for."""
 
 
-class Rpm:
+class Rpm(VersionedPackager):
     """The packager of RPMs."""
 
     name = "rpm"
+    form = "rpm"
+    article = "an RPM"
     summary = "an RPM with its own interpreter under /opt, for hosts whose software comes as RPMs"
     options = RpmOptions
-    moments = frozenset(scriptlets.MOMENTS)
-    system = frozenset(PARTS)
-    unfolds = False
+    database = ("/var/lib/rpm",)
 
-    def check(self, plan: Plan) -> None:
-        """See `boxsnake.packagers.Packager`."""
-        check_target(plan, "rpm")
-        _layout(plan)
-        _package(plan, needed=0)
-        check_commands(plan, "rpm")
-        for requirement in plan.requires_rpm:
-            _parse_requirement(requirement)
+    def package_name(self, plan: Plan) -> str:
+        """See `VersionedPackager`."""
+        return plan.application.name
 
-    def file_name(self, plan: Plan) -> str:
-        """See `boxsnake.packagers.Packager`."""
-        version = rpm_version(plan.application.version).version
-        return f"{plan.application.name}-{version}-{plan.options.release}.{plan.target.machine}.rpm"
+    def version_of(self, plan: Plan) -> PackageVersion:
+        """See `VersionedPackager`."""
+        return rpm_version(plan.application.version)
+
+    def package_file(self, package: nfpm.Package) -> str:
+        """See `VersionedPackager`."""
+        return f"{package.name}-{package.version}-{package.release}.{package.architecture}.rpm"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
         return {"nfpm": nfpm.version(), "scriptlets": scriptlets.digest()}
 
-    def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
-        """See `boxsnake.packagers.Packager`."""
-        layout = _layout(plan)
-        with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
-            for name in ("payload", "system", "nfpm"):
-                (scratch / name).mkdir()
-            payload = _payload(plan, tree, layout, scratch / "payload")
-            package = _package(plan, needed=payload.needed)
-            contents = (*payload.contents, *system_contents(plan.system, layout, scratch / "system"))
-            self.write(package, contents, out, scratch / "nfpm")
-            return [*tree.notes, *environment_notes(plan, "an RPM")]
+    def check_words(self, plan: Plan) -> None:
+        """See `VersionedPackager`."""
+        for requirement in plan.requires_rpm:
+            _parse_requirement(requirement)
+
+    def described(self, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`."""
+        application = plan.application
+        options: RpmOptions = plan.options
+        version = self.version_of(plan)
+        summary = described_summary(plan)
+        return nfpm.Package(
+            name=self.package_name(plan),
+            epoch=version.epoch,
+            version=version.version,
+            release=options.release,
+            architecture=plan.target.machine,
+            summary=summary,
+            description=described_text("app.description", application.description).strip() or summary,
+            license=described_line("license", options.license or application.license or "Unspecified"),
+            homepage=described_line("app.homepage", application.homepage),
+            vendor=described_line("vendor", options.vendor),
+            maintainer=described_line("app.maintainer", application.maintainer),
+            group=described_line("group", options.group),
+            compression=options.compression,
+            time=plan.epoch,
+        )
+
+    def requiring(self, package: nfpm.Package, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`: the shell that runs the scriptlets, the lock's C library, the user's own."""
+        glibc = (f"glibc >= {plan.target.glibc}",) if plan.target.glibc else ()
+        own = (requirement.strip() for requirement in plan.requires_rpm)
+        return dataclasses.replace(package, requires=("/bin/sh", *glibc, *own))
+
+    def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+        """See `VersionedPackager`."""
+        return scriptlets.scripts(
+            self.layout(plan),
+            app_version=plan.application.version,
+            needed=needed,
+            hooks=plan.hooks,
+            keep=plan.options.keep,
+            system=plan.system,
+        )
+
+    def payload(self, plan: Plan, tree: Tree, scratch: Path) -> Payload:
+        """See `VersionedPackager`."""
+        if plan.options.payload == "files":
+            return super().payload(plan, tree, scratch)
+        layout = self.layout(plan)
+        texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
+        carried = {conda_owner(name) for name in interpreter_packages(plan.lock.conda)}
+        return as_archives(tree, layout, commands_of(plan), scratch, texts=texts, carried=carried, time=plan.epoch)
 
     def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
-        """Write the package to `out`; `scratch` is an empty folder. Errors: PackError, ResourceError."""
-        nfpm.write(package, contents, "rpm", out, scratch)
+        """See `VersionedPackager`."""
+        nfpm.write(package, contents, self.form, out, scratch)
         _check_header(package, out)
 
-    def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
-        """See `boxsnake.packagers.Packager`."""
-        layout = _layout(plan)
-        package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
-        return BootRecipe(
-            host=f"debian-{plan.target.debian}-rpm",
-            copies=((str(artifact), package),),
-            install=(("rpm", "--install", package), ("rpm", "--verify", layout.name)),
-            python=(f"{layout.current}/bin/python",),
-            scripts=f"{layout.current}/bin",
-            command=started(plan, layout),
-            remove=(("rpm", "--erase", layout.name),),
-            writes=(
-                layout.root,
-                *(layout.command(command)[0] for command in commands_of(plan)),
-                _DATABASE,
-                package,
-                *remains(plan.system),
-                *owned(plan.system, layout),
-            ),
-            remains=(_DATABASE, package, *remains(plan.system)),
-            expects=expected(plan, conda=True),
-            environment=plan.application.environment,
-        )
+    def host(self, plan: Plan) -> str:
+        """See `VersionedPackager`."""
+        return f"debian-{plan.target.debian}-rpm"
+
+    def commands_to_install(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        return (("rpm", "--install", package), ("rpm", "--verify", self.package_name(plan)))
+
+    def commands_to_remove(self, plan: Plan) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        return (("rpm", "--erase", self.package_name(plan)),)
+
+    def other_paths(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - other package managers have some
+        """See `VersionedPackager`."""
+        return ()
 
 
 PACKAGER = Rpm()
-
-
-def _layout(plan: Plan) -> Layout:
-    options: RpmOptions = plan.options
-    folder = rpm_version(plan.application.version).folder
-    return Layout(name=plan.application.name, version=f"{folder}-{options.release}", prefix_root=options.prefix_root)
-
-
-def _payload(plan: Plan, tree: Tree, layout: Layout, scratch: Path) -> Payload:
-    commands = commands_of(plan)
-    texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
-    if plan.options.payload == "files":
-        return as_files(tree, layout, commands, scratch, texts=texts)
-    carried = {conda_owner(name) for name in interpreter_packages(plan.lock.conda)}
-    return as_archives(tree, layout, commands, scratch, texts=texts, carried=carried, time=plan.epoch)
-
-
-def _package(plan: Plan, *, needed: int) -> nfpm.Package:
-    """The package without its paths; `needed` is what they take on the disk, in bytes."""
-    application = plan.application
-    options: RpmOptions = plan.options
-    version = rpm_version(application.version)
-    summary = " ".join(described_text("app.summary", application.summary or application.name).split())
-    return nfpm.Package(
-        name=application.name,
-        epoch=version.epoch,
-        version=version.version,
-        release=options.release,
-        architecture=plan.target.machine,
-        summary=summary,
-        description=described_text("app.description", application.description).strip() or summary,
-        license=described_line("license", options.license or application.license or "Unspecified"),
-        homepage=described_line("app.homepage", application.homepage),
-        vendor=described_line("vendor", options.vendor),
-        maintainer=described_line("app.maintainer", application.maintainer),
-        group=described_line("group", options.group),
-        requires=_requirements(plan),
-        compression=options.compression,
-        time=plan.epoch,
-        scripts=scriptlets.scripts(
-            _layout(plan),
-            app_version=application.version,
-            needed=needed,
-            hooks=plan.hooks,
-            keep=options.keep,
-            system=plan.system,
-        ),
-    )
-
-
-def _requirements(plan: Plan) -> tuple[str, ...]:
-    """The user's own, the shell that runs the scriptlets, and the C library that the lock was made for."""
-    glibc = (f"glibc >= {plan.target.glibc}",) if plan.target.glibc else ()
-    return ("/bin/sh", *glibc, *(requirement.strip() for requirement in plan.requires_rpm))
 
 
 def _parse_requirement(requirement: str) -> tuple[str, int, str]:
