@@ -10,7 +10,6 @@ from typing import Any
 from boxsnake.packagers.deb import PACKAGER, DebOptions
 from boxsnake.plan import Hook, Plan
 from tests import rpm_trees
-from tests.rpm_trees import materials_for
 
 
 def plan_for(
@@ -27,8 +26,4 @@ def plan_for(
 
 def build(plan: Plan, folder: Path) -> Path:
     """The plan's deb, in `folder`."""
-    PACKAGER.check(plan)
-    folder.mkdir(parents=True, exist_ok=True)
-    out = folder / PACKAGER.file_name(plan)
-    PACKAGER.pack(plan, materials_for(plan, folder / f"{out.name}.d"), out)
-    return out
+    return rpm_trees.build(plan, folder, PACKAGER)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from boxsnake.entries import APPLICATION, NOBODY, Entry, Tree, conda_owner, wheel_owner
 from boxsnake.lock import CondaPackage, TargetLock
-from boxsnake.packagers import Materials
+from boxsnake.packagers import Materials, Packager
 from boxsnake.packagers.rpm import PACKAGER, RpmOptions
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.target import Target
@@ -139,10 +139,10 @@ def materials_for(plan: Plan, folder: Path) -> Materials:
     return cast("Materials", FakeMaterials(folder / "materials", plan.application.version))
 
 
-def build(plan: Plan, folder: Path) -> Path:
-    """The plan's RPM, in `folder`."""
-    PACKAGER.check(plan)
+def build(plan: Plan, folder: Path, packager: Packager = PACKAGER) -> Path:
+    """The plan's package, in `folder`."""
+    packager.check(plan)
     folder.mkdir(parents=True, exist_ok=True)
-    out = folder / PACKAGER.file_name(plan)
-    PACKAGER.pack(plan, materials_for(plan, folder / f"{out.name}.d"), out)
+    out = folder / packager.file_name(plan)
+    packager.pack(plan, materials_for(plan, folder / f"{out.name}.d"), out)
     return out

@@ -12,11 +12,11 @@ import pytest
 
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import INSTALLING, connect, sleeper
-from boxsnake.engine.container import Container
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.deb_trees import build, plan_for
+from tests.package_host import DebHost
 
 pytestmark = pytest.mark.engine
 
@@ -59,37 +59,8 @@ ls -A /opt/app /opt/app/install
 STATUS = "dpkg-query --show --showformat '${db:Status-Status} ${Version}' app"
 
 
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """How a command in the host ended, and what it said on either stream."""
-
-    exit_code: int | None
-    said: str
-
-
-class HostBox:
+class HostBox(DebHost):
     """A clean host with the packages in /repo."""
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-
-    def run(self, *command: str) -> Done:
-        environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-        done = self._container.execute(command, seconds=120, environment=environment)
-        return Done(exit_code=done.exit_code, said=(done.output + done.errors).decode())
-
-    def sh(self, script: str) -> str:
-        done = self.run("sh", "-c", script)
-        assert done.exit_code == 0, done.said
-        return done.said.strip()
-
-    def dpkg(self, *arguments: str) -> str:
-        done = self.run("dpkg", *arguments)
-        assert done.exit_code == 0, done.said
-        return done.said
-
-    def apt(self, *arguments: str) -> Done:
-        return self.run("apt-get", "--quiet=2", "--assume-yes", *arguments)
 
     def install(self, version: str, name: str = "app") -> None:
         self.dpkg("--install", package(version, name))
@@ -104,12 +75,6 @@ class HostBox:
         )
         used = f"app {version}\napp {version}"
         assert said == f"{used}\ninstalled {version}.0-1\napp {version}.0-1 is whole and works"
-
-    def is_clean(self) -> None:
-        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
-
-    def hooks(self) -> list[str]:
-        return self.sh("cat /tmp/hooks; rm /tmp/hooks").splitlines()
 
     def reset(self) -> None:
         self.run("dpkg", "--purge", "--force-all", "app", "other")

@@ -7,18 +7,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import INSTALLING, Engine, connect, sleeper
-from boxsnake.engine.container import Container
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.os_packages import versioned_payload
 from boxsnake.plan import Hook
 from boxsnake.store import Store
+from tests.package_host import Done, RpmHost
 from tests.rpm_trees import build, plan_for
 
 pytestmark = pytest.mark.engine
@@ -54,36 +53,8 @@ cat /opt/app/install/state
 TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts ' -exec sha256sum {{}} ';' -o -printf '%p %m %l\\n' | sort"
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command in the host ended, and what it said on either stream."""
-
-    exit_code: int | None
-    said: str
-
-
-class HostBox:
-    """A clean host with the packages in it."""
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-
-    def run(self, *command: str) -> Done:
-        done = self._container.execute(command, seconds=120)
-        said = (done.output + done.errors).decode()
-        # Debian's rpm says so each time.
-        kept = [
-            line for line in said.splitlines() if "use Alien instead" not in line and "However assuming" not in line
-        ]
-        return Done(exit_code=done.exit_code, said="\n".join(kept))
-
-    def sh(self, script: str) -> str:
-        done = self.run("sh", "-c", script)
-        assert done.exit_code == 0, done.said
-        return done.said
-
-    def copy(self, source: Path, target: str) -> None:
-        self._container.copy(source, target)
+class HostBox(RpmHost):
+    """A clean host with the packages in /repo."""
 
     def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
         """Run a command of which the process dies instead of its count-th renaming or removing of a file.
@@ -95,13 +66,6 @@ class HostBox:
         options = ("-f",) if follow else ()
         injected = f"inject={calls}:signal=KILL:when={count}"
         return self.run(*tracer, *options, "-e", f"trace={calls}", "-e", injected, *command)
-
-    def rpm(self, *arguments: str) -> None:
-        done = self.run("rpm", *arguments)
-        assert done.exit_code == 0, done.said
-
-    def dnf(self, *arguments: str) -> Done:
-        return self.run("dnf", "--quiet", "--assumeyes", "--releasever=1", "--setopt=reposdir=/repos", *arguments)
 
     def install(self, payload: str, version: str) -> None:
         self.rpm("-U", "--oldpackage", "--replacepkgs", package(payload, version))
@@ -115,12 +79,8 @@ class HostBox:
         verified = self.run("rpm", "-V", "app")
         assert (verified.exit_code, verified.said) == (0, "")
 
-    def is_clean(self) -> None:
-        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
-
     def hooks(self) -> list[str]:
-        said = self.sh("cat /tmp/hooks; rm /tmp/hooks").splitlines()
-        return [line.replace("/opt/app/", "") for line in said]
+        return [line.replace("/opt/app/", "") for line in super().hooks()]
 
 
 def package(payload: str, version: str) -> str:
@@ -386,7 +346,7 @@ def test_a_disk_too_small_for_what_is_unpacked_later_is_refused(
     box = new_box()
     monkeypatch.setattr(versioned_payload, "_BLOCK", 1 << 44)
     made = build(plan_for(options={"payload": "archives"}), tmp_path)
-    box._container.copy(made, "/repo/large.rpm")
+    box.copy(made, "/repo/large.rpm")
     done = box.run("rpm", "-i", "/repo/large.rpm")
     assert done.exit_code == 1
     assert "KiB on the file system of /opt, which has" in done.said

@@ -1,0 +1,78 @@
+"""A clean host in which a package manager does its work, for tests of packages over their whole life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxsnake.engine.container import Container
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command in the host ended, and what it said on either stream."""
+
+    exit_code: int | None
+    said: str
+
+
+class PackageHost:
+    """A started host."""
+
+    environment: Mapping[str, str] = {}
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def run(self, *command: str) -> Done:
+        done = self.container.execute(command, seconds=120, environment=self.environment)
+        return Done(exit_code=done.exit_code, said=(done.output + done.errors).decode())
+
+    def succeeds(self, *command: str) -> str:
+        done = self.run(*command)
+        assert done.exit_code == 0, done.said
+        return done.said
+
+    def sh(self, script: str) -> str:
+        return self.succeeds("sh", "-c", script).strip()
+
+    def copy(self, source: Path, target: str) -> None:
+        self.container.copy(source, target)
+
+    def is_clean(self) -> None:
+        """Nothing of an application is left."""
+        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
+
+    def hooks(self) -> list[str]:
+        """What the hooks have written down, once."""
+        return self.sh("cat /tmp/hooks; rm /tmp/hooks").splitlines()
+
+
+class RpmHost(PackageHost):
+    """One with rpm and dnf."""
+
+    def run(self, *command: str) -> Done:
+        done = super().run(*command)
+        # Debian's rpm says so each time.
+        lines = done.said.splitlines()
+        kept = [line for line in lines if "use Alien instead" not in line and "However assuming" not in line]
+        return Done(exit_code=done.exit_code, said="\n".join(kept))
+
+    def rpm(self, *arguments: str) -> None:
+        self.succeeds("rpm", *arguments)
+
+    def dnf(self, *arguments: str) -> Done:
+        return self.run("dnf", "--quiet", "--assumeyes", "--releasever=1", "--setopt=reposdir=/repos", *arguments)
+
+
+class DebHost(PackageHost):
+    """One with dpkg and apt."""
+
+    environment: Mapping[str, str] = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+
+    def dpkg(self, *arguments: str) -> str:
+        return self.succeeds("dpkg", *arguments)
+
+    def apt(self, *arguments: str) -> Done:
+        return self.run("apt-get", "--quiet=2", "--assume-yes", *arguments)
