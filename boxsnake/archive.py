@@ -35,6 +35,7 @@ _USTAR = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
 _LARGEST = 0o77777777777  # what eleven octal digits hold
 _LARGEST_ID = 0o7777777
 _ZERO = b"0000000"
+_ATTRIBUTE = "SCHILY.xattr."  # how star, GNU tar and all container engines name an extended attribute
 
 
 class Sink(Protocol):
@@ -59,6 +60,8 @@ class Member:
     link: str | None = None
     uid: int = 0
     gid: int = 0
+    attributes: tuple[tuple[str, bytes], ...] = ()
+    """Extended attributes by their names, such as the capabilities of a program (`security.capability`)."""
 
 
 def file_member(name: str, source: Path | bytes, *, executable: bool = False) -> Member:
@@ -131,7 +134,7 @@ def _padding(size: int) -> bytes:
 def _header(member: Member, size: int, epoch: int) -> bytes:
     """The member's ustar header, after a pax one where it is needed."""
     kind = b"2" if member.link is not None else b"5" if member.source is None else b"0"
-    records: list[tuple[str, str]] = []
+    records: list[tuple[str, str | bytes]] = []
     place = _split(f"{member.name}/" if kind == b"5" else member.name)
     if place is None:
         records.append(("path", member.name))
@@ -146,6 +149,7 @@ def _header(member: Member, size: int, epoch: int) -> bytes:
     owner = (member.uid, member.gid)
     records += [(key, str(number)) for key, number in zip(("uid", "gid"), owner, strict=True) if number > _LARGEST_ID]
     owner = (min(member.uid, _LARGEST_ID), min(member.gid, _LARGEST_ID))
+    records += [(f"{_ATTRIBUTE}{name}", value) for name, value in sorted(member.attributes)]
     header = _ustar(place, member.mode, size, epoch, kind, link, owner)
     return _pax(records, epoch) + header if records else header
 
@@ -181,15 +185,15 @@ def _ustar(
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
-def _pax(records: list[tuple[str, str]], epoch: int) -> bytes:
+def _pax(records: list[tuple[str, str | bytes]], epoch: int) -> bytes:
     """An extended header (POSIX pax, "ustar interchange format") for the member that follows it."""
     data = b"".join(_pax_record(key, value) for key, value in records)
     return _ustar((b"", b"././@PaxHeader"), 0o644, len(data), epoch, b"x", b"") + data + _padding(len(data))
 
 
-def _pax_record(key: str, value: str) -> bytes:
+def _pax_record(key: str, value: str | bytes) -> bytes:
     """`<length> <key>=<value>` and a line feed, where the length counts itself."""
-    rest = f" {key}={value}\n".encode()
+    rest = f" {key}=".encode() + (value.encode() if isinstance(value, str) else value) + b"\n"
     length = len(rest)
     while length != len(rest) + len(str(length)):
         length = len(rest) + len(str(length))

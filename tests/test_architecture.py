@@ -17,6 +17,7 @@ CORE = {
     "boot_recipe",
     "entries",
     "errors",
+    "hook_script",
     "layers",
     "lock",
     "manifest",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from boxsnake.errors import PackError
-from boxsnake.os_packages.scriptlets import control, hook_function, interpreter, scripts, text
+from boxsnake.hook_script import interpreter
+from boxsnake.os_packages.scriptlets import control, hook_function, scripts, text
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
 

@@ -259,13 +259,16 @@ class Engine:
         read_only: bool = False,
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
+        hostname: str | None = None,
         may_keep: bool = False,
     ) -> Iterator[Container]:
         """Start a container without network that only sleeps (`sleep`: a command that lasts), to run commands in.
 
         Its /tmp is outside of what `Container.changes` reports. `capabilities` are those of its root (`INSTALLING`),
-        none by default. It is removed when the block ends, however that ends; with `may_keep`, the block may decide
-        otherwise (`Container.keep`). Errors: EngineError; BootError where the image cannot run the command.
+        none by default. Without a `hostname` it has one of its own. It is removed when the block ends, however that
+        ends; with `may_keep`, the block may decide otherwise (`Container.keep`).
+
+        Errors: EngineError; BootError where the image cannot run the command.
         """
         client = self._connection.client()
         # A volume lies on the disk, where a large box has room to unpack; but it takes its mode from the image's
@@ -279,6 +282,7 @@ class Engine:
                 command=list(sleep[1:]),
                 entrypoint=list(sleep[:1]),
                 user=user or None,
+                hostname=hostname,
                 environment=dict(environment or {}),
                 volumes=None if read_only else ["/tmp"],  # noqa: S108 - inside the box
                 # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.

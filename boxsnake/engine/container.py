@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boxsnake.disk import disk_faults
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, raise_unless_fine
 from boxsnake.errors import EngineError
 from boxsnake.tar_stream import tar_stream
@@ -156,6 +157,13 @@ class Container:
         with self._connection.faults("comparing a container with its image"):
             found = self._connection.client(TRANSFER_SECONDS).diff(self.id) or []
         return tuple(sorted(Change(path=entry["Path"], kind=kinds[entry["Kind"]]) for entry in found))
+
+    def export(self, archive: Path) -> None:
+        """Write the whole file system, as it is now, as a tar; what is mounted into it is left out."""
+        reading = self._connection.faults("reading a container's files")
+        with disk_faults(archive), archive.open("wb") as out, reading:
+            for chunk in self._connection.client(TRANSFER_SECONDS).export(self.id):
+                out.write(chunk)
 
     def _end(self, late: threading.Event) -> None:
         late.set()

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boxsnake.image.configuration import platform_of
+from boxsnake.container_layers import Below, made_layer
+from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
+from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, group
 from boxsnake.plan import Plan
 from boxsnake.store import Store
@@ -40,8 +42,23 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     # The application stays on top: of all layers it changes most often.
     own = len(layers) - (plan.application.wheel is not None)
     layers = [*layers[:own], *system, *layers[own:]]
+    layers = _with_hooks(plan, materials.store, base, layers)
     said = sorted({note for layer in layers for note in layer.notes})
     return Contents(base=base, layers=tuple(layers), notes=(*said, *notes))
+
+
+def _with_hooks(plan: Plan, store: Store, base: Base, layers: Sequence[LayerBlob]) -> list[LayerBlob]:
+    """The layers with those of the hooks: pre-install's goes below them, post-install's on top."""
+    found = list(layers)
+    environment = runtime(plan, base, layers).environment
+    for hook in sorted((hook for hook in plan.hooks if hook.moment in MOMENTS), key=lambda hook: hook.moment != FIRST):
+        first = hook.moment == FIRST
+        below = Below(layers=(*base.layers, *(() if first else found)), platform=platform_of(plan))
+        job = hook_job(hook, plan.application, plan.options.prefix, environment)
+        layer = made_layer(store, below, job, epoch=plan.epoch, twice=plan.options.verify_hooks)
+        place = 0 if first else len(found)
+        found[place:place] = [layer] if layer else []
+    return found
 
 
 def groups_of(plan: Plan) -> tuple[Group, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from boxsnake import resources
-from boxsnake.errors import PackError
+from boxsnake.hook_script import hook_text, interpreter_of_hook
 from boxsnake.os_packages import system_payload
 from boxsnake.os_packages.nfpm import Scripts
 from boxsnake.os_packages.rpm_version import order_key
@@ -28,9 +28,6 @@ MOMENTS = {
     "post-remove": "after_remove",
 }
 """The moments of hooks, and the scriptlet that runs each."""
-
-_SHELL = ("/bin/sh",)
-_WITH_INTERPRETER = frozenset({"post-install", "pre-remove"})
 
 
 def scripts(
@@ -97,44 +94,15 @@ def hook_function(hook: Hook | None) -> str:
     if hook is None:
         return "hook_script() { :; }\n"
     content = hook_text(hook)
-    words = " ".join((shlex.quote(hook.moment), shlex.quote(hook.file_name), _interpreter_words(hook, content)))
+    words = " ".join((shlex.quote(hook.moment), shlex.quote(hook.file_name), _interpreter_words(hook)))
     end = f"END_OF_HOOK_{hashlib.sha256(hook.content).hexdigest()}"
     return f"hook_script() {{\n    run_hook {words} <<'{end}'\n{content}{end}\n}}\n"
 
 
-def _interpreter_words(hook: Hook, content: str) -> str:
+def _interpreter_words(hook: Hook) -> str:
     """What runs the hook, for the shell. Errors: PackError where that is not there at the hook's moment."""
-    if content.startswith("#!") or not hook.file_name.endswith(".py"):
-        return " ".join(shlex.quote(word) for word in interpreter(content))
-    if hook.moment not in _WITH_INTERPRETER:
-        thing = f"the {hook.moment} hook ({hook.file_name})"
-        cause = "is Python, and the application's own interpreter is not there at that moment"
-        next_step = 'Write it for the shell, or name an interpreter of the host\'s in its first line ("#!/…").'
-        raise PackError(thing, cause, next_step, moment=hook.moment)
-    return '"$prefix/bin/python" -B'
-
-
-def hook_text(hook: Hook) -> str:
-    """The hook's content as text that ends with a line feed. Errors: PackError where it is no text."""
-    try:
-        content = hook.content.decode("utf-8")
-    except UnicodeDecodeError:
-        content = "\0"
-    if "\0" in content:
-        thing = f"the {hook.moment} hook ({hook.file_name})"
-        raise PackError(thing, "is no text in UTF-8", "Make it a script; what it needs belongs into the application.")
-    return content if content.endswith("\n") else f"{content}\n"
-
-
-def interpreter(content: str) -> tuple[str, ...]:
-    """The program of a script's first line, and its one argument, as execve(2) reads them; without one, the shell.
-
-    Named outright, the script need not lie on a file system from which files may be run.
-    """
-    first = content.partition("\n")[0]
-    if not first.startswith("#!"):
-        return _SHELL
-    return tuple(first[2:].strip().split(maxsplit=1)) or _SHELL
+    words = interpreter_of_hook(hook)
+    return '"$prefix/bin/python" -B' if words is None else " ".join(shlex.quote(word) for word in words)
 
 
 def text(name: str) -> str:

@@ -15,8 +15,10 @@ from pydantic import Field
 from boxsnake import oci
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe
+from boxsnake.container_layers.hooks import MOMENTS
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
+from boxsnake.hook_script import interpreter_of_hook
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, started, tags_of
 from boxsnake.image.contents import base_of, contents
 from boxsnake.layers import DEFAULT_BUDGET, LayerBlob
@@ -52,6 +54,8 @@ class ImageOptions(Section):
     """Labels beside the OCI annotations, which are set from `[app]`."""
     tags: tuple[str, ...] = ()
     """The names under which an engine takes it ("registry.example/team/name:1.0"). Left out: name:version."""
+    verify_hooks: bool = False
+    """Whether each hook is run twice, and refused where its two runs give different files."""
     budget: Annotated[int, Field(ge=1, le=100)] = DEFAULT_BUDGET
     """How many layers the environment and the application may take."""
     own: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?-]+$")], ...] = ()
@@ -65,7 +69,7 @@ class Image:
     name = "image"
     summary = "a container image for Docker, Podman and Kubernetes, layered by rate of change"
     options = ImageOptions
-    moments: frozenset[str] = frozenset()
+    moments = MOMENTS
     system: frozenset[SystemPart] = frozenset({"user", "directories", "files"})
     unfolds = False
 
@@ -78,6 +82,9 @@ class Image:
             raise PackError(f"image for {plan.target.name}", cause, step, target=plan.target.name)
         check_tags(plan)
         check_texts(plan)
+        for hook in plan.hooks:
+            if hook.moment in MOMENTS:
+                interpreter_of_hook(hook)
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
