@@ -110,7 +110,7 @@ def test_a_closure_by_digest_with_what_requires_what(links: Path, workshop: Work
         version="2.1",
         file_name=toolbox.name,
         sha256=hashlib.sha256(toolbox.read_bytes()).hexdigest(),
-        size=None,
+        size=toolbox.stat().st_size,
         url=toolbox.as_uri(),
     )
     assert versions(resolve_wheels(question("web[speed]"), workshop)) == {
@@ -503,9 +503,12 @@ def test_credentials_open_an_index_and_stay_out_of_everything(
             known = Credentials.from_environment(env={}, settings={f"http://{host}": login})
         index = index_of(settings, IndexOptions(), known, workshop.root)
         assert CANARY not in repr(index)
-        answer = resolve_wheels(question("web"), replace(workshop, index=index))
+        opened = Credentials.from_environment(env={}, settings={f"http://{host}": login})
+        answer = resolve_wheels(question("web"), replace(workshop, index=index, credentials=opened))
     web = answer.wheels[1]
     assert (web.index, web.url) == (f"http://{host}/simple", f"http://{host}/files/web-1.0-py3-none-any.whl")
+    # The index has not told it.
+    assert web.size == (links / "web-1.0-py3-none-any.whl").stat().st_size
     assert CANARY not in repr(answer)
     files = [path for path in workshop.store.root.rglob("*") if path.is_file()]
     assert files

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
@@ -68,6 +68,8 @@ class Request:
     size: int | None
     limit: int
     html_is_wrong: bool = True
+    method: Literal["GET", "HEAD"] = "GET"
+    """HEAD brings nothing but the length."""
     authorization: str | None = field(default=None, repr=False)
     """The header's value, where another than that of the credentials is meant; it goes to the URL's server alone."""
 
@@ -95,6 +97,8 @@ class Download:
         self._advance = advance
         self._validator: str | None = None
         self.resumed = False
+        self.length: int | None = None
+        """What a server that was asked by HEAD has said: the file's size in bytes."""
 
     @property
     def retries(self) -> int:
@@ -118,7 +122,10 @@ class Download:
         url, headers = self._first_hop()
         seen = {url}
         while True:
-            with self._exchange.translated(url), self._client.stream("GET", url, headers=headers) as response:
+            with (
+                self._exchange.translated(url),
+                self._client.stream(self._request.method, url, headers=headers) as response,
+            ):
                 if response.status_code not in REDIRECTS:
                     self._answer(url, response, sent_login="Authorization" in headers)
                     return
@@ -163,6 +170,10 @@ class Download:
             raise AgainError(self._exchange.fault(url, "the server refuses to go on where it stopped", LATER), wait=0.0)
         if status not in (_OK, _PARTIAL):
             raise self._exchange.refusal(url, status, response.headers, sent_login=sent_login)
+        if self._request.method == "HEAD":
+            told = response.headers.get("Content-Length", "")
+            self.length = int(told) if told.isascii() and told.isdecimal() else None
+            return
         if status == _PARTIAL and not self._goes_on(response):
             self.restart()
             raise AgainError(
@@ -173,8 +184,8 @@ class Download:
         self.resumed = self.resumed or status == _PARTIAL
         self._validator = _validator(response)
         self._receive(url, response)
-        told = {"content-length", "transfer-encoding"} & {name.lower() for name in response.headers}
-        if not told and self._sink.size < (self._request.size or 0):
+        ends = {"content-length", "transfer-encoding"} & {name.lower() for name in response.headers}
+        if not ends and self._sink.size < (self._request.size or 0):
             # Without a length the end of the connection is the end of the answer, whatever ended it.
             raise AgainError(self._exchange.fault(url, "the answer broke off", LATER))
 

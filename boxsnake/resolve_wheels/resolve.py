@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from boxsnake.fetch import Wanted
 from boxsnake.lock import Distribution, pylock
 from boxsnake.resolve_wheels import explain
 from boxsnake.resolve_wheels.answer import answer
@@ -81,7 +82,24 @@ def resolve_wheels(question: WheelQuestion, workshop: Workshop) -> WheelAnswer:
         )
         attempt, found = _solve(_first_attempt(question, gathered, place))
         known = edges(place, attempt.asked(), found)
-        return answer(question, workshop, gathered, found, known, stubs=attempt.stubs)
+        return _measured(answer(question, workshop, gathered, found, known, stubs=attempt.stubs), question, workshop)
+
+
+def _measured(found: WheelAnswer, question: WheelQuestion, workshop: Workshop) -> WheelAnswer:
+    """The answer with sizes where the index told none: by them it is decided which packages share an image's layer."""
+    from boxsnake.fetch.sizes import sizes
+
+    preferred = question.preferred.wheels if question.preferred else ()
+    known = {wheel.sha256: wheel.size for wheel in preferred if wheel.size is not None}
+    unknown = [
+        Wanted(name=wheel.file_name, url=wheel.url, sha256=wheel.sha256, size=None, kind="wheel")
+        for wheel in found.wheels
+        if wheel.size is None and wheel.url is not None and wheel.sha256 not in known
+    ]
+    if unknown:
+        known |= sizes(workshop.store, unknown, credentials=workshop.credentials, offline=workshop.offline)
+    wheels = (dataclasses.replace(wheel, size=wheel.size or known.get(wheel.sha256)) for wheel in found.wheels)
+    return dataclasses.replace(found, wheels=tuple(wheels))
 
 
 def _first_attempt(question: WheelQuestion, gathered: Gathered, place: Place) -> _Attempt:
