@@ -229,6 +229,19 @@ def test_the_rpm_host_knows_what_it_has(store: Store, tmp_path: Path) -> None:
     assert set(listed.output.decode().split()) == {"host-base-1-1.noarch", "fits-1-1.noarch"}
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize(("name", "loader"), [("busybox", "ld-linux-x86-64.so.2"), ("musl", "ld-musl-x86_64.so.1")])
+def test_a_minimal_host_has_busybox_and_one_c_library(store: Store, name: str, loader: str) -> None:
+    engine = connect()
+    identity = hosts.image_id(engine, store, HOSTS[name])
+    script = "ls /lib*/ld-* /lib/*/ld-*; for p in tar gzip awk sha256sum; do readlink -f $(which $p); done; which bash"
+    with engine.container(identity, sleep=sleeper()) as container:
+        done = container.execute(["sh", "-c", script], seconds=60)
+    words = done.output.decode().split()
+    assert {Path(word).name for word in words if "/ld-" in word} == {loader}
+    assert [word for word in words if "/ld-" not in word] == ["/usr/bin/busybox"] * 4
+
+
 def write_rpm(folder: Path, name: str, requires: str) -> None:
     spec = folder / f"{name}.spec"
     spec.write_text(

@@ -193,9 +193,12 @@ def _command(
     else:
         command += ["--variant=custom", f'--setup-hook=tar --extract --file {shlex.quote(str(base))} --directory "$1"']
     command += [f"--include={package}" for package in bootstrap.include]
-    command += [f'--customize-hook=chroot "$1" sh -eu -s <{shlex.quote(str(script))}' for script in scripts]
-    command += [f'--customize-hook=cd "$1" && rm -rf {" ".join(_SCRUBBED)}']
-    command += ['--customize-hook=find "$1/var/log" -type f -exec truncate --size=0 {} +']
+    # Packages that are only unpacked have no later stage, and have linked no `sh` to anything yet.
+    extracted = bootstrap.variant == "extract"
+    hook, shell = ("extract", "/bin/busybox sh") if extracted else ("customize", "sh")
+    command += [f'--{hook}-hook=chroot "$1" {shell} -eu -s <{shlex.quote(str(script))}' for script in scripts]
+    command += [f'--{hook}-hook=cd "$1" && rm -rf {" ".join(_SCRUBBED)}']
+    command += [f'--{hook}-hook=find "$1/var/log" -type f -exec truncate --size=0 {{}} +']
     return [*command, bootstrap.suite, str(archive), *sources]
 
 

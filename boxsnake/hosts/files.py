@@ -4,7 +4,7 @@ A host is data: a file `<name>.toml` in boxsnake's `docker/hosts`, or in the fol
 either an image of a registry, or a Debian that mmdebstrap puts together on this machine and the store keeps:
 
     title = "what it stands for"
-    package-manager = "apt"            # or "dnf"
+    package-manager = "apt"            # or "dnf", "zypper", "none"
     python = ["/usr/bin/python3"]      # its own interpreter, where it has one
     image = "fedora:latest"            # either this
 
@@ -13,6 +13,8 @@ either an image of a registry, or a Debian that mmdebstrap puts together on this
     extends = "debian-12"              # another host of this kind, built once for all that extend it
     include = ["python3"]              # Debian packages
     setup = ["script.sh"]              # files beside this one, run by `sh -eu` as root inside the system
+
+A `variant` of "extract" unpacks the packages and installs nothing; its setup is run by busybox, which it must include.
 """
 
 from __future__ import annotations
