@@ -14,6 +14,8 @@ from boxsnake.lock import (
     Distribution,
     Lock,
     Origin,
+    SystemLock,
+    SystemPackage,
     TargetLock,
     Wheel,
     decode,
@@ -312,3 +314,47 @@ def test_what_makes_a_lock_stale_is_said_line_by_line() -> None:
 def test_an_order_that_matters_makes_a_lock_stale() -> None:
     lock = replace(LOCK, inputs=(("requires.channels", ("a", "b")),))
     assert stale(lock, (("requires.channels", ("b", "a")),)) == ["requires.channels: another order (b, a)"]
+
+
+# Packages of the image's distribution
+
+SYSTEM = SystemLock(
+    kind="deb",
+    base="debian:12-slim",
+    suite="bookworm",
+    packages=(
+        SystemPackage(
+            name="libssl3",
+            version="3.0.11-1~deb12u2",
+            architecture="amd64",
+            archive="debian-security",
+            path="pool/updates/main/o/openssl/libssl3_3.0.11-1~deb12u2_amd64.deb",
+            sha256="a" * 64,
+            size=2_000_000,
+        ),
+    ),
+    archives=(("debian", "http://deb.example/debian"),),
+)
+
+
+def with_system(system: SystemLock | None) -> Lock:
+    return replace(LOCK, targets=(replace(TARGET, system=system),))
+
+
+@pytest.mark.parametrize("system", [SYSTEM, replace(SYSTEM, packages=(), archives=())])
+def test_packages_of_the_system_come_back(system: SystemLock) -> None:
+    assert decode(encode(with_system(system), ROOT), "boxsnake.lock", ROOT) == with_system(system)
+
+
+@pytest.mark.parametrize("path", ["../up", "a/../b", "/abs", "pool/x y.deb", "a//b", "a/.", "https://x.example/a"])
+def test_a_package_lies_nowhere_but_in_its_archive(path: str) -> None:
+    package = replace(SYSTEM.packages[0], path=path)
+    with pytest.raises(LockError, match=r"targets\[default\].system.packages\[libssl3\].path is"):
+        decode(encode(with_system(replace(SYSTEM, packages=(package,)))), "boxsnake.lock")
+
+
+def test_a_change_of_the_systems_packages_is_told() -> None:
+    newer = replace(SYSTEM, packages=(replace(SYSTEM.packages[0], version="3.0.11-1~deb12u3", sha256="b" * 64),))
+    changes = difference(with_system(SYSTEM), with_system(newer))
+    assert changes.lines() == ["default, system:", "  ~ libssl3 3.0.11-1~deb12u2 -> 3.0.11-1~deb12u3"]
+    assert difference(with_system(None), with_system(SYSTEM)).hosts == ("deb.example",)

@@ -3,6 +3,7 @@
 from boxsnake.lock.codec import LOCK_VERSION, decode, encode
 from boxsnake.lock.difference import Change, LockDifference, difference, stale
 from boxsnake.lock.pylock import pylock
+from boxsnake.lock.system import SystemKind, SystemLock, SystemPackage
 from boxsnake.lock.values import (
     CondaPackage,
     Distribution,
@@ -26,6 +27,9 @@ __all__ = [
     "Noarch",
     "Origin",
     "OriginKind",
+    "SystemKind",
+    "SystemLock",
+    "SystemPackage",
     "TargetLock",
     "Wheel",
     "decode",

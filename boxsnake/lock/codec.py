@@ -13,6 +13,7 @@ from boxsnake.lock.locations import Locations
 from boxsnake.lock.pylock import document as wheel_document
 from boxsnake.lock.pylock import wheels_of
 from boxsnake.lock.reader import CONDA_NAME, LOCATION, LOCK_AGAIN, SHA256, Table, by_name
+from boxsnake.lock.system import system_document, system_of
 from boxsnake.lock.values import CondaPackage, Distribution, Inputs, Lock, Noarch, TargetLock
 from boxsnake.target import Interpreter, Platform, Target
 
@@ -107,6 +108,8 @@ def _target_document(target_lock: TargetLock, locations: Locations) -> dict[str,
     values["conda"] = [_conda_document(package, locations) for package in conda]
     wheels = sorted(target_lock.wheels, key=lambda wheel: wheel.name)
     values["wheels"] = wheel_document(target_lock, wheels, locations)
+    if target_lock.system is not None:
+        values["system"] = system_document(target_lock.system)
     return values
 
 
@@ -149,6 +152,7 @@ def _target_lock(table: Table, locations: Locations) -> TargetLock:
         conda=tuple(_conda_package(package, locations) for package in table.tables("conda", by_name)),
         wheels=wheels_of(table.table("wheels"), locations),
         unavailable=_distributions(table, "unavailable"),
+        system=system_of(table.table_or_none("system")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from boxsnake.lock.values import CondaPackage, Inputs, Lock, TargetLock, Wheel
 
-Half = Literal["target", "conda", "wheels"]
+Half = Literal["target", "conda", "wheels", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -65,8 +66,8 @@ def difference(old: Lock | None, new: Lock) -> LockDifference:
     after = {target_lock.target.name: target_lock for target_lock in new.targets}
     changes: list[Change] = []
     for name in sorted(before.keys() | after.keys()):
-        for half, facts in (("target", _target_facts), ("conda", _conda_facts), ("wheels", _wheel_facts)):
-            changes += _changes(name, half, facts(before.get(name)), facts(after.get(name)))  # type: ignore[arg-type]
+        for half, facts in _HALVES:
+            changes += _changes(name, half, facts(before.get(name)), facts(after.get(name)))
     return LockDifference(
         changes=tuple(changes),
         hosts=tuple(sorted(_hosts(new) - (set() if old is None else _hosts(old)))),
@@ -131,11 +132,28 @@ def _wheel_facts(target_lock: TargetLock | None) -> dict[str, str]:
     return {} if target_lock is None else {wheel.name: facts(wheel) for wheel in target_lock.wheels}
 
 
+def _system_facts(target_lock: TargetLock | None) -> dict[str, str]:
+    packages = target_lock.system.packages if target_lock and target_lock.system else ()
+    return {
+        package.name: f"{package.version} {package.architecture} {package.archive} {package.sha256[:12]}"
+        for package in packages
+    }
+
+
+_HALVES: tuple[tuple[Half, Callable[[TargetLock | None], dict[str, str]]], ...] = (
+    ("target", _target_facts),
+    ("conda", _conda_facts),
+    ("wheels", _wheel_facts),
+    ("system", _system_facts),
+)
+
+
 def _hosts(lock: Lock) -> set[str]:
     urls = [package.url for target_lock in lock.targets for package in target_lock.conda]
     for target_lock in lock.targets:
         urls += [wheel.url for wheel in target_lock.wheels if wheel.url]
         urls += [wheel.origin.url for wheel in target_lock.wheels if wheel.origin]
+        urls += [url for _, url in (target_lock.system.archives if target_lock.system else ())]
     return {host for url in urls if (host := urlsplit(url).hostname)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from boxsnake.lock.system import SystemLock
 from boxsnake.target import Target
 
 Noarch = Literal["python", "generic"]
@@ -95,6 +96,8 @@ class TargetLock:
     """The whole closure, sorted by name: those that conda brings as well are in it, at conda's version."""
     unavailable: tuple[Distribution, ...] = ()
     """Distributions that conda brings and that no index has a wheel of: boxes without conda cannot carry them."""
+    system: SystemLock | None = None
+    """Packages of the image's distribution; None where none are wanted."""
 
     @property
     def conda_distributions(self) -> tuple[Distribution, ...]:
