@@ -53,7 +53,7 @@ channel: $(BIN)/boxsnake build/config.toml ## build the local conda channel from
 	$(call need,$(APT_PACKAGES))
 	@$(BIN)/boxsnake channel build recipes --output build/channel
 
-demo: $(BIN)/boxsnake engine channel ## box the examples in every format and boot each box
+demo: $(BIN)/boxsnake engine channel ## box the examples in every format that they ask for and boot each box
 	@set -e; for example in hello-web report; do \
 		echo; echo "== examples/$$example"; \
 		manifest=examples/$$example/boxsnake.toml; \

@@ -1,8 +1,8 @@
 """Archives whose bytes depend on nothing but their content: tar, and gzip over it.
 
 A tar is POSIX ustar; a pax record stands only before a member that ustar cannot describe. Members are sorted by name,
-belong to 0:0 unless they say otherwise, never by name, and have one time. There are no hard links: which of two names
-would be the link depends on what happened to the files before.
+belong to 0:0 and have one time unless they say otherwise, and never belong to anybody by name. There are no hard links:
+which of two names would be the link depends on what happened to the files before.
 
 The gzip stream is a row of members of one fixed size each (RFC 1952, 2.2: their concatenation is a valid file), so
 that several threads can compress it and its bytes do not depend on how many there are.
@@ -62,6 +62,8 @@ class Member:
     gid: int = 0
     attributes: tuple[tuple[str, bytes], ...] = ()
     """Extended attributes by their names, such as the capabilities of a program (`security.capability`)."""
+    time: int | None = None
+    """In seconds since 1970. None: that of the whole archive."""
 
 
 def file_member(name: str, source: Path | bytes, *, executable: bool = False) -> Member:
@@ -76,13 +78,14 @@ def write_tar(members: Iterable[Member], out: Sink, *, epoch: int) -> None:
     changes while it is read.
     """
     for member in _sorted(members):
+        time = epoch if member.time is None else member.time
         if member.source is None:
-            out.write(_header(member, 0, epoch))
+            out.write(_header(member, 0, time))
         elif isinstance(member.source, bytes):
             size = len(member.source)
-            out.write(_header(member, size, epoch) + member.source + _padding(size))
+            out.write(_header(member, size, time) + member.source + _padding(size))
         else:
-            _write_file(member, member.source, out, epoch)
+            _write_file(member, member.source, out, time)
     out.write(bytes(2 * _BLOCK))
 
 

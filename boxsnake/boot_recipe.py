@@ -28,6 +28,19 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What an artifact that is a build context (a tar of one folder with a Dockerfile) is built with.
+
+    `base` is the name of the base image that the engine is given as the build argument BASE (None: the context has
+    all that it takes), relative to the folder `root` where it is a path; `platform` is (os, architecture).
+    """
+
+    base: str | None
+    root: str
+    platform: tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BootRecipe:
     """What it takes to boot one artifact.
 
@@ -42,7 +55,8 @@ class BootRecipe:
     from the clean host after the removal.
     `user`: the uid[:gid] as which everything but installing and removing runs; None is the harness's own unprivileged
     uid. `read_only` mounts the root read-only where the artifact is the image; formats that are installed first have
-    a writable root, and what they write is judged by `writes`.
+    a writable root, and what they write is judged by `writes`. `context`: the image must be built from the artifact
+    first.
     """
 
     host: str
@@ -58,6 +72,7 @@ class BootRecipe:
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     read_only: bool = True
+    context: BuildContext | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

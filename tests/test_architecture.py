@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "boxsnake"
 CORE = {
     "archive",
     "boot_recipe",
+    "dockerfile",
     "entries",
     "errors",
     "hook_script",

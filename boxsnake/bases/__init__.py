@@ -27,7 +27,7 @@ from boxsnake.errors import PackError, ResourceError
 from boxsnake.progress import track
 from boxsnake.store import Store
 
-__all__ = ["SCRATCH", "Base", "base_image"]
+__all__ = ["SCRATCH", "Base", "base_image", "is_local"]
 
 SCRATCH = "scratch"
 
@@ -52,7 +52,7 @@ def base_image(
         step = "Name a base of the target's platform, or map this name to one in your settings ([bases])."
         cause = f"it is for {'/'.join(found.platform)}, and the target needs {'/'.join(wanted)}"
         raise PackError(f"base image {name}", cause, step, base=name, platform="/".join(found.platform))
-    return replace(found, name=name, is_reference=meant == name and not _is_local(name))
+    return replace(found, name=name, is_reference=meant == name and not is_local(name))
 
 
 def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str], *, offline: bool) -> Base:
@@ -65,7 +65,8 @@ def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str], *, offl
     return _from_engine(store, meant, offline=offline)
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
+    """Whether the name means something of this machine's or of boxsnake's own, and nothing to a registry."""
     return name == SCRATCH or name.startswith((_HOST, "/", "./", "../"))
 
 

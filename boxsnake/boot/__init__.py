@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake import hosts
+from boxsnake.boot import context as boot_context
 from boxsnake.boot import image as boot_image
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, ending, run_as_root, said
@@ -69,11 +70,13 @@ def boot(
     checks: Sequence[Check],
     *,
     format: str = "",  # noqa: A002 - the report's own word for it
+    bases: Mapping[str, str] | None = None,
     keep: bool = False,
     offline: bool = False,
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
 
+    `bases` are names of base images, and what the user's settings take instead of them.
     Errors: EngineError where the engine does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one engine.
     """
@@ -84,7 +87,9 @@ def boot(
         def start() -> str:
             nonlocal box
             try:
-                box = stack.enter_context(_started(engine, store, artifact, recipe, keep=keep, offline=offline))
+                box = stack.enter_context(
+                    _started(engine, store, artifact, recipe, bases or {}, keep=keep, offline=offline)
+                )
             except BootError as error:
                 raise NotPassedError(f"{error.thing}: {error.cause}") from error
             return ""
@@ -100,11 +105,21 @@ def boot(
 
 @contextlib.contextmanager
 def _started(
-    engine: Engine, store: Store, artifact: Path, recipe: BootRecipe, *, keep: bool, offline: bool
+    engine: Engine,
+    store: Store,
+    artifact: Path,
+    recipe: BootRecipe,
+    bases: Mapping[str, str],
+    *,
+    keep: bool,
+    offline: bool,
 ) -> Iterator[Box]:
     is_image = recipe.host == ARTIFACT_HOST
     with contextlib.ExitStack() as stack:
-        if is_image:
+        if recipe.context:
+            context = boot_context.built(engine, store, artifact, recipe.context, bases=bases, offline=offline)
+            identity = stack.enter_context(context)
+        elif is_image:
             identity = stack.enter_context(boot_image.loaded(engine, artifact))
         else:
             identity = hosts.image_id(engine, store, _host(recipe.host), offline=offline)

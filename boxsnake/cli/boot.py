@@ -13,8 +13,8 @@ from boxsnake.cli.console import console_of
 
 if TYPE_CHECKING:
     from boxsnake.boot.report import BootReport
+    from boxsnake.cli.workspace import Workspace
     from boxsnake.pack import Box
-    from boxsnake.store import Store
 
 AT_ONCE = 2
 """Boxes booted at a time."""
@@ -58,7 +58,7 @@ def command(
         # What is named by its format needs no other box to be fit to be packed.
         known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
         chosen = _chosen(known, boxes)
-        reports = _boot_all(chosen, workspace.store, keep=keep, offline=offline)
+        reports = _boot_all(chosen, workspace, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
     publish_bytes(to_junit(reports), workspace.output / "boot.xml")
@@ -69,7 +69,7 @@ def command(
     _judge(reports)
 
 
-def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> list[BootReport]:
+def _boot_all(chosen: list[Box], workspace: Workspace, *, keep: bool, offline: bool) -> list[BootReport]:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake.boot import boot
     from boxsnake.engine import connect
@@ -87,8 +87,17 @@ def _boot_all(chosen: list[Box], store: Store, *, keep: bool, offline: bool) -> 
             if obstacle:
                 report = _not_booted(box, recipe.host, obstacle)
             else:
-                checks = box.plan.checks
-                report = boot(engine, store, box.path, recipe, checks, format=box.name, keep=keep, offline=offline)
+                report = boot(
+                    engine,
+                    workspace.store,
+                    box.path,
+                    recipe,
+                    box.plan.checks,
+                    format=box.name,
+                    bases=workspace.access.bases,
+                    keep=keep,
+                    offline=offline,
+                )
             advance(1)
             return report
 

@@ -178,11 +178,36 @@ class Engine:
         names = []
         for answer in answers:
             if "error" in answer:
-                raise _refused_archive(str(answer["error"]), thing, self.address)
+                raise _refused(str(answer["error"]), thing, self.address, "the engine refuses it")
             _, loaded, name = str(answer.get("stream", "")).strip().partition(": ")
             if loaded and answer["stream"].startswith("Loaded image"):
                 names.append(name)
         return tuple(names)
+
+    def build(self, context: Iterable[bytes], tag: str, *, arguments: Mapping[str, str], thing: str) -> str:
+        """Build an image from the tar of a context with a Dockerfile at its top: its id.
+
+        By BuildKit where the engine has it. `thing` is what errors call it. Errors: BootError where it does not build.
+        """
+        client = self._connection.client()
+        # Not by the SDK: its builds are those of the builder before BuildKit.
+        query = {"version": "2", "t": tag, "buildargs": json.dumps(dict(arguments)), "rm": "1", "forcerm": "1"}
+        with self._connection.faults(f"building {thing}"):
+            answer = client.post(
+                self._connection.url("/build"),
+                params=query,
+                data=iter(context),
+                headers={"Content-Type": "application/x-tar"},
+                timeout=TRANSFER_SECONDS,
+            )
+            raise_unless_fine(answer)
+        for line in answer.iter_lines():
+            if line.strip() and (words := json.loads(line).get("error")):
+                raise _refused(str(words), thing, self.address, "the engine cannot build it")
+        image = self.image(tag)
+        if image is None:
+            raise EngineError(thing, "it was built, but the image is not there", "See the engine's log.")
+        return image.id
 
     def import_rootfs(self, archive: Path, tag: str) -> str:
         """Make an image of one layer from the tar of a root file system: its id. The layer's diff id is the tar's."""
@@ -367,13 +392,11 @@ def _start(client: docker.APIClient, identity: str, image: str) -> None:
         raise
 
 
-def _refused_archive(words: str, thing: str, address: str) -> BoxsnakeError:
+def _refused(words: str, thing: str, address: str, verdict: str) -> BoxsnakeError:
     fault = translated(RuntimeError(words), thing, address)
     if isinstance(fault, ResourceError):
         return fault
-    return BootError(
-        thing, f"the engine refuses it: {fault.cause}", "Build it again; if that fails as well, report it."
-    )
+    return BootError(thing, f"{verdict}: {fault.cause}", "Build it again; if that fails as well, report it.")
 
 
 def sleeper(python: Sequence[str] = ()) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from boxsnake.disk import disk_faults
 from boxsnake.engine import Engine
 from boxsnake.errors import BootError
+from boxsnake.tar_stream import retold
 
 
 def load(engine: Engine, artifact: Path) -> list[str]:
@@ -45,20 +46,7 @@ def _loaded_thin(engine: Engine, artifact: Path, known: Sequence[str], lacking: 
 
 def _thinned(artifact: Path, empty: set[str]) -> Iterator[bytes]:
     """The archive as a stream, with nothing in the members of these names."""
-    with artifact.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-        for member in archive:
-            size = 0 if member.name in empty else member.size
-            head = tarfile.TarInfo(member.name)
-            head.type, head.mode, head.size = member.type, member.mode, size
-            yield head.tobuf()
-            stream.seek(member.offset_data)
-            left = size
-            while left and (chunk := stream.read(min(left, 1 << 20))):
-                left -= len(chunk)
-                yield chunk
-            yield bytes(-size % tarfile.BLOCKSIZE)
-            stream.seek(member.offset_data)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+    return retold(artifact, lambda member: (member.name, 0 if member.name in empty else member.size))
 
 
 def _document(archive: tarfile.TarFile, artifact: Path) -> dict[str, Any]:
