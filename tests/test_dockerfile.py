@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
@@ -20,8 +21,10 @@ from boxsnake.boot import boot
 from boxsnake.dockerfile import dockerfile
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import PackError
+from boxsnake.image.contents import contents
 from boxsnake.image.load import load
-from boxsnake.oci import Runtime
+from boxsnake.layers import LayerBlob
+from boxsnake.oci import LAYER_GZIP, Runtime
 from boxsnake.packagers.dockerfile import PACKAGER
 from boxsnake.packagers.image import PACKAGER as IMAGE
 from boxsnake.plan import Application, Plan
@@ -183,6 +186,21 @@ def test_a_base_whose_layers_remove_files_is_refused(workshop: Workshop, tmp_pat
     (tmp_path / "saved.tar").write_bytes(tar([*members, file_member("manifest.json", manifest)]))
     with pytest.raises(PackError, match="removes files"):
         pack(workshop, plan_of(workshop, base="./saved.tar"))
+
+
+def test_a_hook_that_removes_files_is_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxsnake.packagers import dockerfile as module
+
+    store = Store(workshop.folder.parent / "store")
+    with store.writer(origin="a hook") as writer:
+        writer.write(gzip.compress(tar([file_member("etc/.wh.os-release", b"")])))
+    blob = LayerBlob(
+        name="post-install hook", digest=writer.blob.digest, size=writer.blob.size, diff_id="", media_type=LAYER_GZIP
+    )
+    found = contents(plan_of(workshop), workshop.materials(store))
+    monkeypatch.setattr(module, "contents", lambda *_: dataclasses.replace(found, layers=(*found.layers, blob)))
+    with pytest.raises(PackError, match=r"post-install hook.*removes files"):
+        pack(workshop, plan_of(workshop))
 
 
 @pytest.mark.parametrize("base", ["debian:12\nRUN evil", "debian 12", "Debian:12", "debian@sha256:1", "$BASE"])

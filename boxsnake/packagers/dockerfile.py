@@ -27,7 +27,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.dockerfile import dockerfile
 from boxsnake.errors import PackError
 from boxsnake.image.configuration import platform_of, runtime, tags_of
-from boxsnake.image.contents import Contents, base_name, contents
+from boxsnake.image.contents import Contents, base_name, contents, groups_of
 from boxsnake.image.whiteouts import has_whiteouts
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Runtime
@@ -85,7 +85,7 @@ class Dockerfile(Image):
         """See `boxsnake.packagers.Packager`."""
         made = contents(plan, materials)
         carried = made.base.layers if is_local(base_name(plan)) else ()
-        _check_carried(base_name(plan), carried, materials.store)
+        _check_removals(plan, carried, made.layers, materials.store)
         archives = {_archive_name(layer): materials.store.path(layer.digest) for layer in (*carried, *made.layers)}
         order = [_archive_name(layer) for layer in (*carried, *made.layers)]
         texts = {".dockerignore": _IGNORED, "README.md": _readme(plan)}
@@ -136,13 +136,18 @@ def _dockerfile(plan: Plan, made: Contents, archives: Sequence[str]) -> Member:
     return dataclasses.replace(file_member("Dockerfile", text), time=plan.epoch + moved)
 
 
-def _check_carried(name: str, layers: Sequence[LayerBlob], store: Store) -> None:
-    """Errors: PackError where a layer of the base removes what one below it has: `ADD` can only add."""
-    for layer in layers[1:]:
+def _check_removals(plan: Plan, carried: Sequence[LayerBlob], made: Sequence[LayerBlob], store: Store) -> None:
+    """Errors: PackError where a layer removes what one below it has: `ADD` can only add."""
+    staged = {group.name for group in groups_of(plan)}
+    base = f"base image {base_name(plan)}"
+    checked = [(base, "Name a base of a registry, or the tar of one root file system.", layer) for layer in carried[1:]]
+    step = "Have it remove nothing that was there before, or take the format `image`."
+    # What was staged is all additions; what was run in a container need not be.
+    checked += [(f"layer {layer.name}", step, layer) for layer in made if layer.name not in staged]
+    for thing, next_step, layer in checked:
         if has_whiteouts(store.path(layer.digest)):
-            cause = f"its layer {layer.digest} removes files of those below it, which no `ADD` can"
-            step = "Give `base` as an image's reference, or as the tar of one root file system."
-            raise PackError(f"base image {name}", cause, step, base=name)
+            cause = f"{layer.digest} removes files of the layers below, which `ADD` cannot"
+            raise PackError(thing, cause, next_step, layer=layer.digest)
 
 
 def _readme(plan: Plan) -> bytes:
