@@ -58,6 +58,13 @@ def layer_blobs(
     return [layer for layer in found if layer is not None]
 
 
+def known_layers(
+    store: Store, groups: Sequence[Group], lock: TargetLock, *, application: Wheel | None, prefix: str, epoch: int
+) -> list[LayerBlob | None]:
+    """The layers that `layer_blobs` would not have to make; None for the others."""
+    return [_known(store, group, _key(group, lock, application, prefix, epoch)) for group in groups]
+
+
 def _key(group: Group, lock: TargetLock, application: Wheel | None, prefix: str, epoch: int) -> dict[str, Any]:
     """Everything that decides a layer's bytes. Where a package came from is told in conda-meta."""
     packages: dict[str, list[str]] = {

@@ -97,6 +97,14 @@ class StoreMaterials:
             tree=lambda: self._removed_beside(self.tree(prefix)),
         )
 
+    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+        """See `boxsnake.packagers.Materials`."""
+        from boxsnake.layer_blobs import known_layers
+
+        plan = self._plan
+        application = plan.application.wheel
+        return known_layers(self.store, groups, plan.lock, application=application, prefix=prefix, epoch=plan.epoch)
+
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         """See `boxsnake.packagers.Materials`."""
         access = self._access

@@ -18,6 +18,7 @@ CORE = {
     "dockerfile",
     "entries",
     "errors",
+    "forecast",
     "hook_script",
     "layers",
     "lock",

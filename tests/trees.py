@@ -19,7 +19,7 @@ import zstandard
 
 from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
-from boxsnake.layer_blobs import layer_blobs
+from boxsnake.layer_blobs import known_layers, layer_blobs
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Distribution, Noarch, TargetLock, Wheel
 from boxsnake.stage.staging import stage
@@ -263,6 +263,11 @@ class Materials:
             prefix=prefix,
             epoch=EPOCH,
             tree=lambda: self.tree(prefix),
+        )
+
+    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+        return known_layers(
+            self.store, groups, self.lock, application=self.workshop.application, prefix=prefix, epoch=EPOCH
         )
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:

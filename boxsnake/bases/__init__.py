@@ -86,6 +86,9 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
     digest = hosts.known_digest(store, host)
     base = _recalled(store, {"rootfs": digest}) if digest else None
     if base is None:
+        if digest is None and offline:
+            step = "Build on it once without --offline."
+            raise ResourceError(f"base image {_HOST}{name}", "it has not been built here yet", step, base=name)
         blob = hosts.rootfs(store, host)
         base = _remembered(
             store,

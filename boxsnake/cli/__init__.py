@@ -16,6 +16,7 @@ from boxsnake import __version__
 COMMANDS = {
     "init": "Write a manifest from what lies in a folder.",
     "lock": "Resolve conda and pip requirements into one lock.",
+    "plan": "Show what boxes would be made of, and what of it is there.",
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
     "publish": "Make repositories of RPMs and debs, signed.",

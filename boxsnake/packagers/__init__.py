@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from boxsnake.bases import Base
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import Tree
+from boxsnake.forecast import Forecast
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Wheel
 from boxsnake.manifest import Section
@@ -53,6 +54,10 @@ class Materials(Protocol):
 
     def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
         """One compressed layer for each group of owners, below `prefix`; staged only where the store lacks one."""
+        ...
+
+    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+        """The same as far as the store has them; None for those that would have to be made."""
         ...
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
@@ -118,6 +123,15 @@ class Packager(Protocol):
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """How the artifact is proven to work."""
+        ...
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """A packager that can tell what a box would be made of."""
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """What would be made; nothing is fetched or staged for it where `materials` are offline ones."""
         ...
 
 

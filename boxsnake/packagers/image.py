@@ -21,6 +21,7 @@ from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter_of_hook
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, started, tags_of
 from boxsnake.image.contents import base_of, contents
+from boxsnake.image.forecast import forecast_of
 from boxsnake.layers import DEFAULT_BUDGET, LayerBlob
 from boxsnake.manifest import Section
 from boxsnake.oci import Document
@@ -29,6 +30,7 @@ from boxsnake.store import Store
 from boxsnake.system import SystemPart
 
 if TYPE_CHECKING:
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
@@ -102,6 +104,10 @@ class Image:
         with disk_faults(out), out.open("xb", buffering=0) as stream:
             write_tar(members, stream, epoch=plan.epoch)
         return made.notes
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Forecaster`."""
+        return forecast_of(plan, materials)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
