@@ -9,6 +9,10 @@ from typing import Literal
 
 EntryKind = Literal["file", "link", "folder"]
 
+PatchKind = Literal["text", "binary", "script", "record"]
+"""How a file is placed: the placeholder is replaced as it stands, in strings that end with NUL, also in an interpreter
+line, which must stay readable; or the file lists digests of placed files."""
+
 APPLICATION = "application"
 """The owner of what comes from the application itself and not from its requirements."""
 
@@ -51,8 +55,20 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A file of a relocatable tree that depends on its prefix, by its path; see `boxsnake.relocation`."""
+
+    path: str
+    kind: PatchKind
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tree:
-    """A staged tree: its files lie under `root`, and are linked for being placed at `prefix`."""
+    """A staged tree: its files lie under `root`, and are linked for being placed at `prefix`.
+
+    Where it is relocatable, `prefix` is a placeholder, and `patches` are the files that hold it, in the order in which
+    they must be placed: first those whose digests others list.
+    """
 
     root: Path
     prefix: str
@@ -60,6 +76,7 @@ class Tree:
     """Sorted by path; every parent folder of an entry is an entry too."""
     notes: tuple[str, ...] = ()
     """What the user should know about it, such as that nothing could be compiled to bytecode."""
+    patches: tuple[Patch, ...] = ()
     remarks: tuple[tuple[str, str], ...] = ()
     """Those of the notes that are about one owner's package: (owner, note)."""
 

@@ -27,10 +27,22 @@ def link_folder(root: Path) -> Path:
     return root.with_name(f"{root.name}-link")
 
 
+def unpacked(root: Path) -> Path:
+    """Where each package lies as it was packed, in a folder by its name, version and build."""
+    return link_folder(root) / "cache"
+
+
 def link(
-    archives: Mapping[str, Path], packages: Mapping[str, CondaPackage], *, root: Path, prefix: str, platform: Platform
-) -> None:
+    archives: Mapping[str, Path],
+    packages: Mapping[str, CondaPackage],
+    *,
+    root: Path,
+    prefix: str | None,
+    platform: Platform,
+) -> str:
     """Install conda archives into `root`, a folder that does not exist yet, with `prefix` patched into their files.
+
+    Without one it is a placeholder, as long as every file has room for. Returns which it is.
 
     Both mappings are by file name; the archives bear these names on disk and passed the ingest check. Link scripts
     are not run. Files may be hard links into a cache in `link_folder(root)`, which is of no use afterwards. Errors:
@@ -40,7 +52,7 @@ def link(
     job, result = folder / "job.json", folder / "result.json"
     document = {
         "archives": {str(archives[name].absolute()): packages[name].sha256 for name in sorted(packages)},
-        "cache": str(folder / "cache"),
+        "cache": str(unpacked(root)),
         "platform": platform,
         "prefix": prefix,
         "result": str(result),
@@ -54,10 +66,10 @@ def link(
     environment = child.environment(folder, PYTHONPATH=os.pathsep.join(search))
     argv = [sys.executable, "-S", "-P", "-m", "boxsnake.link_child", str(job)]
     finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
-    _judge(result, finished)
+    return _judge(result, finished)
 
 
-def _judge(result: Path, finished: child.Finished) -> None:
+def _judge(result: Path, finished: child.Finished) -> str:
     try:
         outcome = json.loads(result.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -70,6 +82,7 @@ def _judge(result: Path, finished: child.Finished) -> None:
         raise IntegrityError(name, "the archive is not the one that was locked", step, archive=name)
     if "error" in outcome:
         raise _refused(outcome["error"])
+    return str(outcome["prefix"])
 
 
 def _refused(text: str) -> PackError | ResourceError:

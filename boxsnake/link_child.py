@@ -1,6 +1,6 @@
 """Links conda packages: `python -m boxsnake.link_child JOB`, a process of its own. See `boxsnake.link`.
 
-Its argument is a JSON file; `prefix` is where the files under `root` will lie:
+Its argument is a JSON file; `prefix` is where the files under `root` will lie, null for a placeholder that fits:
 
     {"archives": {path: sha256}, "cache": folder, "platform": text, "prefix": path, "result": file, "root": folder}
 
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ import rattler
 from rattler.exceptions import InstallerError
 from rattler.platform.subdir import Subdir
 
+_LONGEST = 255
+"""Of a prefix, in bytes: what conda's own tools leave room for."""
+
 
 async def _link(job: Mapping[str, Any]) -> dict[str, str]:
+    prefix = job["prefix"] or _placeholder(job["archives"])
     records = []
     for path, sha256 in job["archives"].items():
         record = await rattler.RepoDataRecord.from_package_archive(path)
@@ -31,17 +35,17 @@ async def _link(job: Mapping[str, Any]) -> dict[str, str]:
             return {"mismatch": path}
         records.append(record)
     try:
-        await _install(records, job)
+        await _install(records, job, prefix)
     except InstallerError:
         # The library takes the folders that some packages list for files.
         if not _leave_out_folders(Path(job["cache"])):
             raise
         shutil.rmtree(job["root"])
-        await _install(records, job)
-    return {}
+        await _install(records, job, prefix)
+    return {"prefix": prefix}
 
 
-async def _install(records: list[rattler.RepoDataRecord], job: Mapping[str, Any]) -> None:
+async def _install(records: list[rattler.RepoDataRecord], job: Mapping[str, Any], prefix: str) -> None:
     await rattler.install(
         records,
         target_prefix=job["root"],
@@ -50,8 +54,19 @@ async def _install(records: list[rattler.RepoDataRecord], job: Mapping[str, Any]
         platform=Subdir(job["platform"]),
         execute_link_scripts=False,
         show_progress=False,
-        alternative_target_prefix=job["prefix"],
+        alternative_target_prefix=prefix,
     )
+
+
+def _placeholder(archives: Iterable[str]) -> str:
+    """A path that nobody means, as long as the strings of every package leave room for."""
+    length = _LONGEST
+    for archive in map(Path, archives):
+        for path in rattler.PathsJson.from_package_archive(archive).paths:
+            found = path.prefix_placeholder
+            if found is not None and found.file_mode.binary:
+                length = min(length, len(found.placeholder.encode()))
+    return ("/boxsnake-places-it-here" + "_" * length)[:length]
 
 
 def _leave_out_folders(cache: Path) -> bool:

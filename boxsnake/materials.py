@@ -43,6 +43,7 @@ class StoreMaterials:
         self._access = access
         self._folders = ExitStack()
         self._environment: str | None = None
+        self._has_environment = False
 
     def __enter__(self) -> StoreMaterials:
         return self
@@ -63,12 +64,12 @@ class StoreMaterials:
         return self._under_their_names(wanted)
 
     @contextmanager
-    def tree(self, prefix: str) -> Iterator[Tree]:
+    def tree(self, prefix: str | None) -> Iterator[Tree]:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.stage.staging import stage
 
         plan = self._plan
-        self._environment = prefix
+        self._environment, self._has_environment = prefix, True
         application = plan.application.wheel
         with stage(
             self.store,
@@ -86,7 +87,7 @@ class StoreMaterials:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.layer_blobs import layer_blobs
 
-        self._environment = prefix
+        self._environment, self._has_environment = prefix, True
         return layer_blobs(
             self.store,
             groups,
@@ -115,14 +116,14 @@ class StoreMaterials:
     @property
     def has_environment(self) -> bool:
         """Whether an environment was handed out, as a tree or as layers."""
-        return self._environment is not None
+        return self._has_environment
 
     def binaries(self) -> Sequence[Binaries]:
         """What the ELF files need of all that was handed out: of the environment, or of the wheels alone.
 
         Packages that are known by their digests are not read again.
         """
-        if self._environment is None:
+        if not self._has_environment:
             return [self._wheel_binaries(wheel) for wheel in self._plan.wheels]
         found = self._known_binaries()
         if None in found:  # layers that were there without having been read

@@ -219,7 +219,7 @@ class Workshop:
         return Materials(self, store, lock or self.lock())
 
     @contextmanager
-    def stage(self, store: Store, *, prefix: str = "/opt/env", lock: TargetLock | None = None) -> Iterator[Tree]:
+    def stage(self, store: Store, *, prefix: str | None = "/opt/env", lock: TargetLock | None = None) -> Iterator[Tree]:
         """Stage everything made so far."""
         conda = {name: path for name, path in self.archives.items() if name.endswith(".conda")}
         wheels = {name: path for name, path in self.archives.items() if name.endswith(".whl")}
@@ -250,7 +250,7 @@ class Materials:
     def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
         return {package.file_name: self.workshop.archives[package.file_name] for package in packages}
 
-    def tree(self, prefix: str) -> AbstractContextManager[Tree]:
+    def tree(self, prefix: str | None) -> AbstractContextManager[Tree]:
         self.staged += 1
         return self.workshop.stage(self.store, prefix=prefix, lock=self.lock)
 

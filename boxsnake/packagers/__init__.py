@@ -45,9 +45,10 @@ class Materials(Protocol):
         """Local paths of conda archives by their file names, in one folder under those very names."""
         ...
 
-    def tree(self, prefix: str) -> AbstractContextManager[Tree]:
+    def tree(self, prefix: str | None) -> AbstractContextManager[Tree]:
         """The environment and the application, linked for `prefix`, in a folder that lasts for the block.
 
+        Without a prefix it is relocatable: its `patches` say what is placed when it gets one.
         The packager must not change it. It may lie on another file system than the store's.
         """
         ...

@@ -136,6 +136,15 @@ def _path_of(entry: Entry, known: Mapping[str, Any] | None) -> dict[str, Any]:
     if known is None:
         return {"_path": entry.path, "path_type": "pyc_file", "sha256": entry.sha256, "size_in_bytes": entry.size}
     kept = {key: known[key] for key in _KEPT_OF_PATH if known.get(key) is not None}
-    if entry.kind == "file" and entry.sha256 != known.get("sha256"):
-        kept["sha256_in_prefix"] = entry.sha256
+    if entry.kind == "file":
+        kept["size_in_bytes"] = entry.size
+        if is_entry_point(known):
+            kept["sha256"] = entry.sha256
+        elif entry.sha256 != known.get("sha256"):
+            kept["sha256_in_prefix"] = entry.sha256
     return kept
+
+
+def is_entry_point(path: Mapping[str, Any]) -> bool:
+    """Whether a record's path is a program that the installer has written."""
+    return path.get("path_type") == "unix_python_entry_point"

@@ -11,15 +11,17 @@ from typing import Any
 
 from boxsnake.bytecode import Sources, compile_sources
 from boxsnake.disk import disk_faults
-from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
+from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
-from boxsnake.link import link, link_folder
+from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
+from boxsnake.relocation import placed
 from boxsnake.stage.inventory import Known, inventory, set_times, with_folders, write_entry
 from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.place import staging_folder
 from boxsnake.stage.removal import removed_meanwhile
+from boxsnake.stage.scripts import linked_for_prefix, patch_of, patches_of
 from boxsnake.stage.scrub import (
     HISTORY,
     conda_record,
@@ -44,10 +46,12 @@ def stage(
     conda: Mapping[str, Path],
     wheels: Mapping[str, Path],
     application: Wheel | None,
-    prefix: str,
+    prefix: str | None,
     epoch: int,
 ) -> Iterator[Tree]:
     """Install an environment and the application into a folder that lasts for the block, linked for `prefix`.
+
+    Without a prefix the tree is relocatable: see `boxsnake.entries.Tree`.
 
     `conda` and `wheels` give the archives by their file names, under which they lie on disk: the lock's conda half,
     the wheels over it and the application's own. The tree's bytes depend on these, `prefix` and `epoch` alone.
@@ -76,7 +80,8 @@ def stage(
         # Not before now: one folder is filled more slowly while another is emptied.
         beside.enter_context(removed_meanwhile(link_folder(root)))
         try:
-            yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, remarks=remarks)
+            prefix, patches = staging.prefix, staging.patches
+            yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, patches=patches, remarks=remarks)
         finally:
             beside.enter_context(removed_meanwhile(root))
 
@@ -98,7 +103,9 @@ def _check(lock: TargetLock) -> None:
         )
 
 
-def layout_of(packages: Sequence[CondaPackage], records: Sequence[Mapping[str, Any]], prefix: str) -> Layout:
+def layout_of(
+    packages: Sequence[CondaPackage], records: Sequence[Mapping[str, Any]], prefix: str, *, relocatable: bool = False
+) -> Layout:
     """Where the environment's Python looks for things.
 
     A build of Python may name its site-packages (`python_site_packages_path`, conda's CEP 17), as free-threaded ones
@@ -110,32 +117,37 @@ def layout_of(packages: Sequence[CondaPackage], records: Sequence[Mapping[str, A
     given = named.get("python", {}).get("python_site_packages_path")
     site_packages = str(given or f"lib/python{minor}/site-packages")
     headers = f"include/{posixpath.basename(posixpath.dirname(site_packages))}"
-    return Layout(site_packages=site_packages, headers=headers, interpreter=f"{prefix}/bin/python")
+    interpreter = f"{prefix}/bin/python"
+    return Layout(site_packages=site_packages, headers=headers, interpreter=interpreter, relocatable=relocatable)
 
 
 class _Staging:
     """The steps of one staging, which share the tree and its owners."""
 
-    def __init__(self, store: Store, lock: TargetLock, root: Path, prefix: str) -> None:
+    def __init__(self, store: Store, lock: TargetLock, root: Path, prefix: str | None) -> None:
         self._store = store
         self._lock = lock
         self._root = root
-        self._prefix = prefix
+        self._wanted = prefix
+        self.prefix = prefix or ""
+        self.patches: tuple[Patch, ...] = ()
         self._packages = {package.name: package for package in lock.conda}
         self._records: list[dict[str, Any]] = []
+        self._candidates: list[Patch] = []
         self.owners = Owners()
-        self.layout = layout_of(lock.conda, (), prefix)
+        self.layout = layout_of(lock.conda, (), self.prefix)
 
     def link(self, archives: Mapping[str, Path]) -> None:
         """The conda half; its records say who brings what."""
         packages = {package.file_name: package for package in self._lock.conda}
         if packages:
             platform = self._lock.target.platform
-            link(archives, packages, root=self._root, prefix=self._prefix, platform=platform)
+            self.prefix = link(archives, packages, root=self._root, prefix=self._wanted, platform=platform)
         else:
             self._root.mkdir()
         self._records = read_records(self._root)
-        self.layout = layout_of(self._lock.conda, self._records, self._prefix)
+        relocatable = self._wanted is None
+        self.layout = layout_of(self._lock.conda, self._records, self.prefix, relocatable=relocatable)
         moved: list[tuple[dict[str, Any], str]] = []
         for record in self._records:
             owner = conda_owner(record["name"])
@@ -147,6 +159,8 @@ class _Staging:
                     self.owners.claim(path["_path"], owner)
         for path, owner in moved:
             self._join(path, owner)
+        found = linked_for_prefix(self._records, unpacked(self._root), self.layout.site_packages)
+        self._candidates = [patch_of(self._root, file, self.prefix, relocatable=relocatable) for file in found]
 
     def _join(self, path: dict[str, Any], owner: str) -> None:
         """Judge the second of two files of one name, which the linker puts aside instead of saying anything."""
@@ -178,7 +192,8 @@ class _Staging:
             raise PackError(over[0][0].file_name, "the environment has no Python to install it for", step)
         for wheel, owner in over:
             path = wheels[wheel.file_name]
-            install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
+            scripts = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
+            self._candidates += [Patch(path=script, kind="script") for script in scripts]
 
     def compile(self, application: Wheel | None) -> tuple[str, ...]:
         """Byte-code for all that lies where Python imports from; notes for the user."""
@@ -223,6 +238,7 @@ class _Staging:
         """The entries, once RECORD and conda-meta have been written for what is really there."""
         dist_infos = sorted(path for path in self.owners if is_record(path, self.layout.site_packages))
         metas = {record_path(record): record for record in self._records}
+        self.patches = self._find_patches()
         found = inventory(
             self._root, self.owners, later={*dist_infos, *metas}, forbidden=forbidden, known=self._unchanged()
         )
@@ -243,7 +259,23 @@ class _Staging:
             # Every package's, so that each layer with one can be taken for an environment by itself.
             everyone = tuple(sorted(conda_owner(record["name"]) for record in self._records))
             found[HISTORY] = write_entry(self._root, HISTORY, b"", everyone)
+        self.patches += self._patched_records(found, (*dist_infos, *metas))
         return [*found.values()]
+
+    def _find_patches(self) -> tuple[Patch, ...]:
+        """The files that must be placed, but for those that tell of others."""
+        return patches_of(self._root, self._candidates, self.owners, self.prefix) if self._wanted is None else ()
+
+    def _patched_records(self, found: Mapping[str, Entry], records: Sequence[str]) -> tuple[Patch, ...]:
+        """The RECORDs, and then the records of conda-meta, that list digests of what is placed."""
+        told = {found[patch.path].sha256: ("", 0) for patch in self.patches}
+        patches = []
+        for path in records if told else ():
+            content = (self._root / path).read_bytes()
+            if placed(content, "record", self.prefix, self.prefix, told) != content:
+                told[found[path].sha256] = ("", 0)
+                patches.append(Patch(path=path, kind="record"))
+        return tuple(patches)
 
     def _recorded(self, path: str, entries: Sequence[Entry]) -> list[Entry]:
         """What a RECORD shall list: all of a wheel; of a conda package, what the package's own says, and its code."""

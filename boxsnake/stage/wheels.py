@@ -8,9 +8,8 @@ RECORD is left to who knows the tree when it is whole (`boxsnake.stage.scrub`).
 from __future__ import annotations
 
 import posixpath
-import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,6 +22,7 @@ from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelFile
 
 from boxsnake.errors import PackError
+from boxsnake.relocation import script_start
 from boxsnake.stage.owners import Owners, collision, holds, shown
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 INSTALLER = "boxsnake"
 """What the file of that name in a dist-info says (PyPA's specification "Recording installed projects")."""
-
-# What a kernel reads of an interpreter line at least, line feed included.
-_LONGEST_LINE = 127
 
 _CHUNK = 1 << 20
 
@@ -48,6 +45,8 @@ class Layout:
     headers: str
     interpreter: str
     """Absolute, under the final prefix."""
+    relocatable: bool = False
+    """Whether scripts get a line that the tree's placing will make readable."""
 
     def folder(self, scheme: str, distribution: str) -> str:
         """The folder of one of the schemes of the binary distribution format."""
@@ -56,8 +55,10 @@ class Layout:
         return {"scripts": "bin", "headers": f"{self.headers}/{distribution}", "data": ""}[scheme]
 
 
-def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners: Owners) -> None:
+def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners: Owners) -> Sequence[str]:
     """Install one wheel, whose name on disk is its file name, into the tree at `root`; claims every path of it.
+
+    Returns the paths of the scripts that name the interpreter.
 
     Errors: PackError where a path has another owner, or the wheel cannot be installed.
     """
@@ -65,6 +66,7 @@ def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners
         with _Wheel.open(wheel) as source:
             destination = _TreeDestination(root, layout, owners, owner, source.distribution)
             install(source, destination, {"INSTALLER": f"{INSTALLER}\n".encode()})
+            return destination.scripts
     except (InstallerError, AssertionError, KeyError, ValueError) as error:
         cause = f"it cannot be installed: {str(error) or type(error).__name__}"
         raise PackError(wheel.name, cause, "Report it to the wheel's maintainer, or take another version.") from error
@@ -86,11 +88,13 @@ class _TreeDestination(WheelDestination):
         self._owner = owner
         self._distribution = distribution
         self._folders: set[str] = set()
-        self._line = interpreter_line(layout.interpreter)
+        self._line = _interpreter_line(layout)
+        self.scripts: list[str] = []
 
     def write_script(self, name: str, module: str, attr: str, section: ScriptSection) -> RecordEntry:
-        _, content = Script(name, module, attr, section).generate(self._layout.interpreter, "posix")
-        self._write(f"bin/{name}", [content], executable=True)
+        _, content = Script(name, module, attr, section).generate("", "posix")
+        self.scripts.append(f"bin/{name}")
+        self._write(f"bin/{name}", [self._line, content.partition(b"\n")[2]], executable=True)
         return RecordEntry(name, None, None)
 
     def write_file(
@@ -107,7 +111,7 @@ class _TreeDestination(WheelDestination):
             self._write(place, _chunks(stream), executable=is_executable)
         elif place not in self._owners or self._owner not in self._owners.of(place):
             # An entry point of the same name has been written already, and is the better of the two.
-            self._write(place, self._with_interpreter(stream), executable=True)
+            self._write(place, self._with_interpreter(stream, place), executable=True)
         return RecordEntry(str(path), None, None)
 
     def finalize_installation(
@@ -151,19 +155,21 @@ class _TreeDestination(WheelDestination):
         step = "Take another version of it."
         return PackError(place, f"{shown(self._owner)} brings this path twice", step, path=place, owners=[self._owner])
 
-    def _with_interpreter(self, stream: BinaryIO) -> Iterator[bytes]:
+    def _with_interpreter(self, stream: BinaryIO, place: str) -> Iterator[bytes]:
         """A script with `#!python` replaced, as the binary distribution format asks."""
         first = stream.readline()
-        yield self._line if first.startswith(b"#!python") else first
+        if first.startswith(b"#!python"):
+            self.scripts.append(place)
+            first = self._line
+        yield first
         yield from _chunks(stream)
 
 
-def interpreter_line(interpreter: str) -> bytes:
-    """The first line of a script; where the kernel could not read so long a one, lines that sh and Python both read."""
-    line = f"#!{interpreter}\n".encode()
-    if len(line) <= _LONGEST_LINE and b" " not in line:
-        return line
-    return f"#!/bin/sh\n'''exec' {shlex.quote(interpreter)} \"$0\" \"$@\"\n' '''\n".encode()
+def _interpreter_line(layout: Layout) -> bytes:
+    """The first line of a script."""
+    line = b"#!" + layout.interpreter.encode()
+    prefix = line[2:].removesuffix(b"/bin/python")
+    return (line if layout.relocatable else script_start(line, prefix, prefix)) + b"\n"
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:
