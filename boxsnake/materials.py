@@ -18,6 +18,7 @@ from boxsnake.fetch import Wanted, fetch
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Wheel
 from boxsnake.plan import Plan
+from boxsnake.registry import Registries
 from boxsnake.store import Store
 
 
@@ -30,6 +31,8 @@ class Access:
     """Environment variables of builds, which name the index; they may hold credentials."""
     bases: Mapping[str, str] = field(default_factory=dict)
     """Names of base images, and what the user's settings take instead of them."""
+    registries: Registries = field(default_factory=Registries)
+    """Where base images are pulled from."""
     offline: bool = False
     """Use nothing that is not in the store."""
 
@@ -110,7 +113,14 @@ class StoreMaterials:
         """See `boxsnake.packagers.Materials`."""
         access = self._access
         return base_image(
-            self.store, name, bases=access.bases, root=self._plan.root, wanted=platform, offline=access.offline
+            self.store,
+            name,
+            bases=access.bases,
+            root=self._plan.root,
+            wanted=platform,
+            registries=access.registries,
+            pin=self._plan.lock.base,
+            offline=access.offline,
         )
 
     @property

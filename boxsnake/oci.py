@@ -22,6 +22,18 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
+MANIFEST_TYPES = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+INDEX_TYPES = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+CONFIG_TYPES = (CONFIG, "application/vnd.docker.container.image.v1+json")
+LAYER_TYPES = (
+    LAYER,
+    LAYER_GZIP,
+    f"{LAYER}+zstd",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
+"""What documents and layers of images are called, by OCI and by Docker (image manifest version 2, schema 2)."""
+
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
 

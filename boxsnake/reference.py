@@ -70,6 +70,11 @@ def is_registry(text: str) -> bool:
     return bool(_REGISTRY.fullmatch(text))
 
 
+def is_digest(text: str) -> bool:
+    """Whether this names bytes: "sha256:" and 64 hexadecimal digits."""
+    return bool(_DIGEST.fullmatch(text))
+
+
 def _registry_of(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if not slash or not ("." in first or ":" in first or first == "localhost"):

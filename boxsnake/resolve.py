@@ -16,6 +16,7 @@ from boxsnake.lock import CondaPackage, Distribution, Inputs, Lock, TargetLock
 from boxsnake.progress import track
 from boxsnake.requirements import CondaRequirement, Requirements
 from boxsnake.requirements.conda_requirement import python_specifier
+from boxsnake.resolve_bases import named_bases
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
 from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of
 from boxsnake.target import Target
@@ -123,6 +124,7 @@ def inputs(asked: Asked, store: Store) -> Inputs:
     """What is asked, as a lock records it; local projects and archives by their content."""
     requirements = asked.requirements
     found: dict[str, Iterable[str]] = {
+        "boxes.image.base": named_bases(asked.manifest),
         "index": requirements.index.shown,
         "requires.channels": [without_credentials(channel) for channel in requirements.channels],
         "requires.conda": sorted({requirement.shown for requirement in requirements.conda}),

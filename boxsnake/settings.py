@@ -14,8 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.errors import Fault, ManifestError
+from boxsnake.reference import is_registry
 
 DEFAULT_CHANNELS = ("conda-forge",)
+_EXAMPLE = "registry.example.org:5000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrySettings:
+    """How one registry of images is reached."""
+
+    insecure: bool | None = None
+    """Whether it is spoken to without TLS; None: only where it is on this machine, and has no `ca`."""
+    ca: Path | None = None
+    """A file with the certificates of its authority, in PEM format."""
+    mirror: str | None = None
+    """A host[:port][/path] that is asked first for what is pulled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +43,10 @@ class Settings:
     extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
     bases: Mapping[str, str] = field(default_factory=dict)
     """Base images by the name that manifests use: what to take instead of pulling that name from a registry."""
+    default_registry: str | None = None
+    """The registry of references that name none; None: the container engine's."""
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    """By host[:port]."""
     hosts: Path | None = None
     """A folder with the user's own host definitions, beside boxsnake's."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -87,6 +105,8 @@ def decode(text: str, path: Path) -> Settings:
     if faults:
         raise ManifestError(str(path), tuple(faults))
     root = path.parent
+    if "registries" in values:
+        values["registries"] = {name: _registry(table, root) for name, table in values["registries"].items()}
     for key in ("hosts", "gpg_home", "passphrase_file"):
         if key in values:
             values[key] = root / values[key]
@@ -109,7 +129,35 @@ def _fault_of(key: str, value: object, known: Mapping[str, str]) -> str | None:
     if key in {"bases", "credentials"}:
         fits = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
         return None if fits else "must be a table of texts"
+    if key == "registries":
+        return _fault_of_registries(value)
+    if key == "default-registry" and not (isinstance(value, str) and is_registry(value)):
+        return f"is no registry's name, such as {_EXAMPLE!r}"
     return None if isinstance(value, str) else "must be a text"
+
+
+def _fault_of_registries(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return "must be a table of tables"
+    for name, table in value.items():
+        if not is_registry(name):
+            return f"{name!r} is no registry's name, such as {_EXAMPLE!r}"
+        if not isinstance(table, dict):
+            return f"{name!r} must be a table"
+        for key, given in table.items():
+            kind = {"insecure": bool, "ca": str, "mirror": str}.get(key)
+            if kind is None:
+                return f"{name!r} has the unknown key {key!r}; there are insecure, ca and mirror"
+            if not isinstance(given, kind):
+                return f"{key!r} of {name!r} must be {'true or false' if kind is bool else 'a text'}"
+        if "mirror" in table and not is_registry(table["mirror"].partition("/")[0]):
+            return f"'mirror' of {name!r} must be a host, such as {_EXAMPLE!r}"
+    return None
+
+
+def _registry(table: Mapping[str, Any], root: Path) -> RegistrySettings:
+    ca = table.get("ca")
+    return RegistrySettings(insecure=table.get("insecure"), ca=root / ca if ca else None, mirror=table.get("mirror"))
 
 
 def _absolute_channel(channel: str, root: Path) -> str:

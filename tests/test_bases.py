@@ -21,6 +21,7 @@ from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import Base, archived, base_image
 from boxsnake.errors import BoxsnakeError, EngineError, IntegrityError, PackError, ResourceError
 from boxsnake.oci import History
+from boxsnake.registry import Registries
 from boxsnake.store import Store
 
 AMD64 = ("linux", "amd64")
@@ -115,7 +116,7 @@ class Layout:
 
 
 def base(store: Store, path: Path | str, **others: Any) -> Base:
-    usual: dict[str, Any] = {"bases": {}, "root": Path("/nowhere"), "wanted": AMD64}
+    usual: dict[str, Any] = {"bases": {}, "root": Path("/nowhere"), "wanted": AMD64, "registries": Registries()}
     return base_image(store, str(path), **(usual | others))
 
 

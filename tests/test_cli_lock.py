@@ -160,6 +160,7 @@ def test_json_is_one_document(app: Path, capsys: pytest.CaptureFixture[str]) -> 
             "conda": 2,
             "wheels": 2,
             "unavailable": ["onlyconda"],
+            "base": None,
         }
     ]
     assert {"target": "default", "half": "wheels", "name": "web", "before": None, "after": "2.0"} in document["changes"]

@@ -10,6 +10,7 @@ from packaging.tags import Tag
 
 from boxsnake.errors import LockError
 from boxsnake.lock import (
+    BasePin,
     CondaPackage,
     Distribution,
     Lock,
@@ -358,3 +359,27 @@ def test_a_change_of_the_systems_packages_is_told() -> None:
     changes = difference(with_system(SYSTEM), with_system(newer))
     assert changes.lines() == ["default, system:", "  ~ libssl3 3.0.11-1~deb12u2 -> 3.0.11-1~deb12u3"]
     assert difference(with_system(None), with_system(SYSTEM)).hosts == ("deb.example",)
+
+
+# The base of images
+
+PIN = BasePin(reference="r.example/team/base:1", digest=f"sha256:{'b' * 64}")
+
+
+def with_base(base: BasePin | None) -> Lock:
+    return replace(LOCK, targets=(replace(TARGET, base=base),))
+
+
+def test_a_base_comes_back_and_is_told() -> None:
+    assert decode(encode(with_base(PIN), ROOT), "boxsnake.lock", ROOT) == with_base(PIN)
+    newer = replace(PIN, digest=f"sha256:{'c' * 64}")
+    (change,) = difference(with_base(PIN), with_base(newer)).changes
+    assert (change.half, str(change)) == ("base", f"~ {PIN.reference} {PIN.digest} -> {newer.digest}")
+    assert str(difference(LOCK, with_base(PIN)).changes[0]) == f"+ {PIN.reference} {PIN.digest}"
+    assert not difference(with_base(PIN), with_base(PIN))
+
+
+@pytest.mark.parametrize("pin", [BasePin(reference="No Image", digest=PIN.digest), BasePin(reference="a", digest="1")])
+def test_a_base_that_is_none_is_refused(pin: BasePin) -> None:
+    with pytest.raises(LockError, match=r"base\.(reference|digest) is"):
+        decode(encode(with_base(pin)), "boxsnake.lock")

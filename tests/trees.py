@@ -22,6 +22,7 @@ from boxsnake.entries import Tree
 from boxsnake.layer_blobs import known_layers, layer_blobs
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, Distribution, Noarch, TargetLock, Wheel
+from boxsnake.registry import Registries
 from boxsnake.stage.staging import stage
 from boxsnake.store import Store
 from boxsnake.target import Interpreter, Platform, Target
@@ -271,7 +272,8 @@ class Materials:
         )
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
-        return base_image(self.store, name, bases={}, root=self.workshop.folder.parent, wanted=platform)
+        root = self.workshop.folder.parent
+        return base_image(self.store, name, bases={}, root=root, wanted=platform, registries=Registries())
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self.store.scratch("pack")

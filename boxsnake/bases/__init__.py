@@ -6,7 +6,9 @@ A base is named by one of
     host:NAME            the root file system of one of boxsnake's hosts
     ./folder, /folder    an OCI image layout
     ./file, /file        the tar of a root file system, or what `docker save` writes; compressed or not
-    anything else        an image's reference: in the container engine, which pulls it where it has not got it
+    engine:REFERENCE     an image of the container engine, which pulls it where it has not got it
+    anything else        an image's reference: pulled from the registry that it names, or that the settings name for
+                         those that name none; where neither does, as engine:REFERENCE
 
 and a name that the user's settings map to another (`[bases]`) is that other. What was read once is remembered by its
 content: the next time costs nothing.
@@ -24,30 +26,44 @@ from boxsnake.bases.archived import from_docker_archive, from_file, from_layout,
 from boxsnake.bases.value import Base, decode
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
+from boxsnake.lock import BasePin
 from boxsnake.progress import track
+from boxsnake.reference import Reference, parse
+from boxsnake.registry import Registries
 from boxsnake.store import Store
 
-__all__ = ["SCRATCH", "Base", "base_image", "is_local"]
+__all__ = ["SCRATCH", "Base", "base_image", "is_local", "parsed"]
 
 SCRATCH = "scratch"
 
-_FORMAT = 1
+_FORMAT = 2
 _HOST = "host:"
+_ENGINE = "engine:"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def base_image(
-    store: Store, name: str, *, bases: Mapping[str, str], root: Path, wanted: tuple[str, str], offline: bool = False
+    store: Store,
+    name: str,
+    *,
+    bases: Mapping[str, str],
+    root: Path,
+    wanted: tuple[str, str],
+    registries: Registries | None = None,
+    pin: BasePin | None = None,
+    offline: bool = False,
 ) -> Base:
     """The base of this name, its layers in the store; relative paths are read against `root`.
 
     The layers are there, and hashed when they are used (`Store.path`): who wants the digest alone need not wait for it.
-    `wanted` is the (os, architecture) that it must be for. Errors: PackError where the base is of another one or cannot
-    be a base, ResourceError where it is not there (or, when `offline`, would have to be fetched), EngineError and
-    NetworkError.
+    `wanted` is the (os, architecture) that it must be for. A reference that has not been mapped to something else is
+    held at the digest of `pin`, where that is of the same name. Errors: PackError where the base is of another platform
+    or cannot be a base, ResourceError where it is not there (or, when `offline`, would have to be fetched),
+    EngineError, NetworkError and IntegrityError.
     """
     meant = bases.get(name, name)
-    found = _read(store, meant, root, wanted, offline=offline)
+    digest = pin.digest if pin is not None and pin.reference == meant == name else ""
+    found = _read(store, meant, root, wanted, registries or Registries(), digest, offline=offline)
     if found.platform is not None and found.platform != wanted:
         step = "Name a base of the target's platform, or map this name to one in your settings ([bases])."
         cause = f"it is for {'/'.join(found.platform)}, and the target needs {'/'.join(wanted)}"
@@ -55,19 +71,44 @@ def base_image(
     return replace(found, name=name, is_reference=meant == name and not is_local(name))
 
 
-def _read(store: Store, meant: str, root: Path, wanted: tuple[str, str], *, offline: bool) -> Base:
+def _read(
+    store: Store,
+    meant: str,
+    root: Path,
+    wanted: tuple[str, str],
+    registries: Registries,
+    digest: str,
+    *,
+    offline: bool,
+) -> Base:
     if meant == SCRATCH:
         return Base(name=meant, digest=SCRATCH)
     if meant.startswith(_HOST):
         return _from_host(store, meant.removeprefix(_HOST), offline=offline)
     if meant.startswith(("/", "./", "../")):
         return _from_path(store, root / meant, wanted)
-    return _from_engine(store, meant, offline=offline)
+    if meant.startswith(_ENGINE):
+        return _from_engine(store, meant.removeprefix(_ENGINE), offline=offline)
+    reference = parsed(meant)
+    held = reference.pinned(digest) if digest else reference
+    there = registries.meant(held)
+    if there is None:
+        return _from_engine(store, str(replace(held, tag="") if held.digest else held), offline=offline)
+    return _from_registry(store, registries, there, wanted, offline=offline)
+
+
+def parsed(name: str) -> Reference:
+    """The reference that a base is named by. Errors: PackError where it is none."""
+    try:
+        return parse(name)
+    except ValueError as error:
+        step = f"Name an image, a file or folder (./base.tar), {_HOST}NAME or {SCRATCH!r}."
+        raise PackError(f"base image {name}", f"is no reference: {error}", step, base=name) from None
 
 
 def is_local(name: str) -> bool:
-    """Whether the name means something of this machine's or of boxsnake's own, and nothing to a registry."""
-    return name == SCRATCH or name.startswith((_HOST, "/", "./", "../"))
+    """Whether a name means something on this machine alone, or nothing at all, and no registry's image."""
+    return name == SCRATCH or name.startswith((_HOST, _ENGINE, "/", "./", "../"))
 
 
 # Where a base comes from
@@ -108,6 +149,25 @@ def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:
             return _remembered(store, key, lambda: from_layout(store, path, digest, wanted))
         digest = store.digest_of_file(path)
     return _remembered(store, {"file": digest}, lambda: from_file(store, path, digest))
+
+
+def _from_registry(
+    store: Store, registries: Registries, reference: Reference, wanted: tuple[str, str], *, offline: bool
+) -> Base:
+    from boxsnake.bases.pulled import image_digest, pull
+
+    told = {"reference": str(reference), "platform": list(wanted)}
+    digest = reference.digest
+    if offline and not digest:
+        digest = (store.selected("base-tag", told) or {}).get("digest", "")
+    elif not digest:
+        digest = image_digest(registries, reference, wanted)
+        store.select("base-tag", told, {"digest": digest})
+    key = {"manifest": digest, "platform": list(wanted)}
+    if offline and (not digest or _recalled(store, key) is None):
+        step = "Build once without --offline, or name a base that is on this machine."
+        raise ResourceError(f"base image {reference}", "it is not in the cache", step, base=str(reference))
+    return _remembered(store, key, lambda: pull(store, registries, reference.pinned(digest), wanted))
 
 
 def _from_engine(store: Store, reference: str, *, offline: bool) -> Base:

@@ -10,7 +10,8 @@ import json
 import lzma
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,6 +20,7 @@ from boxsnake.archive import GzipSink
 from boxsnake.bases.value import Base
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, PackError
+from boxsnake.ingest import MOST_BYTES, MOST_RATIO, RATIO_COUNTS_FROM
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import History, Runtime
 from boxsnake.progress import track
@@ -29,8 +31,6 @@ _END = 2 * tarfile.BLOCKSIZE
 _LAYOUT_FILE = "oci-layout"
 _DOCKER_MANIFEST = "manifest.json"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz"}
-_MANIFEST_TYPES = (oci.MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
-_INDEX_TYPES = (oci.INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -116,7 +116,8 @@ def from_layout(store: Store, folder: Path, digest: str, platform: tuple[str, st
                 (stack.enter_context(_blob(folder, layer["digest"]).open("rb")), layer["digest"])
                 for layer in manifest["layers"]
             ]
-            return _image_base(store, name, digest, config, sources)
+            base = _image_base(store, name, digest, config, sources)
+        return replace(base, manifest=pointer["digest"])
     except (KeyError, IndexError, TypeError, ValueError, FileNotFoundError) as error:
         raise _unreadable(name, error) from None
 
@@ -125,11 +126,11 @@ def _choose(folder: Path, pointers: list[dict[str, Any]], platform: tuple[str, s
     """The manifest of the wanted platform, or the only one; an index may be within another."""
     found: list[dict[str, Any]] = []
     for pointer in pointers:
-        if pointer.get("mediaType") in _INDEX_TYPES:
+        if pointer.get("mediaType") in oci.INDEX_TYPES:
             found.append(_choose(folder, json.loads(_verified(folder, pointer["digest"]))["manifests"], platform, name))
-        elif pointer.get("mediaType") in _MANIFEST_TYPES:
+        elif pointer.get("mediaType") in oci.MANIFEST_TYPES:
             found.append(pointer)
-    fitting = [pointer for pointer in found if _platform_of(pointer.get("platform") or {}) == platform]
+    fitting = [pointer for pointer in found if platform_in(pointer.get("platform") or {}) == platform]
     chosen = {pointer["digest"]: pointer for pointer in fitting or found}
     if len(chosen) != 1:
         step = "Give a layout with one image for the target's platform."
@@ -138,7 +139,8 @@ def _choose(folder: Path, pointers: list[dict[str, Any]], platform: tuple[str, s
     return next(iter(chosen.values()))
 
 
-def _platform_of(document: Mapping[str, Any]) -> tuple[str, str] | None:
+def platform_in(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The (os, architecture) that a configuration or a descriptor's `platform` says."""
     if not document.get("os") or not document.get("architecture"):
         return None
     return str(document["os"]), str(document["architecture"])
@@ -166,36 +168,60 @@ def _image_base(
 ) -> Base:
     """A base from an image's configuration and its layers, lowest first, each with its digest where one is known."""
     layers = []
-    diff_ids = config["rootfs"]["diff_ids"]
-    for number, ((stream, expected), diff_id) in enumerate(zip(sources, diff_ids, strict=True), start=1):
+    for number, (stream, expected) in enumerate(sources, start=1):
         with track(f"taking layer {number} of {name}"):
-            layer = _taken(store, stream, expected, f"base {number}")
+            layers.append(_taken(store, stream, expected, f"base {number}"))
+    return assembled(name, digest, config, layers)
+
+
+def assembled(name: str, digest: str, config: Mapping[str, Any], layers: Sequence[LayerBlob]) -> Base:
+    """A base from an image's configuration and its layers. Errors: IntegrityError where they are not its layers."""
+    for layer, diff_id in zip(layers, config["rootfs"]["diff_ids"], strict=True):
         if layer.diff_id != diff_id:
             step = "Save or copy the image again from where it came."
             raise IntegrityError(f"base image {name}", f"layer {diff_id} has other bytes", step, digest=diff_id)
-        layers.append(layer)
     return Base(
         name=name,
         digest=digest,
         layers=tuple(layers),
         history=_history(config, len(layers)),
         runtime=_runtime(config.get("config") or {}),
-        platform=_platform_of(config),
+        platform=platform_in(config),
         variant=str(config.get("variant") or ""),
     )
 
 
 def _taken(store: Store, stream: BinaryIO, expected: str, name: str) -> LayerBlob:
     """A layer into the store: gzip ones as they are, so that their digest stays; others compressed anew."""
-    if _compression(stream) == "gzip":
-        with store.writer(expected or None, origin=name) as writer:
-            for chunk in _chunks(stream):
-                writer.write(chunk)
-        blob = writer.blob
-        with store.path(blob.digest).open("rb") as kept:
-            diff_id = _digest_of(gzip.GzipFile(fileobj=kept))
-        return LayerBlob(name=name, digest=blob.digest, size=blob.size, diff_id=diff_id, media_type=oci.LAYER_GZIP)
-    return _compressed(store, _chunks(_decompressor(stream)), name)
+    if _compression(stream) != "gzip":
+        return _compressed(store, _chunks(_decompressor(stream)), name)
+    with store.writer(expected or None, origin=name) as writer:
+        for chunk in _chunks(stream):
+            writer.write(chunk)
+    return taken_blob(store, writer.blob.digest, name)
+
+
+def taken_blob(store: Store, digest: str, name: str) -> LayerBlob:
+    """A layer out of a blob that is in the store, as `_taken` does it. Errors: IntegrityError for a bomb."""
+    path = store.path(digest)
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if _compression(stream) != "gzip":
+            return _compressed(store, _within_limits(_chunks(_decompressor(stream)), size, name), name)
+        diff_id = _digest_of(_within_limits(_chunks(gzip.GzipFile(fileobj=stream)), size, name))
+    return LayerBlob(name=name, digest=digest, size=size, diff_id=diff_id, media_type=oci.LAYER_GZIP)
+
+
+def _within_limits(chunks: Iterable[bytes], packed: int, name: str) -> Iterator[bytes]:
+    """The chunks, as long as there are not more of them than any honest archive of this size unpacks to."""
+    most = min(MOST_BYTES, max(packed * MOST_RATIO, RATIO_COUNTS_FROM))
+    unpacked = 0
+    for chunk in chunks:
+        unpacked += len(chunk)
+        if unpacked > most:
+            step = "Do not use this image before you know what it is."
+            raise IntegrityError(name, f"its {packed} bytes unpack to more than {most}", step)
+        yield chunk
 
 
 def _compressed(store: Store, chunks: Iterable[bytes], name: str) -> LayerBlob:
@@ -222,9 +248,9 @@ def _whole(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
         raise PackError(f"base image {name}", "the tar ends in the middle", step, base=name)
 
 
-def _digest_of(stream: BinaryIO | gzip.GzipFile) -> str:
+def _digest_of(chunks: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for chunk in _chunks(stream):
+    for chunk in chunks:
         digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
 

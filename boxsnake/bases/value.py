@@ -23,6 +23,8 @@ class Base:
     """(os, architecture) where the base says; a bare root file system says nothing."""
     variant: str = ""
     """Of the architecture, such as "v8"."""
+    manifest: str = ""
+    """The digest of its manifest, where it came with one: what registries know it by."""
     is_reference: bool = False
     """Whether `name` is what other tools would find the same image by."""
 
@@ -50,6 +52,7 @@ def decode(known: Mapping[str, Any]) -> Base:
         ),
         platform=(known["platform"][0], known["platform"][1]) if known["platform"] else None,
         variant=known["variant"],
+        manifest=known["manifest"],
         is_reference=known["is_reference"],
     )
 

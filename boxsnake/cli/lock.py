@@ -65,8 +65,10 @@ def command(
         _check(console, loaded)
         return
     with console.progress():
-        old, new = _resolve(console, loaded, channels, _upgrade((*upgrades, *packages)), offline=offline)
-    _tell(console, loaded, old, new, write=not diff)
+        old, new, notes = _resolve(console, loaded, channels, (*upgrades, *packages), offline=offline)
+    for note in notes:
+        console.say(f"note: {note}")
+    _tell(console, loaded, old, new, write=not diff, notes=notes)
 
 
 def _check(console: Console, loaded: LoadedManifest) -> None:
@@ -87,30 +89,48 @@ def _upgrade(names: tuple[str, ...]) -> Upgrade:
 
     from boxsnake.resolve import Upgrade
 
-    chosen = frozenset(canonicalize_name(name) for name in names if name != _ALL)
+    chosen = frozenset(canonicalize_name(name) for name in names if name != _ALL and not _is_image(name))
     return Upgrade(everything=_ALL in names, names=chosen)
 
 
+def _is_image(name: str) -> bool:
+    """Whether a name to upgrade is a base image's reference: no package's name has such signs."""
+    return ":" in name or "/" in name or "@" in name
+
+
 def _resolve(
-    console: Console, loaded: LoadedManifest, channels: tuple[str, ...], upgrade: Upgrade, *, offline: bool
-) -> tuple[Lock | None, Lock]:
+    console: Console, loaded: LoadedManifest, channels: tuple[str, ...], upgrades: tuple[str, ...], *, offline: bool
+) -> tuple[Lock | None, Lock, tuple[str, ...]]:
+    """The old lock, the new one, and notes."""
     from boxsnake import resolve, settings
+    from boxsnake.registry import Registries
+    from boxsnake.resolve_bases import BaseQuestion, pin_bases
     from boxsnake.resolve_conda import channel_location
     from boxsnake.store import Store
 
     configured = settings.load()
     store = Store(Store.default_root())
     old = _old_lock(console, loaded)
+    asked = resolve.asked_of(loaded, store, configured)
     new = resolve.resolve(
-        resolve.asked_of(loaded, store, configured),
+        asked,
         settings=configured,
         store=store,
         keep=old,
-        upgrade=upgrade,
+        upgrade=_upgrade(upgrades),
         channels=[channel_location(channel, Path.cwd()) for channel in channels],
         offline=offline,
     )
-    return old, new
+    question = BaseQuestion(
+        manifest=asked.manifest,
+        registries=Registries.of(configured, asked.credentials),
+        mapped=configured.bases,
+        keep=old,
+        upgrade=None if _ALL in upgrades else frozenset(filter(_is_image, upgrades)),
+        offline=offline,
+    )
+    new, notes = pin_bases(new, question)
+    return old, new, notes
 
 
 def _old_lock(console: Console, loaded: LoadedManifest) -> Lock | None:
@@ -125,7 +145,9 @@ def _old_lock(console: Console, loaded: LoadedManifest) -> Lock | None:
         return None
 
 
-def _tell(console: Console, loaded: LoadedManifest, old: Lock | None, new: Lock, *, write: bool) -> None:
+def _tell(
+    console: Console, loaded: LoadedManifest, old: Lock | None, new: Lock, *, write: bool, notes: tuple[str, ...]
+) -> None:
     from boxsnake.lock import difference
     from boxsnake.lock_file import path_of_lock
     from boxsnake.lock_file import write as write_lock
@@ -139,7 +161,7 @@ def _tell(console: Console, loaded: LoadedManifest, old: Lock | None, new: Lock,
     for line in _summary(new):
         console.say(line)
     console.say(_outcome(path.name, changes, write=write, written=written))
-    console.result(lambda: _document(path, new, changes, written=written))
+    console.result(lambda: _document(path, new, changes, written=written) | {"notes": list(notes)})
 
 
 def _outcome(name: str, changes: LockDifference, *, write: bool, written: bool) -> str:
@@ -176,6 +198,7 @@ def _document(path: Path, lock: Lock, changes: LockDifference, *, written: bool)
                 "conda": len(target_lock.conda),
                 "wheels": len(target_lock.wheels),
                 "unavailable": [found.name for found in target_lock.unavailable],
+                "base": vars(target_lock.base) if target_lock.base else None,
             }
             for target_lock in lock.targets
         ],

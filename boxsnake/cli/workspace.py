@@ -12,6 +12,7 @@ from boxsnake.lock import Lock, stale
 from boxsnake.lock_file import path_of_lock, read
 from boxsnake.manifest_file import LoadedManifest, load
 from boxsnake.materials import Access
+from boxsnake.registry import Registries
 from boxsnake.resolve import Asked, asked_of, inputs
 from boxsnake.store import Store
 
@@ -45,7 +46,11 @@ def open_workspace(manifest: Path | None, *, output: Path | None = None, offline
         store=store,
         output=(output or loaded.root / "dist").absolute(),
         access=Access(
-            credentials=asked.credentials, index=asked.index.variables(), bases=configured.bases, offline=offline
+            credentials=asked.credentials,
+            index=asked.index.variables(),
+            bases=configured.bases,
+            registries=Registries.of(configured, asked.credentials),
+            offline=offline,
         ),
     )
 

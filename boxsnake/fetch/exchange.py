@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -150,6 +150,7 @@ class Exchange:
     patience: Patience
     stop: threading.Event
     meaning: Meaning
+    toward: Literal["from", "to"] = "from"
     retries: int = 0
     deadline: float = 0.0
     """On the monotonic clock."""
@@ -186,14 +187,19 @@ class Exchange:
     def fault(self, url: str, cause: str, next_step: str, **data: object) -> NetworkError:
         """The error of a request."""
         shown = without_credentials(url)
-        return NetworkError(f"{self.name} from {shown}", cause, next_step, url=shown, **data)
+        return NetworkError(f"{self.name} {self.toward} {shown}", cause, next_step, url=shown, **data)
 
-    def refusal(self, url: str, status: int, headers: Mapping[str, str], *, sent_login: bool) -> BaseException:
-        """What a status means that is not the wanted one: an AgainError where another attempt may help."""
+    def refusal(
+        self, url: str, status: int, headers: Mapping[str, str], *, sent_login: bool, words: str = ""
+    ) -> BaseException:
+        """What a status means that is not the wanted one: an AgainError where another attempt may help.
+
+        `words` are the server's own.
+        """
         if status in _RETRIED:
             return self._busy(url, status, headers)
         cause, next_step = self.meaning(status, sent_login)
-        return self.fault(url, cause, next_step, status=status)
+        return self.fault(url, f"{cause}: {words}" if words else cause, next_step, status=status)
 
     def _busy(self, url: str, status: int, headers: Mapping[str, str]) -> BaseException:
         cause = "the server asks for fewer requests (429)" if status == _TOO_MANY else f"the server answered {status}"

@@ -133,6 +133,8 @@ def _annotations(plan: Plan, base: Base) -> Mapping[str, str]:
     annotations = dict(_about(plan)) | {f"{_LABEL}created": oci.created(plan.epoch)}
     if base.is_reference:
         annotations[f"{_LABEL}base.name"] = base.name
+    if base.is_reference and base.manifest:
+        annotations[f"{_LABEL}base.digest"] = base.manifest
     return annotations
 
 

@@ -14,6 +14,7 @@ from boxsnake.layers import Group, LayerBlob, group
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.system_layer import system_layer
+from boxsnake.target import Target
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
@@ -74,7 +75,12 @@ def base_of(plan: Plan, materials: Materials) -> Base:
 
 def base_name(plan: Plan) -> str:
     """What the base is called in the manifest, or would be."""
-    return plan.options.base or f"debian:{plan.target.debian}-slim"
+    return base_for(plan.options.base, plan.target)
+
+
+def base_for(given: str | None, target: Target) -> str:
+    """The base that the manifest gives, or else the one that a target has."""
+    return given or f"debian:{target.debian}-slim"
 
 
 def _verified_base(plan: Plan, materials: Materials) -> Base:

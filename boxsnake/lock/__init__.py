@@ -5,6 +5,7 @@ from boxsnake.lock.difference import Change, LockDifference, difference, stale
 from boxsnake.lock.pylock import pylock
 from boxsnake.lock.system import SystemKind, SystemLock, SystemPackage
 from boxsnake.lock.values import (
+    BasePin,
     CondaPackage,
     Distribution,
     Inputs,
@@ -18,6 +19,7 @@ from boxsnake.lock.values import (
 
 __all__ = [
     "LOCK_VERSION",
+    "BasePin",
     "Change",
     "CondaPackage",
     "Distribution",

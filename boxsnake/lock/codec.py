@@ -14,7 +14,8 @@ from boxsnake.lock.pylock import document as wheel_document
 from boxsnake.lock.pylock import wheels_of
 from boxsnake.lock.reader import CONDA_NAME, LOCATION, LOCK_AGAIN, SHA256, Table, by_name
 from boxsnake.lock.system import system_document, system_of
-from boxsnake.lock.values import CondaPackage, Distribution, Inputs, Lock, Noarch, TargetLock
+from boxsnake.lock.values import BasePin, CondaPackage, Distribution, Inputs, Lock, Noarch, TargetLock
+from boxsnake.reference import parse
 from boxsnake.target import Interpreter, Platform, Target
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def _target_document(target_lock: TargetLock, locations: Locations) -> dict[str,
         values["requires-python"] = target.python
     if target_lock.unavailable:
         values["unavailable"] = [_pinned(found) for found in sorted(target_lock.unavailable)]
+    if target_lock.base is not None:
+        values["base"] = {"reference": target_lock.base.reference, "digest": target_lock.base.digest}
     conda = sorted(target_lock.conda, key=lambda package: package.name)
     values["conda"] = [_conda_document(package, locations) for package in conda]
     wheels = sorted(target_lock.wheels, key=lambda wheel: wheel.name)
@@ -153,7 +156,19 @@ def _target_lock(table: Table, locations: Locations) -> TargetLock:
         wheels=wheels_of(table.table("wheels"), locations),
         unavailable=_distributions(table, "unavailable"),
         system=system_of(table.table_or_none("system")),
+        base=_base_pin(table.table_or_none("base")),
     )
+
+
+def _base_pin(table: Table | None) -> BasePin | None:
+    if table is None:
+        return None
+    reference = table.text("reference")
+    try:
+        parse(reference)
+    except ValueError:
+        raise table.fault("reference", f"is {reference!r}, which names no image") from None
+    return BasePin(reference=reference, digest=table.text("digest", _DIGEST))
 
 
 def _conda_package(table: Table, locations: Locations) -> CondaPackage:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from boxsnake.lock.values import CondaPackage, Inputs, Lock, TargetLock, Wheel
 
-Half = Literal["target", "conda", "wheels", "system"]
+Half = Literal["target", "base", "conda", "wheels", "system"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -118,6 +118,11 @@ def _target_facts(target_lock: TargetLock | None) -> dict[str, str]:
     return facts | {f"{found.name} (no wheel)": found.version for found in target_lock.unavailable}
 
 
+def _base_facts(target_lock: TargetLock | None) -> dict[str, str]:
+    base = None if target_lock is None else target_lock.base
+    return {} if base is None else {base.reference: base.digest}
+
+
 def _conda_facts(target_lock: TargetLock | None) -> dict[str, str]:
     def facts(package: CondaPackage) -> str:
         return f"{package.version} {package.build} {package.channel} {package.sha256[:12]}"
@@ -142,6 +147,7 @@ def _system_facts(target_lock: TargetLock | None) -> dict[str, str]:
 
 _HALVES: tuple[tuple[Half, Callable[[TargetLock | None], dict[str, str]]], ...] = (
     ("target", _target_facts),
+    ("base", _base_facts),
     ("conda", _conda_facts),
     ("wheels", _wheel_facts),
     ("system", _system_facts),

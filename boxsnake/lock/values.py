@@ -85,6 +85,14 @@ class Wheel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BasePin:
+    """An image's base: the reference that the manifest names, and the digest of its manifest for the platform."""
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetLock:
     """Both halves for one target."""
 
@@ -98,6 +106,8 @@ class TargetLock:
     """Distributions that conda brings and that no index has a wheel of: boxes without conda cannot carry them."""
     system: SystemLock | None = None
     """Packages of the image's distribution; None where none are wanted."""
+    base: BasePin | None = None
+    """What images are put on, where that comes from a registry."""
 
     @property
     def conda_distributions(self) -> tuple[Distribution, ...]:
