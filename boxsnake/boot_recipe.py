@@ -7,9 +7,13 @@ them is a `BootRecipe`, and the checks that the manifest asks for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 ARTIFACT_HOST = "artifact"
 """The host's name in a recipe whose artifact is itself the image that is started."""
+
+Takes = Literal["rpm", "dpkg", "python", "shell"]
+"""What a box needs of its host to be installed there: a package manager, a Python, or no more than a shell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class BootRecipe:
     """What it takes to boot one artifact.
 
     `host`: name of the system that it is installed on, or `ARTIFACT_HOST` where the artifact is itself the image.
+    `takes`: what any other system must have to be such a host.
     `copies`: (file or folder on this machine, absolute path in the container) pairs.
     `install`, `remove`: commands that must exit 0, run as root.
     `python`: argv prefix of the box's own interpreter; what follows it are the interpreter's own options.
@@ -69,6 +74,7 @@ class BootRecipe:
     writes: tuple[str, ...]
     remains: tuple[str, ...]
     expects: Expected
+    takes: Takes = "shell"
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     read_only: bool = True

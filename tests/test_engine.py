@@ -221,7 +221,14 @@ def test_rubbish_is_not_loaded(engine: Engine, tmp_path: Path) -> None:
 @pytest.mark.engine
 def test_an_image_that_no_registry_gives(engine: Engine, store: Store) -> None:
     host = hosts.Host(
-        name="h", title="", package_manager="dnf", python=(), image="localhost:1/nothing:1", bootstrap=None
+        name="h",
+        title="",
+        package_manager="dnf",
+        libc="glibc 2.34",
+        python=(),
+        python_version="",
+        image="localhost:1/nothing:1",
+        bootstrap=None,
     )
     with pytest.raises(EngineError, match="has not got it"):
         hosts.image_id(engine, store, host, offline=True)

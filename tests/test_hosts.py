@@ -28,7 +28,7 @@ def write(folder: Path, **definitions: str) -> list[Path]:
     return [folder]
 
 
-BASE = 'title = "t"\npackage-manager = "apt"\n[mmdebstrap]\nsuite = "bookworm"\n'
+BASE = 'title = "t"\npackage-manager = "apt"\nlibc = "glibc 2.36"\n[mmdebstrap]\nsuite = "bookworm"\n'
 
 
 def test_the_hosts_that_travel_along_are_well_formed() -> None:
@@ -40,7 +40,9 @@ def test_the_hosts_that_travel_along_are_well_formed() -> None:
 
 def test_a_host_extends_another(tmp_path: Path) -> None:
     (tmp_path / "s.sh").write_text("echo hello\n")
-    extended = 'title = "t"\npackage-manager = "apt"\n[mmdebstrap]\nextends = "base"\nsetup = ["s.sh"]\n'
+    extended = (
+        'title = "t"\npackage-manager = "apt"\nlibc = "glibc 2.36"\n[mmdebstrap]\nextends = "base"\nsetup = ["s.sh"]\n'
+    )
     # Read before the one that it extends.
     found = hosts.load_hosts(write(tmp_path, base=BASE, a=extended))
     bootstrap = found["a"].bootstrap

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Outcome = Literal["passed", "failed", "skipped"]
 CHECK = "check: "
 """What the names of those steps begin with that are checks of the manifest's."""
+REFUSAL = "refuses"
+"""The step in which a box tells a host that it was not made for what that host lacks."""
 
 _STYLES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
@@ -101,6 +103,9 @@ def _proven(report: BootReport) -> str:
         return f"failed at: {report.failure.name}"
     if report.verdict == "skipped":
         return "nothing: it was not tried"
+    refusals = [step.detail for step in report.steps if step.name == REFUSAL]
+    if refusals:
+        return f"refuses: {refusals[0]}"
     packages = [step.detail for step in report.steps if step.name == "packages" and step.outcome == "passed"]
     checks = sum(step.name.startswith(CHECK) and step.outcome == "passed" for step in report.steps)
     facts = [fact for detail in packages for fact in detail.split(", ")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +15,30 @@ from boxsnake.cli.console import console_of
 
 if TYPE_CHECKING:
     from boxsnake.boot.report import BootReport
+    from boxsnake.boot_recipe import Takes
     from boxsnake.cli.workspace import Workspace
+    from boxsnake.engine import Engine
+    from boxsnake.hosts import Host
     from boxsnake.pack import Box
 
 AT_ONCE = 2
 """Boxes booted at a time."""
 
+_ALL = "all"
+
 
 @click.command(
     epilog="Each box is put on a clean host in a container without network: it must install, hold exactly what the "
-    "lock says, import, start, pass the manifest's checks, and leave nothing behind when it is removed. "
+    "lock says, import, start, pass the manifest's checks, and leave nothing behind when it is removed. On a host that "
+    "a box was not made for (--host), as its glibc is older, it must work all the same or say clearly why not. "
     "The report goes to boot.json and boot.xml (JUnit) beside the boxes."
 )
 @click.argument("boxes", nargs=-1, metavar="[FORMAT|FILE]...")
 @click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
+@click.option(
+    "-H", "--host", "hosts", multiple=True, metavar="NAME", help="This host, or `all` that can be had; may be repeated."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
@@ -39,6 +50,7 @@ def command(
     boxes: tuple[str, ...],
     manifest: Path | None,
     targets: tuple[str, ...],
+    hosts: tuple[str, ...],
     output: Path | None,
     keep: bool,
     offline: bool,
@@ -58,7 +70,7 @@ def command(
         # What is named by its format needs no other box to be fit to be packed.
         known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
         chosen = _chosen(known, boxes)
-        reports = _boot_all(chosen, workspace, keep=keep, offline=offline)
+        reports = _boot_all(chosen, hosts, workspace, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
     publish_bytes(to_junit(reports), workspace.output / "boot.xml")
@@ -69,40 +81,48 @@ def command(
     _judge(reports)
 
 
-def _boot_all(chosen: list[Box], workspace: Workspace, *, keep: bool, offline: bool) -> list[BootReport]:
+def _boot_all(
+    chosen: Sequence[Box], asked: Sequence[str], workspace: Workspace, *, keep: bool, offline: bool
+) -> list[BootReport]:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake.boot import boot
+    from boxsnake.boot.fit import judged, mismatch
     from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
     from boxsnake.progress import track
 
+    known = load_hosts()
     engine = connect()
     architecture = engine.architecture
-    hosts = {*load_hosts()}
-    with track("boot", len(chosen)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    pairs = [(box, name) for box in chosen for name in _hosts_of(box, asked, known, engine)]
+    with track("boot", len(pairs)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
 
-        def one(box: Box) -> BootReport:
+        def one(pair: tuple[Box, str]) -> BootReport:
+            box, name = pair
             recipe = box.packager.boot(box.plan, box.path)
-            obstacle = _obstacle(box, recipe.host, architecture, hosts)
+            obstacle = _obstacle(box, name, recipe.takes, architecture, known)
             if obstacle:
-                report = _not_booted(box, recipe.host, obstacle)
+                report = _not_booted(box, name, obstacle)
             else:
                 report = boot(
                     engine,
                     workspace.store,
                     box.path,
-                    recipe,
+                    dataclasses.replace(recipe, host=name),
                     box.plan.checks,
                     format=box.name,
                     bases=workspace.access.bases,
                     keep=keep,
                     offline=offline,
                 )
+                host = known.get(name)
+                why = mismatch(recipe.takes, host, box.plan.target, box.plan.lock.python_minor) if host else ""
+                report = judged(report, why) if why else report
             advance(1)
             return report
 
         try:
-            return list(pool.map(one, chosen))
+            return list(pool.map(one, pairs))
         except BaseException:
             # Interrupted, or without an engine: the other boots must not be waited for to their ends.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -110,8 +130,30 @@ def _boot_all(chosen: list[Box], workspace: Workspace, *, keep: bool, offline: b
             raise
 
 
-def _obstacle(box: Box, host: str, architecture: str, hosts: set[str]) -> str:
-    """Why the box cannot be booted with this engine, whatever its worth; "" where it can."""
+def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], engine: Engine) -> list[str]:
+    """The names of the hosts that the box is booted on. An image is its own, and is booted once."""
+    from boxsnake.boot.fit import lacking
+    from boxsnake.boot_recipe import ARTIFACT_HOST
+    from boxsnake.errors import UsageError
+
+    unknown = [name for name in asked if name not in known and name != _ALL]
+    if unknown:
+        step = f"There are {', '.join(known)}, and `{_ALL}`; your settings' hosts folder may define others."
+        raise UsageError(f"host {unknown[0]}", "there is no such host", step, hosts=list(known))
+    recipe = box.packager.boot(box.plan, box.path)
+    if not asked or recipe.host == ARTIFACT_HOST:
+        return [recipe.host]
+    found = [name for name in asked if name != _ALL]
+    if _ALL in asked:
+        # Those that can be made here, or are there already: nothing is pulled for a word that names none.
+        at_hand = (host for host in known.values() if host.image is None or engine.image(host.image) is not None)
+        found += [host.name for host in at_hand if not lacking(recipe.takes, host)]
+    return list(dict.fromkeys(found))
+
+
+def _obstacle(box: Box, name: str, takes: Takes, architecture: str, hosts: Mapping[str, Host]) -> str:
+    """Why the box cannot be booted on the host with this engine, whatever its worth; "" where it can."""
+    from boxsnake.boot.fit import lacking
     from boxsnake.boot_recipe import ARTIFACT_HOST
 
     target = box.plan.target
@@ -119,9 +161,12 @@ def _obstacle(box: Box, host: str, architecture: str, hosts: set[str]) -> str:
         return f"there are no containers of {target.platform}"
     if architecture and target.oci_platform[1] != architecture:
         return f"needs a container engine on {target.platform}, and this one runs {architecture}"
-    if host not in hosts and host != ARTIFACT_HOST:
-        return f"there is no host {host}; define it in the folder that `hosts` in your settings names"
-    return ""
+    if name == ARTIFACT_HOST:
+        return ""
+    if name not in hosts:
+        return f"there is no host {name}; define it in the folder that `hosts` in your settings names"
+    lack = lacking(takes, hosts[name])
+    return f"the host {name} {lack}" if lack else ""
 
 
 def _not_booted(box: Box, host: str, why: str) -> BootReport:

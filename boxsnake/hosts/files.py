@@ -5,7 +5,9 @@ either an image of a registry, or a Debian that mmdebstrap puts together on this
 
     title = "what it stands for"
     package-manager = "apt"            # or "dnf", "zypper", "none"
-    python = ["/usr/bin/python3"]      # its own interpreter, where it has one
+    libc = "glibc 2.36"                # its C library
+    python = ["/usr/bin/python3"]      # its own interpreter, where it has one, and
+    python-version = "3.11"            # of which version
     image = "fedora:latest"            # either this
 
     [mmdebstrap]                       # or this
@@ -30,6 +32,7 @@ from boxsnake import resources, settings
 from boxsnake.errors import Fault, ManifestError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+_LIBC = re.compile(r"[a-z]+ [0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,9 @@ class Host:
     name: str
     title: str
     package_manager: str
+    libc: str
     python: tuple[str, ...]
+    python_version: str
     image: str | None
     bootstrap: Bootstrap | None
 
@@ -88,7 +93,9 @@ def _load(name: str, files: Mapping[str, Path], hosts: dict[str, Host], above: t
         name=name,
         title=document["title"],
         package_manager=document["package-manager"],
+        libc=document["libc"],
         python=tuple(document.get("python", ())),
+        python_version=document.get("python-version", ""),
         image=document.get("image"),
         bootstrap=bootstrap,
     )
@@ -117,7 +124,15 @@ def _decode_bootstrap(
 
 
 _TEXT, _TEXTS, _TABLE = "a text", "an array of texts", "a table"
-_KEYS = {"title": _TEXT, "package-manager": _TEXT, "python": _TEXTS, "image": _TEXT, "mmdebstrap": _TABLE}
+_KEYS = {
+    "title": _TEXT,
+    "package-manager": _TEXT,
+    "libc": _TEXT,
+    "python": _TEXTS,
+    "python-version": _TEXT,
+    "image": _TEXT,
+    "mmdebstrap": _TABLE,
+}
 _BOOTSTRAP_KEYS = {"suite": _TEXT, "variant": _TEXT, "extends": _TEXT, "include": _TEXTS, "setup": _TEXTS}
 
 
@@ -134,9 +149,7 @@ def _wrong(name: str, path: Path) -> Iterator[Fault]:
         yield _fault(path, "", "a host's file name is of small letters, digits, dots and hyphens")
     document = _document(path)
     yield from _wrong_types(path, "", document, _KEYS)
-    for key in ("title", "package-manager"):
-        if key not in document:
-            yield _fault(path, key, "is missing")
+    yield from _wrong_facts(path, document)
     if ("image" in document) == ("mmdebstrap" in document):
         yield _fault(path, "image", "a host has either `image` or a table `[mmdebstrap]`")
     table = document.get("mmdebstrap")
@@ -148,6 +161,16 @@ def _wrong(name: str, path: Path) -> Iterator[Fault]:
         for script in scripts if isinstance(scripts, list) else ():
             if not (path.parent / str(script)).is_file():
                 yield _fault(path, "mmdebstrap.setup", f"there is no file {script}")
+
+
+def _wrong_facts(path: Path, document: Mapping[str, Any]) -> Iterator[Fault]:
+    for key in ("title", "package-manager", "libc"):
+        if key not in document:
+            yield _fault(path, key, "is missing")
+    if not _LIBC.fullmatch(str(document.get("libc", "musl 1"))):
+        yield _fault(path, "libc", 'is a name and a version, such as "glibc 2.36"')
+    if ("python" in document) != ("python-version" in document):
+        yield _fault(path, "python-version", "goes with `python`")
 
 
 def _wrong_types(path: Path, prefix: str, table: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from boxsnake.boot_recipe import BootRecipe
+from boxsnake.boot_recipe import BootRecipe, Takes
 from boxsnake.manifest import Section
 from boxsnake.os_packages import nfpm, scriptlets
 from boxsnake.os_packages.system_payload import owned, remains, system_contents
@@ -61,6 +61,8 @@ class VersionedPackager(ABC):
     form: nfpm.Format
     article: str
     """The form with its article: "an RPM"."""
+    manager: Takes
+    """The program that installs it."""
     database: tuple[str, ...]
     """Where the package manager writes down what is installed."""
     moments = frozenset(scriptlets.MOMENTS)
@@ -162,6 +164,7 @@ class VersionedPackager(ABC):
         remaining = (*self.database, package, *remains(plan.system))
         return BootRecipe(
             host=self.host(plan),
+            takes=self.manager,
             copies=((str(artifact), package),),
             install=self.commands_to_install(plan, package),
             python=(f"{layout.current}/bin/python",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from boxsnake.boot_recipe import Takes
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm
@@ -50,6 +51,7 @@ class Deb(VersionedPackager):
     name = "deb"
     form = "deb"
     article = "a deb"
+    manager: Takes = "dpkg"
     summary = "a Debian package with its own interpreter under /opt, for Debian, Ubuntu and their kin"
     options = DebOptions
     database = ("/var/lib/dpkg", "/var/log/dpkg.log")

@@ -112,6 +112,7 @@ class Pex:
         root = "/tmp/pex"  # noqa: S108 - in a container of its own
         return BootRecipe(
             host=python_host(plan),
+            takes="python",
             copies=((str(artifact), file),),
             install=(),
             python=("env", "PEX_INTERPRETER=1", file),

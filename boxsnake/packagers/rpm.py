@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from boxsnake.boot_recipe import Takes
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.os_packages import nfpm, rpm_header, scriptlets
@@ -62,6 +63,7 @@ class Rpm(VersionedPackager):
     name = "rpm"
     form = "rpm"
     article = "an RPM"
+    manager: Takes = "rpm"
     summary = "an RPM with its own interpreter under /opt, for hosts whose software comes as RPMs"
     options = RpmOptions
     database = ("/var/lib/rpm",)

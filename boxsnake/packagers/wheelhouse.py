@@ -102,6 +102,7 @@ class Wheelhouse:
         archive = f"{house}/{artifact.name}"
         return BootRecipe(
             host=python_host(plan),
+            takes="python",
             copies=((str(artifact), archive),),
             install=(
                 ("tar", "-xf", archive, "-C", house),
