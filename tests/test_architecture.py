@@ -18,6 +18,7 @@ CORE = {
     "dockerfile",
     "entries",
     "errors",
+    "export",
     "forecast",
     "hook_script",
     "layers",
@@ -51,7 +52,7 @@ KNOWN_BY = {
     "rattler_build": {"channel"},
     "rich": {"boot.report", "cli"},
     "tomli_w": {"lock"},
-    "yaml": {"requirements", "channel"},
+    "yaml": {"requirements", "channel", "export"},
 }
 """Libraries, and the only modules that may know them."""
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +142,33 @@ def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Pat
         os.umask(before)
     digests = {box["format"]: box["digest"] for box in ours["boxes"]}
     assert {box["format"]: box["digest"] for box in theirs["boxes"]} == digests
+
+
+@pytest.mark.parametrize("built", ["hello-web"], indirect=True)
+def test_what_is_exported_for_compose_runs_and_is_well(built: Application, tmp_path: Path) -> None:
+    from boxsnake.boot.image import loaded
+    from boxsnake.engine import connect
+
+    name = f"boxsnake-test-{uuid.uuid4().hex[:12]}"
+    file = tmp_path / "compose.yaml"
+    assert built.run("export", "compose", "--image", f"{name}:1", "--output", str(file)).returncode == 0
+    # Some port of this machine's that is free.
+    file.write_text(file.read_text().replace('"8000:8000"', '"8000"'))
+    compose = ["docker-compose", "--project-name", name, "--file", str(file)]
+    engine = connect()
+    with loaded(engine, next((built.folder / "dist").glob("*.image.tar"))) as identity:
+        engine.tag(identity, f"{name}:1")
+        try:
+            subprocess.run([*compose, "up", "--detach"], check=True, capture_output=True)
+            shown = ["docker", "inspect", "--format", "{{.State.Health.Status}}", f"{name}_hello-web_1"]
+            deadline = time.monotonic() + 60
+            while (health := subprocess.check_output(shown, text=True).strip()) == "starting":
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            assert health == "healthy"
+        finally:
+            subprocess.run([*compose, "down", "--volumes"], check=True, capture_output=True)
+            engine.remove_image(f"{name}:1")
 
 
 # What a package should say of its application and the examples' manifests leave out.

@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "Show what boxes would be made of, and what of it is there.",
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
+    "export": "Write how the image is run, for Kubernetes or compose.",
     "publish": "Make repositories of RPMs and debs, signed.",
     "channel": "Build a conda channel from recipes.",
     "cache": "Look at, verify and clean the store.",

@@ -142,6 +142,9 @@ def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | i
         yield ("app", "version"), "is needed where there is no source to take it from"
     if app and app.extras and app.source is None:
         yield ("app", "extras"), "are the extras of a source, and there is none"
+    for number, name in enumerate((app and app.secrets) or ()):
+        if app and name in app.environment:
+            yield ("app", "secrets", number), "has its value in app.environment, where secrets must not be"
     names: set[str] = set()
     for number, check in enumerate(checks):
         if check and check.name in names:

@@ -62,6 +62,12 @@ _FOREIGN_FOLDERS = tuple(
 )
 
 
+def _variables_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("names a variable twice")
+    return names
+
+
 def _not_root(user: str) -> str:
     if user == "root":
         raise ValueError("is root, whom every system has")
@@ -90,6 +96,15 @@ class Section(BaseModel):
         return _frozen(value)
 
 
+class Resources(Section):
+    """`[app.resources]`: the most that the started application may take, where boxes say how they are run."""
+
+    memory: SizeText | None = None
+    """Memory ("512M"). Left out: that of the only one of `system.units`."""
+    cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """Processors (0.5 is half of one)."""
+
+
 class App(Section):
     """`[app]`: the application itself."""
 
@@ -109,6 +124,10 @@ class App(Section):
     """TCP ports that the started application listens on."""
     environment: dict[Variable, Line] = {}
     """Environment variables that the started application gets."""
+    secrets: Annotated[tuple[Variable, ...], AfterValidator(_variables_once)] = ()
+    """Names of environment variables that whoever runs it must give; their values are written nowhere."""
+    resources: Resources = Resources()
+    """The most that it may take."""
     summary: Line | None = None
     """One line about the application. Left out: the source's own."""
     description: Paragraphs | None = None
@@ -194,6 +213,8 @@ class DirectoryTable(Section):
     """"user" or "user:group": root, or the one of `system.user`, which it is where left out."""
     mode: ModeText = "0750"
     """Who may do what, in octal."""
+    size: SizeText = "1G"
+    """How much room a "state" folder needs, where room must be asked for."""
 
     def path_of(self, application: str) -> str:
         """Where it lies for the application of this name."""
@@ -320,6 +341,10 @@ class Service(Section):
 
     image: ImageName
     """The container image that it is started from."""
+    environment: dict[Variable, Line] = {}
+    """Environment variables that it gets."""
+    check: Command = ()
+    """What exits with 0 in it once it is ready (["redis-cli", "ping"]). Left out: it is ready when it is started."""
 
 
 class CheckTable(Section):

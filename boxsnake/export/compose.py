@@ -1,0 +1,103 @@
+"""A compose file (the Compose Specification) of an application's image and of what it talks to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from boxsnake.boot_recipe import Check
+from boxsnake.export.facts import Companion, Deployment, fault, named
+
+# The image has its own Python, and need have nothing else that could ask.
+_ASK = (
+    "import http.client,sys;"
+    "asked=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=5);"
+    "asked.request('GET',sys.argv[2]);"
+    "sys.exit(asked.getresponse().status!=int(sys.argv[3]))"
+)
+
+
+def compose(deployment: Deployment) -> dict[str, Any]:
+    """The document. Errors: ManifestError where it could not be told from what it talks to."""
+    services: dict[str, Any] = {deployment.name: _application(deployment)}
+    for companion in deployment.companions:
+        if companion.name == deployment.name:
+            raise fault(f"services.{companion.name}", "has the application's own name: give it another one")
+        services[companion.name] = _companion(companion)
+    volumes: dict[str, Any] = {
+        name: {} for name, directory, _ in named(deployment.directories) if _on_disk(directory.kind)
+    }
+    return {"services": services, **({"volumes": volumes} if volumes else {})}
+
+
+def _on_disk(kind: str) -> bool:
+    return kind != "run"
+
+
+def _literal(text: str) -> str:
+    """Text that compose takes as it is: it replaces variables everywhere."""
+    return text.replace("$", "$$")
+
+
+def _application(deployment: Deployment) -> dict[str, Any]:
+    environment = {name: _literal(value) for name, value in deployment.environment}
+    environment |= {name: f"${{{name}:?is a secret, to be given in the environment}}" for name in deployment.secrets}
+    needed = {
+        companion.name: {"condition": "service_healthy" if companion.check else "service_started"}
+        for companion in deployment.companions
+    }
+    parts: dict[str, Any] = {
+        "environment": environment,
+        "ports": [f"{port}:{port}" for port in deployment.ports],
+        "depends_on": needed,
+        "healthcheck": _asked(deployment.python, deployment.health) if deployment.health else {},
+        "tmpfs": _in_memory(deployment),
+        "volumes": [
+            f"{name}:{directory.path}"
+            for name, directory, _ in named(deployment.directories)
+            if _on_disk(directory.kind)
+        ],
+        "mem_limit": deployment.memory.lower() if deployment.memory else None,
+        "cpus": deployment.cpu,
+    }
+    return {
+        "image": deployment.image,
+        "user": deployment.user,
+        "read_only": True,
+        "init": True,
+        "restart": "unless-stopped",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        **{key: value for key, value in parts.items() if value},
+    }
+
+
+def _in_memory(deployment: Deployment) -> list[str]:
+    found = ["/tmp"]  # noqa: S108 - in the container
+    uid, gid = deployment.user_ids or (0, 0)
+    for directory, _ in deployment.directories:
+        if not _on_disk(directory.kind):
+            found.append(f"{directory.path}:uid={uid},gid={gid},mode={directory.mode:04o}")
+    return found
+
+
+def _asked(python: str, health: Check) -> dict[str, Any]:
+    command = [python, "-I", "-c", _ASK, str(health.port), health.http or "/", str(health.status)]
+    return _check(command) | {"start_period": f"{math.ceil(health.timeout)}s"}
+
+
+def _companion(companion: Companion) -> dict[str, Any]:
+    parts: dict[str, Any] = {
+        "environment": {name: _literal(value) for name, value in companion.environment},
+        "healthcheck": _check(list(companion.check)) if companion.check else {},
+    }
+    return {
+        "image": companion.image,
+        "restart": "unless-stopped",
+        **{key: value for key, value in parts.items() if value},
+    }
+
+
+def _check(command: list[str]) -> dict[str, Any]:
+    test = ["CMD", *(_literal(word) for word in command)]
+    return {"test": test, "interval": "10s", "timeout": "10s", "retries": 3}
