@@ -34,13 +34,24 @@ def sources(suite: str, *, apt: Path = _APT, os_release: Path = _OS_RELEASE) -> 
     Empty where this machine is no Debian or names no mirror of it: mmdebstrap then takes Debian's usual one. The
     machine's own suite may be another one than `suite`; a mirror has them all.
     """
+    return [_line(source) for source in family(suite, apt=apt, os_release=os_release)]
+
+
+def family(suite: str, *, apt: Path = _APT, os_release: Path = _OS_RELEASE) -> list[Source]:
+    """The same as values, with the key by which each is signed; of components, `main` alone."""
     own = _codename(os_release)
     if not own:
         return []
-    parsed = [source for path in _files(apt) for source in _parse(path)]
-    family = (own, f"{own}-updates", f"{own}-security")
-    debians = [source for source in parsed if source.suite in family and "main" in source.components]
-    return [_line(source, suite + source.suite.removeprefix(own)) for source in _of_debian(debians, own)]
+    parsed = [source for path in _files(apt) for source in _read(path)]
+    suites = (own, f"{own}-updates", f"{own}-security")
+    debians = [source for source in parsed if source.suite in suites and "main" in source.components]
+    return [_of_suite(source, suite + source.suite.removeprefix(own)) for source in _of_debian(debians, own)]
+
+
+def parse(name: str, content: bytes) -> list[Source]:
+    """The sources in a file of apt's; its name tells which of the two formats it has."""
+    text = content.decode("utf-8", "replace")
+    return [*(_parse_stanzas(text) if name.endswith(".sources") else _parse_lines(text))]
 
 
 def apt_proxies() -> dict[str, str]:
@@ -73,12 +84,11 @@ def _files(apt: Path) -> Iterator[Path]:
     yield from sorted([*apt.glob("sources.list.d/*.list"), *apt.glob("sources.list.d/*.sources")])
 
 
-def _parse(path: Path) -> Iterator[Source]:
+def _read(path: Path) -> list[Source]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return parse(path.name, path.read_bytes())
     except OSError:
-        return
-    yield from _parse_stanzas(text) if path.suffix == ".sources" else _parse_lines(text)
+        return []
 
 
 def _parse_lines(text: str) -> Iterator[Source]:
@@ -122,7 +132,11 @@ def _of_debian(candidates: Sequence[Source], own: str) -> Iterable[Source]:
     return dict.fromkeys(chosen) if has_archive else ()
 
 
-def _line(source: Source, suite: str) -> str:
+def _of_suite(source: Source, suite: str) -> Source:
     key = source.signed_by or (str(_KEYRING) if _KEYRING.is_file() else "")
-    options = f"[signed-by={key}] " if key else ""
-    return f"deb {options}{source.uri} {suite} main"
+    return Source(uri=source.uri, suite=suite, components=("main",), signed_by=key)
+
+
+def _line(source: Source) -> str:
+    options = f"[signed-by={source.signed_by}] " if source.signed_by else ""
+    return f"deb {options}{source.uri} {source.suite} main"

@@ -16,7 +16,7 @@ from boxsnake.entries import APPLICATION, Tree, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
 from boxsnake.fetch import Wanted, fetch
 from boxsnake.layers import Group, LayerBlob
-from boxsnake.lock import CondaPackage, Wheel
+from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Plan
 from boxsnake.registry import Registries
 from boxsnake.store import Store
@@ -33,6 +33,8 @@ class Access:
     """Names of base images, and what the user's settings take instead of them."""
     registries: Registries = field(default_factory=Registries)
     """Where base images are pulled from."""
+    mirrors: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where archives of distributions are to be had from here, by their names."""
     offline: bool = False
     """Use nothing that is not in the store."""
 
@@ -121,6 +123,15 @@ class StoreMaterials:
             registries=access.registries,
             pin=self._plan.lock.base,
             offline=access.offline,
+        )
+
+    def system_packages(self, system: SystemLock) -> Mapping[str, Path]:
+        """See `boxsnake.packagers.Materials`."""
+        from boxsnake.system_packages.fetched import fetched
+
+        access = self._access
+        return fetched(
+            self.store, system, mirrors=access.mirrors, credentials=access.credentials, offline=access.offline
         )
 
     @property

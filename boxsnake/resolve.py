@@ -19,6 +19,7 @@ from boxsnake.requirements.conda_requirement import python_specifier
 from boxsnake.resolve_bases import named_bases
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
 from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of
+from boxsnake.system_packages.question import asked_lines, system_questions
 from boxsnake.target import Target
 from boxsnake.urls import redact, without_credentials
 
@@ -133,6 +134,7 @@ def inputs(asked: Asked, store: Store) -> Inputs:
         "requires.python": [requirements.python] if requirements.python else [],
         "requires.sdists": sorted({canonicalize_name(name) for name in asked.manifest.requires.sdists}),
         "targets": [_target_line(target) for target in asked.targets],
+        **asked_lines(system_questions(asked.manifest, asked.targets)),
     }
     if asked.application is not None:
         found["app.requires"] = sorted({redact(line) for line in asked.application.requires_dist})
@@ -230,6 +232,7 @@ def _kept(keep: Lock | None, upgrade: Upgrade) -> Mapping[str, TargetLock]:
         return {}
     known = {package.name for target_lock in keep.targets for package in target_lock.conda}
     known |= {wheel.name for target_lock in keep.targets for wheel in target_lock.wheels}
+    known |= {package.name for found in keep.targets if found.system for package in found.system.packages}
     unknown = sorted(upgrade.names - {canonicalize_name(name) for name in known})
     if unknown:
         import difflib

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.errors import NetworkError, PackError, UsageError
-from boxsnake.image.contents import base_for
+from boxsnake.image.base_name import base_of_target, given_bases
 from boxsnake.lock import BasePin, Lock, TargetLock
 from boxsnake.reference import Reference, parse
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from boxsnake.manifest import Manifest
     from boxsnake.registry import Registries
     from boxsnake.target import Target
-
-_FORMATS = ("image", "dockerfile")
-"""Those that are put on a base; the first that the manifest has decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +43,7 @@ def named_bases(manifest: Manifest) -> tuple[str, ...]:
     """The references that the manifest itself names as bases: what a lock was asked for. Local ones are none."""
     from boxsnake.bases import is_local
 
-    named = {getattr(manifest.boxes[name], "base", None) for name in _FORMATS if name in manifest.boxes}
-    return tuple(sorted(base for base in named if base and not is_local(base)))
+    return tuple(base for base in given_bases(manifest) if not is_local(base))
 
 
 def pin_bases(lock: Lock, question: BaseQuestion) -> tuple[Lock, tuple[str, ...]]:
@@ -92,12 +88,8 @@ def _base(manifest: Manifest, target: Target) -> str | None:
     """The name of a target's base, where it has an image whose base comes from a registry."""
     from boxsnake.bases import is_local
 
-    own = manifest.targets[target.name].boxes if target.name in manifest.targets else None
-    chosen = [name for name in _FORMATS if name in manifest.boxes and (own is None or name in own)]
-    if not chosen or target.interpreter == "host":
-        return None
-    name = base_for(manifest.boxes[chosen[0]].base, target)
-    return None if is_local(name) else name
+    name = base_of_target(manifest, target)
+    return None if name is None or is_local(name) else name
 
 
 def _looked_up(name: str, platform: tuple[str, str], question: BaseQuestion, notes: list[str]) -> BasePin | None:

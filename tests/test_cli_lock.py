@@ -159,6 +159,7 @@ def test_json_is_one_document(app: Path, capsys: pytest.CaptureFixture[str]) -> 
             "python": "3.11.9",
             "conda": 2,
             "wheels": 2,
+            "system": 0,
             "unavailable": ["onlyconda"],
             "base": None,
         }

@@ -21,7 +21,7 @@ from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
 from boxsnake.layer_blobs import known_layers, layer_blobs
 from boxsnake.layers import Group, LayerBlob
-from boxsnake.lock import CondaPackage, Distribution, Noarch, TargetLock, Wheel
+from boxsnake.lock import CondaPackage, Distribution, Noarch, SystemLock, TargetLock, Wheel
 from boxsnake.registry import Registries
 from boxsnake.stage.staging import stage
 from boxsnake.store import Store
@@ -274,6 +274,9 @@ class Materials:
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         root = self.workshop.folder.parent
         return base_image(self.store, name, bases={}, root=root, wanted=platform, registries=Registries())
+
+    def system_packages(self, system: SystemLock) -> Mapping[str, Path]:
+        return {package.sha256: self.workshop.archives[package.file_name] for package in system.packages}
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self.store.scratch("pack")

@@ -107,29 +107,35 @@ def _resolve(
     from boxsnake.resolve_bases import BaseQuestion, pin_bases
     from boxsnake.resolve_conda import channel_location
     from boxsnake.store import Store
+    from boxsnake.system_packages import Surroundings, lock_system, system_questions
 
     configured = settings.load()
     store = Store(Store.default_root())
     old = _old_lock(console, loaded)
     asked = resolve.asked_of(loaded, store, configured)
+    upgrade = _upgrade(upgrades)
     new = resolve.resolve(
         asked,
         settings=configured,
         store=store,
         keep=old,
-        upgrade=_upgrade(upgrades),
+        upgrade=upgrade,
         channels=[channel_location(channel, Path.cwd()) for channel in channels],
         offline=offline,
     )
+    registries = Registries.of(configured, asked.credentials)
     question = BaseQuestion(
         manifest=asked.manifest,
-        registries=Registries.of(configured, asked.credentials),
+        registries=registries,
         mapped=configured.bases,
         keep=old,
         upgrade=None if _ALL in upgrades else frozenset(filter(_is_image, upgrades)),
         offline=offline,
     )
     new, notes = pin_bases(new, question)
+    around = Surroundings(store=store, settings=configured, registries=registries, root=asked.root, offline=offline)
+    questions = system_questions(asked.manifest, asked.targets)
+    new = lock_system(new, questions, around, keep=old, upgrade=upgrade)
     return old, new, notes
 
 
@@ -178,6 +184,8 @@ def _summary(lock: Lock) -> list[str]:
         target = target_lock.target
         counts = f"{counted(len(target_lock.conda), 'conda package')}, {counted(len(target_lock.wheels), 'wheel')}"
         python = f"python {target_lock.python}" + (" of the host" if target.interpreter == "host" else "")
+        if target_lock.system is not None:
+            counts += f", {counted(len(target_lock.system.packages), f'{target_lock.system.kind} package')}"
         lines.append(f"{target.name}: {target.platform}, {python}: {counts}")
         lines += [
             f"  note: no index has a wheel of {found.name} {found.version}, which boxes without conda lack"
@@ -197,6 +205,7 @@ def _document(path: Path, lock: Lock, changes: LockDifference, *, written: bool)
                 "python": target_lock.python,
                 "conda": len(target_lock.conda),
                 "wheels": len(target_lock.wheels),
+                "system": len(target_lock.system.packages) if target_lock.system else 0,
                 "unavailable": [found.name for found in target_lock.unavailable],
                 "base": vars(target_lock.base) if target_lock.base else None,
             }

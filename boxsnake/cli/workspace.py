@@ -50,6 +50,7 @@ def open_workspace(manifest: Path | None, *, output: Path | None = None, offline
             index=asked.index.variables(),
             bases=configured.bases,
             registries=Registries.of(configured, asked.credentials),
+            mirrors=configured.mirrors,
             offline=offline,
         ),
     )

@@ -42,7 +42,7 @@ def hook_job(hook: Hook, application: Application, prefix: str, environment: tup
         layer=f"{hook.moment} hook",
         command=(*words, f"{_FOLDER}/{hook.file_name}"),
         environment=tuple(sorted((dict(environment) | told).items())),
-        files=((hook.file_name, text),),
+        files=lambda: {hook.file_name: text},
         folder=_FOLDER,
         content=hashlib.sha256(text).hexdigest(),
         python="" if hook.moment == FIRST else python,

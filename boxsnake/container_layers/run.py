@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +41,16 @@ class Below:
 class Job:
     """What is run, as root, and what it is given.
 
-    `title` says it in messages ("the post-install hook (setup.sh)"), `layer` is the layer's name. `files` are put
-    into `folder`, a path below /tmp; `content` is their digest. `python` is the path of an interpreter where there is
-    one, as there may be no other program that waits.
+    `title` says it in messages ("the post-install hook (setup.sh)"), `layer` is the layer's name. `files` brings what
+    is put into `folder`, a path below /tmp, by its names there; `content` is the digest of it all. `python` is the path
+    of an interpreter where there is one, as there may be no other program that waits.
     """
 
     title: str
     layer: str
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
-    files: tuple[tuple[str, Path | bytes], ...]
+    files: Callable[[], Mapping[str, Path | bytes]]
     folder: str
     content: str
     python: str = ""
@@ -92,7 +92,6 @@ def _key(below: Below, job: Job, epoch: int) -> dict[str, Any]:
         "below": [layer.diff_id for layer in below.layers],
         "command": list(job.command),
         "environment": [list(pair) for pair in job.environment],
-        "files": [name for name, _ in job.files],
         "folder": job.folder,
         "content": job.content,
     }
@@ -176,7 +175,7 @@ def _run(engine: Engine, image: str, job: Job, folder: Path, epoch: int) -> list
     folder.mkdir()
     given = folder / "given"
     given.mkdir()
-    for name, content in job.files:
+    for name, content in job.files().items():
         if isinstance(content, bytes):
             (given / name).write_bytes(content)
         else:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from boxsnake.container_layers import Below, made_layer
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
+from boxsnake.image.base_name import base_for
 from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, group
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.system_layer import system_layer
-from boxsnake.target import Target
+from boxsnake.system_packages import packages_layer
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
@@ -43,18 +44,32 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     # The application stays on top: of all layers it changes most often.
     own = len(layers) - (plan.application.wheel is not None)
     layers = [*layers[:own], *system, *layers[own:]]
-    layers = _with_hooks(plan, materials.store, base, layers)
+    packages = _packages(plan, materials, base)
+    layers = [*packages, *_with_hooks(plan, materials.store, base, packages, layers)]
     said = sorted({note for layer in layers for note in layer.notes})
     return Contents(base=base, layers=tuple(layers), notes=(*said, *notes))
 
 
-def _with_hooks(plan: Plan, store: Store, base: Base, layers: Sequence[LayerBlob]) -> list[LayerBlob]:
+def _packages(plan: Plan, materials: Materials, base: Base) -> Sequence[LayerBlob]:
+    """The layer of the packages of the base's own distribution, where some are locked."""
+    system = plan.lock.system
+    if system is None or not system.packages:
+        return ()
+    layer = packages_layer(
+        materials.store, base, system, materials.system_packages, platform=platform_of(plan), epoch=plan.epoch
+    )
+    return (layer,) if layer else ()
+
+
+def _with_hooks(
+    plan: Plan, store: Store, base: Base, packages: Sequence[LayerBlob], layers: Sequence[LayerBlob]
+) -> list[LayerBlob]:
     """The layers with those of the hooks: pre-install's goes below them, post-install's on top."""
     found = list(layers)
     environment = runtime(plan, base, layers).environment
     for hook in sorted((hook for hook in plan.hooks if hook.moment in MOMENTS), key=lambda hook: hook.moment != FIRST):
         first = hook.moment == FIRST
-        below = Below(layers=(*base.layers, *(() if first else found)), platform=platform_of(plan))
+        below = Below(layers=(*base.layers, *packages, *(() if first else found)), platform=platform_of(plan))
         job = hook_job(hook, plan.application, plan.options.prefix, environment)
         layer = made_layer(store, below, job, epoch=plan.epoch, twice=plan.options.verify_hooks)
         place = 0 if first else len(found)
@@ -76,11 +91,6 @@ def base_of(plan: Plan, materials: Materials) -> Base:
 def base_name(plan: Plan) -> str:
     """What the base is called in the manifest, or would be."""
     return base_for(plan.options.base, plan.target)
-
-
-def base_for(given: str | None, target: Target) -> str:
-    """The base that the manifest gives, or else the one that a target has."""
-    return given or f"debian:{target.debian}-slim"
 
 
 def _verified_base(plan: Plan, materials: Materials) -> Base:

@@ -156,9 +156,10 @@ class Requires(Section):
     sdists: tuple[DistributionName, ...] = ()
     """Distributions of an index that may be built from their sdist where no wheel fits."""
     rpm: tuple[Word, ...] = ()
-    """What RPM systems must bring."""
+    """What RPM systems must bring: an RPM requires it."""
     deb: tuple[Word, ...] = ()
-    """What Debian systems must bring."""
+    """What Debian systems must bring ("libgl1 (>= 1.2)"): a deb depends on it, and an image whose base is of Debian's
+    family gets it installed."""
     missing_libraries: Literal["tell", "refuse"] = "tell"
     """What is done about shared libraries that neither the box nor what is required of the system brings."""
 

@@ -19,7 +19,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import Tree
 from boxsnake.forecast import Forecast
 from boxsnake.layers import Group, LayerBlob
-from boxsnake.lock import CondaPackage, Wheel
+from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.manifest import Section
 from boxsnake.plan import Plan
 from boxsnake.store import Store
@@ -63,6 +63,10 @@ class Materials(Protocol):
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         """The base image of this name for an (os, architecture), its layers in the store; settings may map the name."""
+        ...
+
+    def system_packages(self, system: SystemLock) -> Mapping[str, Path]:
+        """Local files of the packages of the image's distribution, by their digests (bare hex)."""
         ...
 
     def scratch(self) -> AbstractContextManager[Path]:

@@ -19,6 +19,7 @@ from boxsnake.boot_recipe import Takes
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm
+from boxsnake.os_packages.deb_requirement import check_deb_requirement
 from boxsnake.os_packages.deb_version import deb_version
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
 from boxsnake.os_packages.versioned_plan import described_line, described_text
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from boxsnake.plan import Plan
 
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-_RELATION = (
-    r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?"
-    r"(?:\s*\(\s*(?:<<|<=|=|>=|>>)\s*(?:[0-9]+:)?[0-9][A-Za-z0-9.+~-]*\s*\))?"
-)
-_REQUIREMENT = re.compile(rf"{_RELATION}(?:\s*\|\s*{_RELATION})*")
 
 
 class DebOptions(VersionedOptions):
@@ -79,7 +75,7 @@ class Deb(VersionedPackager):
             cause = "is no name that Debian packages can have: two or more of a-z, 0-9, '+', '.' and '-'"
             raise PackError(f"app.name {name!r}", cause, "Choose another name, or leave this format out.", name=name)
         for requirement in plan.requires_deb:
-            _check_requirement(requirement)
+            check_deb_requirement(requirement)
 
     def described(self, plan: Plan) -> nfpm.Package:
         """See `VersionedPackager`."""
@@ -159,13 +155,6 @@ class Deb(VersionedPackager):
 
 
 PACKAGER = Deb()
-
-
-def _check_requirement(requirement: str) -> None:
-    if not _REQUIREMENT.fullmatch(requirement.strip()):
-        cause = "is no requirement that dpkg knows"
-        next_step = 'Write it as "name", "name (>= 1.2)" or "one | other" in requires.deb.'
-        raise PackError(f"requirement {requirement[:200]!r}", cause, next_step, requirement=requirement[:200])
 
 
 def _documents(name: str) -> str:
