@@ -78,6 +78,7 @@ class BootRecipe:
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     read_only: bool = True
+    commands: tuple[str, ...] = ()
     context: BuildContext | None = None
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from boxsnake.errors import PackError
-from boxsnake.oci import Runtime
+from boxsnake.oci import Healthcheck, Runtime
 
 # What keeps its meaning between double quotes.
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "$": "\\$"})
@@ -36,6 +36,7 @@ def dockerfile(
         lines.append(f"WORKDIR {_quoted(runtime.folder)}")
     if runtime.user:
         lines.append(f"USER {runtime.user}")
+    lines += _healthcheck(runtime.healthcheck)
     lines += _started(inherited, runtime)
     return "".join(f"{line}\n" for line in lines)
 
@@ -58,6 +59,12 @@ def _started(inherited: Runtime, runtime: Runtime) -> Iterator[str]:
     # A line even where it is empty: the base's own arguments are for the base's own program.
     if runtime.command or inherited.command:
         yield f"CMD {_listed(runtime.command)}"
+
+
+def _healthcheck(check: Healthcheck | None) -> Iterator[str]:
+    if check is not None:
+        times = f"--interval={check.interval:g}s --timeout={check.timeout:g}s --start-period={check.start_period:g}s"
+        yield f"HEALTHCHECK {times} --retries={check.retries} {check.test[0]} {_listed(check.test[1:])}"
 
 
 def _quoted(text: str) -> str:

@@ -39,6 +39,31 @@ LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 @dataclass(frozen=True, kw_only=True)
+class Healthcheck:
+    """How an engine asks a container whether it is well: Docker's extension of the image configuration.
+
+    `test` is "CMD" and a command that exits with 0. The times are in seconds: between two tests, for one of them, and
+    after the start, when failures do not count yet.
+    """
+
+    test: tuple[str, ...]
+    interval: float
+    timeout: float
+    start_period: float
+    retries: int
+
+    def document(self) -> dict[str, Any]:
+        """The object; its times are in nanoseconds."""
+        return {
+            "Test": list(self.test),
+            "Interval": round(self.interval * 1e9),
+            "Timeout": round(self.timeout * 1e9),
+            "StartPeriod": round(self.start_period * 1e9),
+            "Retries": self.retries,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """What an image says about how it is run: the `config` object of the image configuration.
 
@@ -52,6 +77,7 @@ class Runtime:
     folder: str = ""
     ports: tuple[int, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    healthcheck: Healthcheck | None = None
 
     def document(self) -> dict[str, Any]:
         """The object, without what is empty."""
@@ -60,6 +86,7 @@ class Runtime:
             "Entrypoint": list(self.entrypoint),
             "Env": [f"{name}={value}" for name, value in self.environment],
             "ExposedPorts": {f"{port}/tcp": {} for port in self.ports},
+            "Healthcheck": self.healthcheck.document() if self.healthcheck else {},
             "Labels": dict(self.labels),
             "User": self.user,
             "WorkingDir": self.folder,

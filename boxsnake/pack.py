@@ -106,6 +106,7 @@ def boxes(
         if not chosen:
             continue
         application = describe(asked, store, access, target_lock, without=output)
+        revision = _revision(asked, application, store, without=output)
         folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
         for packager in chosen:
             plan = Plan(
@@ -119,6 +120,7 @@ def boxes(
                 missing_libraries=manifest.requires.missing_libraries,
                 hooks=_hooks(manifest, root),
                 system=system_wanted(manifest, root, application),
+                revision=revision,
                 checks=tuple(check_of(check, application) for check in manifest.checks),
             )
             packager.check(plan)
@@ -231,7 +233,7 @@ def _system_notes(box: Box) -> tuple[str, ...]:
 
 def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
     """Everything that decides the artifact's bytes, and the name that it lies under."""
-    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=(), system=System())
+    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=(), revision="", system=System())
     return {
         "path": str(box.path),
         "format": box.packager.name,
@@ -321,16 +323,34 @@ def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock
         name=app.name,
         version=version,
         command=app.command or scripts[:1],
+        commands=tuple(sorted(app.commands.items())),
         ports=app.ports,
         environment=tuple(sorted((dict(asked.requirements.environment) | app.environment).items())),
         summary=app.summary or (built and _line(built.summary)) or f"{app.name} {version}",
         description=app.description or "",
         license=app.license or (built and _line(built.license)) or "",
         homepage=app.homepage or (built and _line(built.homepage)) or "",
+        source_page=(built and _line(built.source_page)) or "",
+        documentation=(built and _line(built.documentation)) or "",
         maintainer=app.maintainer or (built and _line(built.maintainer)) or "",
         wheel=built.wheel() if built else None,
         console_scripts=scripts,
     )
+
+
+def _revision(asked: Asked, application: Application, store: Store, *, without: Path) -> str:
+    """The commit of a repository, or of a project's folder that has been checked out and not been changed."""
+    from boxsnake.project.git_source import clean_commit
+
+    origin = application.wheel.origin if application.wheel else None
+    if asked.manifest.app.source is None or origin is None:
+        return ""
+    if origin.kind != "folder":
+        return origin.commit or ""
+    with store.scratch("git") as scratch:
+        return clean_commit(
+            Path(parse_source(asked.manifest.app.source, asked.root).location), scratch, without=without
+        )
 
 
 def _line(text: str) -> str:

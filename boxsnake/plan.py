@@ -19,12 +19,18 @@ class Application:
     name: str
     version: str
     command: tuple[str, ...] = ()
+    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Further programs with their arguments, by the names under which they are called."""
     ports: tuple[int, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     summary: str = ""
     description: str = ""
     license: str = ""
     homepage: str = ""
+    source_page: str = ""
+    """The URL of its source code."""
+    documentation: str = ""
+    """The URL of its documentation."""
     maintainer: str = ""
     wheel: Wheel | None = None
     """The application's own wheel; None where the box holds requirements alone."""
@@ -62,6 +68,8 @@ class Plan:
     """What it wants of the system that it is installed on."""
     checks: tuple[Check, ...] = ()
     labels: tuple[tuple[str, str], ...] = field(default=())
+    revision: str = ""
+    """The commit of the application's source, where that is just what it was built from."""
 
     @property
     def target(self) -> Target:

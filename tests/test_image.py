@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from boxsnake.archive import file_member, write_tar
-from boxsnake.boot_recipe import ARTIFACT_HOST
+from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.errors import PackError
 from boxsnake.image.load import load
 from boxsnake.lock import CondaPackage, TargetLock
@@ -149,6 +149,22 @@ def test_how_it_runs_is_in_the_configuration(workshop: Workshop) -> None:
     }
 
 
+def test_where_it_comes_from_is_told(workshop: Workshop) -> None:
+    plan = plan_of(workshop, source_page="https://example.org/src", documentation="https://example.org/doc")
+    commit = "0123456789" * 4
+    labels = Packed(pack(workshop, dataclasses.replace(plan, revision=commit))).config["config"]["Labels"]
+    assert {name.rpartition(".")[2]: value for name, value in labels.items()} == {
+        "created": "2020-01-01T00:00:00Z",
+        "description": "Says hello",
+        "documentation": "https://example.org/doc",
+        "licenses": "MIT",
+        "revision": commit,
+        "source": "https://example.org/src",
+        "title": "hello",
+        "version": "1.0+local",
+    }
+
+
 def test_options_say_otherwise(workshop: Workshop) -> None:
     given = options(
         entrypoint=("python", "-X", "dev"),
@@ -254,7 +270,7 @@ def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(work
     plan = plan_of(workshop)
     base = workshop.folder.parent / "base.tar"
     materials = workshop.materials(Store(workshop.folder.parent / "store"), plan.lock)
-    assert PACKAGER.inputs(plan, materials) == {"base": f"sha256:{hashlib.sha256(base.read_bytes()).hexdigest()}"}
+    assert PACKAGER.inputs(plan, materials)["base"] == f"sha256:{hashlib.sha256(base.read_bytes()).hexdigest()}"
     data = pack(workshop, plan).read_bytes()
     assert str(workshop.folder.parent).encode() not in data
 
@@ -349,13 +365,13 @@ def test_the_same_plan_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
 
 
 def interpreter(channel: Path) -> tuple[list[CondaPackage], dict[str, Path]]:
-    """Python 3.11 and all that it needs, out of the channel."""
+    """Python 3.11 and all that it needs, and an init, out of the channel."""
     import rattler
 
     async def solve() -> list[rattler.RepoDataRecord]:
         found = [package.into_generic() for package in rattler.VirtualPackage.detect()]
         return await rattler.solve(
-            [channel.as_uri()], ["python 3.11.*"], platforms=["linux-64", "noarch"], virtual_packages=found
+            [channel.as_uri()], ["python 3.11.*", "tini"], platforms=["linux-64", "noarch"], virtual_packages=found
         )
 
     packages, archives = [], {}
@@ -390,6 +406,9 @@ def system_libraries(out: Path) -> None:
         write_tar((file_member(str(path)[1:], path, executable=True) for path in sorted(paths)), stream, epoch=0)
 
 
+CHECKS = (Check(name="answers", http="/", port=8000),)
+
+
 @pytest.fixture(scope="module")
 def real(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plan, Path]]:
     """An image of a real Python and an application."""
@@ -408,8 +427,10 @@ def real(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         version = next(package.version for package in made.packages if package.name == "python")
         lock: TargetLock = dataclasses.replace(made.lock(), python=version)
         tags = (f"boxsnake-test/{folder.name.lower()}:{os.getpid()}",)
-        application = dataclasses.replace(APPLICATION, wheel=made.application)
-        plan = Plan(application=application, lock=lock, options=options(tags=tags), root=folder, epoch=EPOCH)
+        commands = (("whoami", ("python", "-c", "import os; print(os.getppid())")),)
+        application = dataclasses.replace(APPLICATION, wheel=made.application, commands=commands)
+        given = options(tags=tags, init=True)
+        plan = Plan(application=application, lock=lock, options=given, root=folder, epoch=EPOCH, checks=CHECKS)
         out = folder / "out.tar"
         PACKAGER.pack(plan, Materials(made, Store(folder / "store"), lock), out)
         yield plan, out
@@ -432,6 +453,13 @@ def test_an_engine_takes_it_and_runs_it(real: tuple[Plan, Path]) -> None:
         with engine.container(tag, sleep=("/opt/env/bin/python", "-c", "import time; time.sleep(99)")) as box:
             done = box.execute(("/opt/env/bin/hello", "world"), seconds=60)
             assert (done.exit_code, done.output) == (0, b"hello from /opt/env world\n")
+            # As `docker run IMAGE whoami`, below the init.
+            done = box.execute((*whole.entrypoint, "whoami"), seconds=60)
+            assert (done.exit_code, done.output.strip().isdigit()) == (0, True), done.errors
+            done = box.execute((*whole.entrypoint, "--flag"), seconds=60)
+            assert (done.exit_code, done.output) == (0, b"hello from /opt/env --flag\n")
+            said = Packed(artifact).config["config"]["Healthcheck"]["Test"]
+            assert box.execute(tuple(said[1:]), seconds=60).exit_code == 1
             check = (
                 "import ctypes, os, sqlite3, ssl, sys, zlib, lzma, bz2, hello, linecache\n"
                 "for module in (hello, linecache):\n"

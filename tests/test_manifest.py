@@ -208,7 +208,7 @@ FAULTS = {
     "array of tables": ("[[app]]\nname = 'a'", 1, "app", "must be a table, not an array"),
     "unknown table": (app("[app.sub]"), 4, "app.sub", "unknown key"),
     "near key": (app("verzion = 1"), 4, "app.verzion", "is 'version' meant?"),
-    "far key": (app("zzz = 1"), 4, "app.zzz", "known are command, description,"),
+    "far key": (app("zzz = 1"), 4, "app.zzz", "known are command, commands, description,"),
     "key of another table": (app("pip = []"), 4, "app.pip", "it belongs in [requires]"),
     "key of an array of tables": (app("run = []"), 4, "app.run", "it belongs in [[checks]]"),
     "key of named tables": (app("glibc = ''"), 4, "app.glibc", "it belongs in [targets.<name>]"),

@@ -19,6 +19,7 @@ from boxsnake.errors import IntegrityError, ManifestError, NetworkError, PackErr
 from boxsnake.ingest import wheel as ingest_wheel
 from boxsnake.lock import Origin
 from boxsnake.project import BuiltWheel, build_wheel, metadata, parse_source, requirements_with, source_of
+from boxsnake.project.git_source import clean_commit
 from boxsnake.project.wheel_archive import rewrite
 from boxsnake.store import Store
 from tests.archives import make_wheel, wheel_files
@@ -579,3 +580,32 @@ def test_offline_build_requirements_must_be_there(store: Store, tmp_path: Path) 
     with pytest.raises(NetworkError) as raised:
         build(store, tmp_path, "bad", offline=True)
     assert raised.value.next_step == "Run the command once without --offline."
+
+
+# Revisions
+
+
+def test_a_clean_checkout_has_a_revision(tmp_path: Path) -> None:
+    folder, scratch = tmp_path / "app", tmp_path / "scratch"
+    scratch.mkdir()
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    out = folder / "dist"
+
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    assert clean_commit(folder, scratch, without=out) == ""
+    git("init", "-q")
+    assert clean_commit(folder, scratch, without=out) == ""
+    git("add", ".")
+    git("commit", "-q", "-m", "x")
+    commit = git("rev-parse", "HEAD")
+    assert clean_commit(folder, scratch, without=out) == commit
+    out.mkdir()
+    (out / "box").write_text("made from it")
+    assert clean_commit(folder, scratch, without=out) == commit
+    (folder / "new").write_text("part of the source")
+    assert clean_commit(folder, scratch, without=out) == ""

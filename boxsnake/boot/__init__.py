@@ -148,6 +148,7 @@ def _started(
             environment=environment,
             # What the image says itself is what will be started in production.
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
+            entrypoint=image.entrypoint if is_image else (),
         )
 
 
@@ -196,6 +197,8 @@ def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
     steps.take("packages", lambda: boot_proofs.check_packages(box, facts))
     steps.take("imports", lambda: boot_proofs.check_imports(facts))
     steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
+    if recipe.commands:
+        steps.take("commands", lambda: boot_proofs.start_commands(box, box.entrypoint))
     _take_checks(steps, box, checks, facts)
     steps.take(
         "writes", lambda: boot_proofs.check_changes(box, clean, recipe.writes, "written outside of the declared paths")

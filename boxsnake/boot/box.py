@@ -36,6 +36,8 @@ class Box:
     folder: str
     environment: Mapping[str, str]
     command: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    """Of an image: what its arguments are handed to."""
 
 
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:

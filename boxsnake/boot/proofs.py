@@ -131,6 +131,24 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     return f"{len(names)} started{note}"
 
 
+def start_commands(box: Box, entrypoint: Sequence[str]) -> str:
+    """Every command of an image starts, called by its name as the image's first argument."""
+    names = box.recipe.commands
+    job = {
+        "do": "scripts",
+        "programs": "",
+        "launcher": list(entrypoint),
+        "scripts": [(name, False) for name in names],
+        "seconds": _START_SECONDS,
+    }
+    shown = probe(box, job, _PROBE_SECONDS)
+    failed = [script for script in shown["scripts"] if not _has_started(script)]
+    if failed:
+        first = failed[0]
+        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{said(first['output'])}")
+    return f"{listed(names)} started"
+
+
 def _has_started(script: Mapping[str, Any]) -> bool:
     """Whether a program came to life: that it dislikes `--help` or serves for ever does not matter."""
     if script["late"] or script["code"] == 0:

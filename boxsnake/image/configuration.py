@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from boxsnake import oci
 from boxsnake.errors import PackError
+from boxsnake.image.startup import commands_of, healthcheck_of, started
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Document, History, Runtime
 from boxsnake.plain_text import check_plain
@@ -63,7 +64,7 @@ def check_texts(plan: Plan) -> None:
             step = "Correct `environment` in [app] or [boxes.image]."
             raise PackError(f"variable {name!r}", "is no name of an environment variable", step, name=name)
     texts = [*variables, *plan.options.labels.items(), *plan.labels, ("", plan.options.workdir), *_about(plan)]
-    texts += [("", word) for words in started(plan) for word in words]
+    texts += [("", word) for words in (*started(plan), *commands_of(plan).values()) for word in words]
     for name, value in texts:
         for text in (name, value):
             try:
@@ -71,27 +72,6 @@ def check_texts(plan: Plan) -> None:
             except ValueError as error:
                 step = "Correct it in the manifest."
                 raise PackError(f"text {text[:60]!r}", str(error), step, name=name) from None
-
-
-def started(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Entrypoint and command: the program by its absolute path, and arguments that `docker run` may replace.
-
-    An application without a command is an environment: what is run by default is its interpreter.
-    """
-    options: ImageOptions = plan.options
-    words = plan.application.command
-    entrypoint = words[:1] if options.entrypoint is None else options.entrypoint
-    arguments = words[1:] if options.entrypoint is None else ()
-    command = arguments if options.command is None else options.command
-    if entrypoint:
-        return _absolute(entrypoint, options.prefix), command
-    return (), _absolute(command or ("python",), options.prefix)
-
-
-def _absolute(words: tuple[str, ...], prefix: str) -> tuple[str, ...]:
-    if not words or words[0].startswith("/"):
-        return words
-    return (f"{prefix}/bin/{words[0]}", *words[1:])
 
 
 def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
@@ -112,6 +92,7 @@ def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
         folder=options.workdir,
         ports=plan.application.ports,
         labels=tuple(labels.items()),
+        healthcheck=healthcheck_of(plan),
     )
 
 
@@ -124,6 +105,9 @@ def _about(plan: Plan) -> Iterator[tuple[str, str]]:
         "description": application.summary,
         "licenses": application.license,
         "url": application.homepage,
+        "source": application.source_page,
+        "documentation": application.documentation,
+        "revision": plan.revision,
         "authors": application.maintainer,
     }
     yield from ((f"{_LABEL}{key}", value) for key, value in about.items() if value)

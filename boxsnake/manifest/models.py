@@ -120,6 +120,8 @@ class App(Section):
     """The source's optional dependencies to take as well."""
     command: Command = ()
     """What starts the application: one of its console scripts (or any program of the box) and its arguments."""
+    commands: dict[UnitName, Command] = {}
+    """Further programs and their arguments by name, such as "migrate": `docker run IMAGE migrate` runs one."""
     ports: Ports = ()
     """TCP ports that the started application listens on."""
     environment: dict[Variable, Line] = {}

@@ -6,6 +6,7 @@ one prefix: images of several applications share what they have in common byte f
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,10 @@ from boxsnake.container_layers.hooks import MOMENTS
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter_of_hook
-from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, started, tags_of
+from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, tags_of
 from boxsnake.image.contents import base_of, contents
 from boxsnake.image.forecast import forecast_of
+from boxsnake.image.startup import check_startup, commands_of, started
 from boxsnake.layers import DEFAULT_BUDGET, LayerBlob
 from boxsnake.manifest import Section
 from boxsnake.oci import Document
@@ -49,6 +51,11 @@ class ImageOptions(Section):
     """The entrypoint's arguments, which the user of the image may replace. Left out: the application's own."""
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")] = "10001:10001"
     """Who runs it, and has what is `system.user`'s. Numbers, so that a cluster can see that it is not root."""
+    init: bool = False
+    """Whether a small init (the conda package tini, which must be required) is the first process: it passes signals on,
+    and buries what the application's children leave."""
+    healthcheck: bool = True
+    """Whether engines are told to ask what the manifest's first check with `http` asks."""
     workdir: Annotated[str, Field(pattern=r"^/")] = "/"
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables beside those of `app.environment`."""
@@ -82,6 +89,7 @@ class Image:
             step = f'Give [targets.{plan.target.name}] `interpreter = "conda"`, or `boxes = ["pex", "wheelhouse"]`.'
             cause = "an image brings its own interpreter, and the target takes that of the host"
             raise PackError(f"image for {plan.target.name}", cause, step, target=plan.target.name)
+        check_startup(plan)
         check_tags(plan)
         check_texts(plan)
         for hook in plan.hooks:
@@ -94,7 +102,8 @@ class Image:
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
-        return {"base": base_of(plan, materials).digest}
+        checks = [dataclasses.asdict(check) for check in plan.checks] if plan.options.healthcheck else []
+        return {"base": base_of(plan, materials).digest, "revision": plan.revision, "checks": checks}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
@@ -126,6 +135,7 @@ class Image:
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
             user=options.user,
+            commands=tuple(commands_of(plan)),
         )
 
 

@@ -28,7 +28,16 @@ from boxsnake.lock import Origin, Wheel
 from boxsnake.project.extras import requirements_with, with_marker
 from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.project.source import Source, parse_source, source_of
-from boxsnake.project.wheel_archive import WheelMetadata, homepage, is_portable, read_metadata, rewrite
+from boxsnake.project.wheel_archive import (
+    DOCUMENTATION,
+    SOURCE_PAGE,
+    WheelMetadata,
+    homepage,
+    is_portable,
+    page,
+    read_metadata,
+    rewrite,
+)
 from boxsnake.store import canonical_json
 
 if TYPE_CHECKING:
@@ -47,7 +56,7 @@ __all__ = [
 ]
 
 
-_FORMAT = 1
+_FORMAT = 2
 """Of what is remembered of a build; raised when the same source would give other bytes."""
 _NO_NETWORK = (
     "failed to fetch",
@@ -170,6 +179,8 @@ def _of_project_table(project: Mapping[str, Any]) -> WheelMetadata:
         summary=project.get("description", ""),
         license=stated if isinstance(stated, str) else stated.get("text", ""),
         homepage=homepage(project.get("urls", {})),
+        source_page=page(project.get("urls", {}), *SOURCE_PAGE),
+        documentation=page(project.get("urls", {}), *DOCUMENTATION),
         maintainer=next((_person(person) for person in people), ""),
     )
 

@@ -87,6 +87,23 @@ def history(folder: Path, scratch: Path) -> str | None:
     return nearest.output + here.output if nearest.code == here.code == 0 else None
 
 
+def clean_commit(folder: Path, scratch: Path, *, without: Path) -> str:
+    """The commit that a folder's files are just those of; "" where they differ from it, or are in no repository.
+
+    What lies in `without`, and what the repository ignores, does not count.
+    """
+    if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        return ""
+    paths = ["."]
+    if without.is_relative_to(folder) and without != folder:
+        paths.append(f":(exclude){without.relative_to(folder)}")
+    settings = ["-c", "core.fsmonitor=false", "-C", str(folder)]
+    done = _git([*settings, "status", "--porcelain=v2", "--branch", "--", *paths], scratch, "", None)
+    lines = done.output.splitlines() if done.code == 0 else []
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "")
+    return commit if is_commit(commit) and all(line.startswith("# ") for line in lines) else ""
+
+
 def add_history(folder: Path, copy: Path, scratch: Path) -> bool:
     """Give a copy of a work tree the history of the original, without writing into that; False where it fails."""
     clone = scratch / "history"

@@ -29,6 +29,10 @@ _UNIX = 3
 _BROKEN = (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, configparser.Error, EOFError, OSError)
 
 
+SOURCE_PAGE = ("source", "repository", "sourcecode", "github")
+DOCUMENTATION = ("documentation", "docs")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WheelMetadata:
     """What a wheel says of itself. `name` is normalised (PEP 503), `version` in its normal form (PEP 440)."""
@@ -43,6 +47,8 @@ class WheelMetadata:
     summary: str = ""
     license: str = ""
     homepage: str = ""
+    source_page: str = ""
+    documentation: str = ""
     maintainer: str = ""
 
 
@@ -72,6 +78,8 @@ def _parse(text: bytes, entry_points: str) -> WheelMetadata:
         summary=raw.get("summary", ""),
         license=raw.get("license_expression") or raw.get("license", "").partition("\n")[0],
         homepage=homepage(raw.get("project_urls", {})) or raw.get("home_page", ""),
+        source_page=page(raw.get("project_urls", {}), *SOURCE_PAGE),
+        documentation=page(raw.get("project_urls", {}), *DOCUMENTATION),
         maintainer=raw.get("maintainer_email") or raw.get("author_email") or raw.get("author", ""),
     )
 
@@ -115,9 +123,14 @@ def _place(name: str) -> str:
 
 
 def homepage(urls: dict[str, str]) -> str:
-    """The homepage among a project's URLs, by its well-known labels."""
+    """The homepage among a project's URLs."""
+    return page(urls, "homepage", *SOURCE_PAGE)
+
+
+def page(urls: dict[str, str], *wanted: str) -> str:
+    """The first of the wanted pages among a project's URLs, by their well-known labels (PyPA's specification)."""
     labels = {"".join(c for c in label.lower() if c.isalnum()): url for label, url in urls.items()}
-    return next((labels[label] for label in ("homepage", "source", "repository", "sourcecode") if label in labels), "")
+    return next((labels[label] for label in wanted if label in labels), "")
 
 
 def console_scripts(entry_points: str) -> tuple[str, ...]:
