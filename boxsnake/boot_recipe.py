@@ -36,11 +36,10 @@ class BuildContext:
     """What an artifact that is a build context (a tar of one folder with a Dockerfile) is built with.
 
     `base` is the name of the base image that the engine is given as the build argument BASE (None: the context has
-    all that it takes), relative to the folder `root` where it is a path; `platform` is (os, architecture).
+    all that it takes); `platform` is (os, architecture).
     """
 
     base: str | None
-    root: str
     platform: tuple[str, str]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from boxsnake.archive import Member, file_member, write_tar
+from boxsnake.bases import Base
 from boxsnake.boot import boot
 from boxsnake.dockerfile import dockerfile
 from boxsnake.engine import Engine, connect
@@ -24,6 +25,7 @@ from boxsnake.errors import PackError
 from boxsnake.image.contents import contents
 from boxsnake.image.load import load
 from boxsnake.layers import LayerBlob
+from boxsnake.lock import BasePin
 from boxsnake.oci import LAYER_GZIP, Runtime
 from boxsnake.packagers.dockerfile import PACKAGER
 from boxsnake.packagers.image import PACKAGER as IMAGE
@@ -173,6 +175,26 @@ def test_a_reference_is_built_from_and_not_carried(workshop: Workshop, tmp_path:
         "FROM ${BASE}",
     ]
     assert not list((context / "layers").glob("base*"))
+
+
+@pytest.mark.parametrize(
+    ("pinned", "found", "expected"),
+    [("a", "b", "a"), ("", "b", "b"), ("", "", "")],
+    ids=["the lock's", "the one it was found at", "none"],
+)
+def test_the_base_is_held_at_the_digest_that_is_known(
+    workshop: Workshop, tmp_path: Path, pinned: str, found: str, expected: str
+) -> None:
+    name = "registry.example/base:1"
+    plan = plan_of(workshop, base=name)
+    pin = BasePin(reference=name, digest=f"sha256:{pinned * 64}") if pinned else None
+    plan = dataclasses.replace(plan, lock=dataclasses.replace(plan.lock, base=pin))
+    materials = workshop.materials(Store(tmp_path / "store"), plan.lock)
+    base = Base(name=name, digest="x", manifest=f"sha256:{found * 64}" if found else "", is_reference=True)
+    materials.base = lambda name, platform: base  # type: ignore[method-assign]  # noqa: ARG005
+    PACKAGER.pack(plan, materials, workshop.folder / "out.tar")
+    text = (unfolded(workshop.folder / "out.tar", tmp_path / "context") / "Dockerfile").read_text()
+    assert text.splitlines()[2] == f"ARG BASE={name}" + (f"@sha256:{expected * 64}" if expected else "")
 
 
 def test_a_base_whose_layers_remove_files_is_refused(workshop: Workshop, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake import hosts
-from boxsnake.boot import context as boot_context
+from boxsnake.bases import Base
 from boxsnake.boot import image as boot_image
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, ending, run_as_root, said
+from boxsnake.boot.context import BaseOf, built
 from boxsnake.boot.report import CHECK, BootReport, Step
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
@@ -70,13 +71,13 @@ def boot(
     checks: Sequence[Check],
     *,
     format: str = "",  # noqa: A002 - the report's own word for it
-    bases: Mapping[str, str] | None = None,
+    base_of: BaseOf | None = None,
     keep: bool = False,
     offline: bool = False,
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
 
-    `bases` are names of base images, and what the user's settings take instead of them.
+    `base_of` finds the base images of build contexts, which boot without one only if they carry their base.
     Errors: EngineError where the engine does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one engine.
     """
@@ -88,7 +89,7 @@ def boot(
             nonlocal box
             try:
                 box = stack.enter_context(
-                    _started(engine, store, artifact, recipe, bases or {}, keep=keep, offline=offline)
+                    _started(engine, store, artifact, recipe, base_of or _no_base, keep=keep, offline=offline)
                 )
             except BootError as error:
                 raise NotPassedError(f"{error.thing}: {error.cause}") from error
@@ -109,7 +110,7 @@ def _started(
     store: Store,
     artifact: Path,
     recipe: BootRecipe,
-    bases: Mapping[str, str],
+    base_of: BaseOf,
     *,
     keep: bool,
     offline: bool,
@@ -117,7 +118,7 @@ def _started(
     is_image = recipe.host == ARTIFACT_HOST
     with contextlib.ExitStack() as stack:
         if recipe.context:
-            context = boot_context.built(engine, store, artifact, recipe.context, bases=bases, offline=offline)
+            context = built(engine, store, artifact, recipe.context, base_of)
             identity = stack.enter_context(context)
         elif is_image:
             identity = stack.enter_context(boot_image.loaded(engine, artifact))
@@ -150,6 +151,10 @@ def _started(
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
             entrypoint=image.entrypoint if is_image else (),
         )
+
+
+def _no_base(name: str, platform: tuple[str, str]) -> Base:
+    raise UsageError(f"base image {name}", f"nobody was named who has it for {'/'.join(platform)}", "Give `base_of`.")
 
 
 def _greet(container: Container, recipe: BootRecipe, user: str, environment: Mapping[str, str]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from boxsnake import oci
 from boxsnake.archive import file_member, write_tar
-from boxsnake.bases import Base, base_image
+from boxsnake.bases import Base
 from boxsnake.boot_recipe import BuildContext
 from boxsnake.disk import disk_faults
 from boxsnake.engine import Engine
@@ -17,22 +17,21 @@ from boxsnake.image.load import load
 from boxsnake.store import Store
 from boxsnake.tar_stream import retold
 
+BaseOf = Callable[[str, tuple[str, str]], Base]
+"""What finds the base image of a name, for an (os, architecture), its layers in the store."""
+
 
 @contextlib.contextmanager
-def built(
-    engine: Engine, store: Store, archive: Path, context: BuildContext, *, bases: Mapping[str, str], offline: bool
-) -> Iterator[str]:
-    """Have the image of a context in the engine for the block: its id. `bases` are those of the user's settings.
+def built(engine: Engine, store: Store, archive: Path, context: BuildContext, base_of: BaseOf) -> Iterator[str]:
+    """Have the image of a context in the engine for the block: its id. `base_of` finds base images.
 
-    Errors: BootError where the engine cannot build it, and those of `boxsnake.bases.base_image`.
+    Errors: BootError where the engine cannot build it, and those of `base_of`.
     """
     name = f"boxsnake-boot/{uuid.uuid4().hex}"
     with contextlib.ExitStack() as stack:
         arguments = {}
         if context.base is not None:
-            base = base_image(
-                store, context.base, bases=bases, root=Path(context.root), wanted=context.platform, offline=offline
-            )
+            base = base_of(context.base, context.platform)
             arguments["BASE"] = f"{name}:base"
             stack.callback(engine.remove_image, arguments["BASE"])
             _give_base(engine, store, base, context.platform, arguments["BASE"])

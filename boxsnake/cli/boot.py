@@ -89,9 +89,11 @@ def _boot_all(
     from boxsnake.boot.fit import judged, mismatch
     from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
+    from boxsnake.materials import StoreMaterials
     from boxsnake.progress import track
 
     known = load_hosts()
+    access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
     engine = connect()
     architecture = engine.architecture
     pairs = [(box, name) for box in chosen for name in _hosts_of(box, asked, known, engine)]
@@ -104,17 +106,18 @@ def _boot_all(
             if obstacle:
                 report = _not_booted(box, name, obstacle)
             else:
-                report = boot(
-                    engine,
-                    workspace.store,
-                    box.path,
-                    dataclasses.replace(recipe, host=name),
-                    box.plan.checks,
-                    format=box.name,
-                    bases=workspace.access.bases,
-                    keep=keep,
-                    offline=offline,
-                )
+                with StoreMaterials(workspace.store, box.plan, access) as materials:
+                    report = boot(
+                        engine,
+                        workspace.store,
+                        box.path,
+                        dataclasses.replace(recipe, host=name),
+                        box.plan.checks,
+                        format=box.name,
+                        base_of=materials.base,
+                        keep=keep,
+                        offline=offline,
+                    )
                 host = known.get(name)
                 why = mismatch(recipe.takes, host, box.plan.target, box.plan.lock.python_minor) if host else ""
                 report = judged(report, why) if why else report

@@ -34,6 +34,7 @@ from boxsnake.oci import Runtime
 from boxsnake.packagers.image import Image, ImageOptions
 
 if TYPE_CHECKING:
+    from boxsnake.bases import Base
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
     from boxsnake.store import Store
@@ -99,7 +100,7 @@ class Dockerfile(Image):
         """See `boxsnake.packagers.Packager`."""
         name = base_name(plan)
         base = None if is_local(name) else name
-        context = BuildContext(base=base, root=str(plan.root), platform=platform_of(plan))
+        context = BuildContext(base=base, platform=platform_of(plan))
         return dataclasses.replace(super().boot(plan, artifact), context=context)
 
 
@@ -124,7 +125,7 @@ def _dockerfile(plan: Plan, made: Contents, archives: Sequence[str]) -> Member:
     name = base_name(plan)
     carries = is_local(name)
     text = dockerfile(
-        base=SCRATCH if carries else name,
+        base=SCRATCH if carries else _pinned(plan, made.base),
         inherited=Runtime() if carries else made.base.runtime,
         archives=archives,
         runtime=runtime(plan, made.base, made.layers),
@@ -134,6 +135,14 @@ def _dockerfile(plan: Plan, made: Contents, archives: Sequence[str]) -> Member:
     # The name cannot tell this one from its predecessor, so the time does.
     moved = int.from_bytes(hashlib.sha256(text).digest()[:3], "big")
     return dataclasses.replace(file_member("Dockerfile", text), time=plan.epoch + moved)
+
+
+def _pinned(plan: Plan, base: Base) -> str:
+    """The base's reference, at the lock's digest or else the one that it was found at."""
+    name, pin = base_name(plan), plan.lock.base
+    named = reference.parse(name)
+    digest = pin.digest if pin and pin.reference == name else base.manifest if base.is_reference else ""
+    return str(named.pinned(digest) if digest and not named.digest else named)
 
 
 def _check_removals(plan: Plan, carried: Sequence[LayerBlob], made: Sequence[LayerBlob], store: Store) -> None:
