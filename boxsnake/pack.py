@@ -164,7 +164,7 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
             *box.packager.pack(box.plan, materials, temporary),
             *_check_binaries(box.plan, box.packager, materials),
         )
-        if box.packager.unfolds:
+        if _unfolds(box):
             _unfold(temporary, folder / "unfolded")
             publish_tree(folder / "unfolded", unfolded(box.path))
         with temporary.open("rb") as stream, ThreadPoolExecutor(1) as pool:
@@ -181,7 +181,11 @@ def unfolded(path: Path) -> Path:
 
 
 def _is_unfolded(box: Box) -> bool:
-    return not box.packager.unfolds or unfolded(box.path).is_dir()
+    return not _unfolds(box) or unfolded(box.path).is_dir()
+
+
+def _unfolds(box: Box) -> bool:
+    return box.packager.unfolds and box.path.suffix == ".tar"
 
 
 def _unfold(archive: Path, folder: Path) -> None:

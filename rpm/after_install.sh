@@ -17,13 +17,7 @@ fail() {
     exit 1
 }
 
-if [ -f "$support/link.py" ]; then
-    if ! reason=$("$prefix/bin/python" -I -B -S "$support/link.py" link "$support" "$prefix" 2>&1); then
-        fail "${reason:-its packages could not be linked}"
-    fi
-    # Files that rpm did not write have not got the labels that SELinux's policy gives to their paths.
-    if command -v selinuxenabled >/dev/null && selinuxenabled; then restorecon -R "$prefix"; fi
-fi
+reason=$(link_version "$version") || fail "${reason:-its packages could not be linked}"
 reason=$(check_version "$version" quick) || fail "it is not whole, or does not work: $reason"
 
 # Without this, a power cut could leave a link to files whose content never reached the disk.

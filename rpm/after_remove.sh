@@ -1,18 +1,17 @@
 # %postun. On an upgrade it runs last of all, with the new version in use; on a reinstallation that is this very one.
 
-if stays "$1" && [ "$(current)" = "$version" ] && [ -x "$prefix/bin/python" ]; then exit 0; fi
+in_use=$(current)
+if stays "$1" && [ "$in_use" = "$version" ] && [ -x "$prefix/bin/python" ] && is_installed "$version"; then exit 0; fi
 
 rm -f "$support/unpacked"
-for folder in "$prefix" "$support"; do
-    if [ -d "$folder" ]; then tidy "$folder"; fi
-done
+tidy_version
 bring_back "$version"
 
 # The version that takes the place of one that is gone: the one used last, else any.
 successor() {
     for folder in $(listed) "$root"/[0-9]*; do
         folder=${folder##*/}
-        if [ -x "$root/$folder/bin/python" ]; then
+        if [ "$folder" != "$version" ] && [ -x "$root/$folder/bin/python" ]; then
             printf '%s' "$folder"
             return
         fi
@@ -23,7 +22,7 @@ if stays "$1"; then
     read_state
     # Another version is installed too. If this one was in use, that one takes its place; if this one had failed, what
     # is in use is no longer in doubt.
-    if [ ! -x "$root/$(current)/bin/python" ]; then
+    if [ "$in_use" = "$version" ] || [ ! -x "$root/$in_use/bin/python" ]; then
         other=$(successor)
         if [ -n "$other" ]; then point_current_to "$other" && switch_units "" "$other" && state_version=$version; fi
     fi
@@ -36,7 +35,7 @@ if stays "$1"; then
 fi
 
 forget_versions
-rmdir "$root/install" "$root/bin" "$root" 2>/dev/null
+rmdir "$root/install/labels" "$root/install" "$root/bin" "$root" 2>/dev/null
 
 drop_run_folders
 hook_script

@@ -6,7 +6,7 @@ if stays "$1"; then
         say "stays in use, because $name $state_version did not finish its installation"
         exit 1
     fi
-    if [ "$(current)" != "$version" ] && is_listed "$version"; then
+    if [ "$owns_tree" = yes ] && [ "$(current)" != "$version" ] && is_listed "$version"; then
         copy_aside "$version" || say "is not kept, because no copy of it could be made in $root"
     fi
     exit 0

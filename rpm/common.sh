@@ -6,6 +6,7 @@
 #   root            the folder of all versions
 #   keep            how many versions stay beside the one in use
 #   needed_kib      what this version takes on the disk
+#   owns_tree       "yes" where this package carries the version's folders, "no" where a package of their own does
 # and the function hook_script, which runs the one hook of this scriptlet, or does nothing.
 
 umask 022
@@ -27,6 +28,12 @@ stays() {
 
 # The version in use, by its folder's name; empty where there is none.
 current() { readlink "$root/current" 2>/dev/null; }
+
+# Whether a version is installed, and not only kept or laid down. With a package of its own for the environment, the
+# application's leaves a mark for each of its versions.
+is_installed() {
+    if [ -d "$root/install/labels" ]; then [ -f "$root/install/labels/$1" ]; else [ ! -f "$root/install/$1/kept-copy" ]; fi
+}
 
 # One rename: who looks sees the old version or the new one.
 point_current_to() { ln -sfn "$1" "$root/.current" && mv -fT "$root/.current" "$root/current"; }
@@ -96,6 +103,68 @@ $(tail -n 5 "$folder/said")"
     return "$hook_status"
 }
 
+# Whether the host can take this version. Says what is against it by `refuse`.
+check_host() {
+    existing=$root
+    while [ ! -d "$existing" ]; do
+        existing=${existing%/*}
+        existing=${existing:-/}
+    done
+    # The package manager itself knows only of what it unpacks, not of what is unpacked after it.
+    if [ "$(current)" != "$version" ]; then
+        free_kib=$(df -Pk "$existing" 2>/dev/null | { read -r _; read -r _ _ _ free _; printf '%s' "$free"; })
+        case $free_kib in
+            '' | *[!0-9]*) ;;
+            *) [ "$free_kib" -ge "$needed_kib" ] ||
+                refuse "needs $needed_kib KiB on the file system of $existing, which has $free_kib KiB free" ;;
+        esac
+    fi
+    probe=$existing/.$name.probe # one name: a run that was killed left none but this
+    { printf '#!/bin/sh\n' >"$probe" && chmod 700 "$probe"; } 2>/dev/null || {
+        rm -f "$probe" 2>/dev/null
+        refuse "$existing cannot be written"
+    }
+    "$probe" 2>/dev/null || {
+        rm -f "$probe"
+        refuse "nothing can be run from the file system of $existing; is it mounted noexec?"
+    }
+    rm -f "$probe"
+}
+
+# What the linker's own interpreter needs, where that is shared: the shell puts it together. The linker then looks at
+# all of it again.
+lay_interpreter() {
+    if [ ! -f "$root/install/$1/interpreter" ] || "$root/$1/bin/python" -I -B -S -c "$linker_needs" 2>/dev/null; then
+        return 0
+    fi
+    while IFS= read -r shared; do
+        cp -alf "$shared/." "$root/$1/" 2>/dev/null || cp -af "$shared/." "$root/$1/" || return
+    done <"$root/install/$1/interpreter"
+}
+linker_needs='import hashlib, json, os, pathlib, shutil, stat, tarfile'
+
+# Puts to its place what a version's package does not carry file by file; says why that fails.
+link_version() {
+    if [ ! -f "$root/install/$1/link.py" ]; then return 0; fi
+    lay_interpreter "$1" 2>&1 &&
+        "$root/$1/bin/python" -I -B -S "$root/install/$1/link.py" link "$root/install/$1" "$root/$1" 2>&1 || return
+    # Files that the package manager did not write have not got the labels that SELinux's policy gives to their paths.
+    if command -v selinuxenabled >/dev/null && selinuxenabled; then restorecon -R "$root/$1"; fi
+    return 0
+}
+
+# Says what of a version is not as it was linked.
+verify_linked() {
+    if [ ! -f "$root/install/$1/link.py" ]; then return 0; fi
+    "$root/$1/bin/python" -I -B -S "$root/install/$1/link.py" verify "$root/install/$1" "$root/$1"
+}
+
+# Removes what was linked into a version, where the package manager does not. A copy that is kept has its own links.
+unlink_version() {
+    if [ -f "$root/install/$1/link.py" ]; then remove_files "$1"; fi
+    rm -f "$root/install/$1/unpacked"
+}
+
 # Whether a version is whole and works; says what is wrong, each fault on a line. "full" reads every file,
 # "quick" does not, "present" starts nothing of the application either.
 check_version() {
@@ -122,6 +191,14 @@ tidy() {
         */__pycache__) rm -f "$1"/*.pyc "$1"/*.pyc.* ;;
     esac
     rmdir "$1" 2>/dev/null
+}
+
+# This version leaves: what came into its folders after the installation, but for what users made.
+tidy_version() {
+    if [ "$owns_tree" != yes ]; then return 0; fi
+    for folder in "$prefix" "$support"; do
+        if [ -d "$folder" ]; then tidy "$folder"; fi
+    done
 }
 
 # rpm unpacks a file beside its place, as <name>;<eight digits>.
@@ -210,10 +287,15 @@ put_back() {
 # Removes what a package once put into a version's folders; what users made there stays.
 drop() {
     if [ -d "$root/$1" ]; then
-        { cut -c 67- "$root/install/$1/sums" && cut -f 1 "$root/install/$1/links"; } | remove_listed "$root/$1"
+        remove_files "$1"
         tidy "$root/$1"
     fi
     rm -rf "$root/install/$1"
+}
+
+# Removes all files and links of a version's tree.
+remove_files() {
+    { cut -c 67- "$root/install/$1/sums" && cut -f 1 "$root/install/$1/links"; } | remove_listed "$root/$1"
 }
 
 # Some at a time: a program's start takes longer than removing a file.

@@ -31,7 +31,7 @@ show_versions() {
     read_state
     for one in $(versions); do
         word=installed
-        if [ -f "$root/install/$one/kept-copy" ]; then word=kept; fi
+        is_installed "$one" || word=kept
         if [ "$one" = "$in_use" ]; then word="$word, in use"; fi
         if [ "$one" = "$state_version" ] && [ "$status" != ok ]; then word="$word, $status"; fi
         read_version "$one"
@@ -92,10 +92,10 @@ rollback() {
     point_current_to "$target" || refuse "$root/current could not be switched"
     switch_units "$in_use" "$target" || refuse "$target is in use, but its units could not be put into $units_folder"
     restart_units "$in_use" "$target"
-    if [ -f "$root/install/$target/kept-copy" ]; then
-        write_state rolled-back "$target" "It was put into use instead of $in_use."
-    else
+    if is_installed "$target"; then
         write_state ok "$target" ""
+    else
+        write_state rolled-back "$target" "It was put into use instead of $in_use."
     fi || refuse "$target is in use, but $state could not be written"
     printf '%s: %s is in use, instead of %s. Restart what is running.\n' "$name" "$target" "${in_use:-none}"
 }

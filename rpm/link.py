@@ -4,9 +4,10 @@
     python -I -B -S link.py verify SUPPORT PREFIX
 
 Run by the interpreter that lies in PREFIX already; needs nothing but the standard library. SUPPORT/manifest.json names
-each archive of SUPPORT/archives and each file and link in it with its digest. A file is unpacked aside, hashed, and
-renamed to its place only if it is what the manifest promises, so that linking again repairs, and being killed harms
-nothing. Exit status 0: everything is as promised, 1: it is not, and standard error says what.
+each source, an archive of SUPPORT/archives or a folder that applications share, and each file and link in it with its
+digest. A file is unpacked aside, hashed, and renamed to its place only if it is what the manifest promises, so that
+linking again repairs, and being killed harms nothing. From a shared folder it is a hard link that takes the place, or a
+copy on another file system. Exit status 0: everything is as promised, 1: it is not, and standard error says what.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
 import tarfile
@@ -46,10 +48,52 @@ def main(arguments: list[str]) -> int:
 
 
 def link(support: Path, prefix: Path, manifest: dict) -> None:
-    """Put everything that the archives hold to its place; what is there already, as it should be, is left alone."""
-    for archive in manifest["archives"]:
-        path = support / "archives" / archive["file"]
-        link_archive(path, archive["entries"], prefix, support / "unpacked", manifest["time"])
+    """Put everything that the sources hold to its place; what is there already, as it should be, is left alone."""
+    aside, time = support / "unpacked", manifest["time"]
+    for source in manifest["sources"]:
+        if "folder" in source:
+            link_folder(Path(source["folder"]), source["entries"], prefix, aside, time)
+        else:
+            link_archive(support / "archives" / source["archive"], source["entries"], prefix, aside, time)
+
+
+def link_folder(folder: Path, entries: dict, prefix: Path, aside: Path, time: int) -> None:
+    """Put each file and link of a shared folder to its place. The folder may hold more."""
+    for name, entry in entries.items():
+        place = prefix / name
+        if "link" in entry:
+            if link_fault(place, entry) is not None:
+                put_link(entry["link"], aside, place, time)
+            continue
+        shared = folder / name
+        fault = file_fault(shared, entry)
+        if fault is not None:
+            raise LinkError(f"{shared}: {fault}. Install the package again that it belongs to.")
+        if not is_same(shared, place):
+            share_file(shared, entry, aside, place, time)
+
+
+def is_same(shared: Path, place: Path) -> bool:
+    """Whether both are one file."""
+    try:
+        there = place.lstat()
+    except OSError:
+        return False
+    return os.path.samestat(shared.lstat(), there)
+
+
+def share_file(shared: Path, entry: dict, aside: Path, place: Path, time: int) -> None:
+    """Make one file of both; a copy where they cannot be one, unless what is there will do."""
+    aside.unlink(missing_ok=True)
+    try:
+        aside.hardlink_to(shared)
+    except OSError:  # another file system, or one that has no more links for this file
+        if file_fault(place, entry) is None:
+            return
+        shutil.copyfile(shared, aside)
+        settle(aside, entry, time)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.replace(place)
 
 
 def link_archive(path: Path, entries: dict, prefix: Path, aside: Path, time: int) -> None:
@@ -88,6 +132,11 @@ def put_file(archive: tarfile.TarFile, member: tarfile.TarInfo, entry: dict, asi
     if digest.hexdigest() != entry["sha256"]:
         aside.unlink()
         raise LinkError(f"{member.name!r} is damaged in its archive: its digest is not the one that was packed.")
+    settle(aside, entry, time)
+
+
+def settle(aside: Path, entry: dict, time: int) -> None:
+    """Give a file that was written aside its mode and time."""
     aside.chmod(entry["mode"])
     os.utime(aside, (time, time))
 
@@ -104,8 +153,8 @@ def put_link(text: str, aside: Path, place: Path, time: int) -> None:
 def verify(prefix: Path, manifest: dict) -> int:
     """Say on standard output what is not as it was packed; 1 if there is anything, else 0."""
     found = 0
-    for archive in manifest["archives"]:
-        for name, entry in archive["entries"].items():
+    for source in manifest["sources"]:
+        for name, entry in source["entries"].items():
             fault = link_fault(prefix / name, entry) if "link" in entry else file_fault(prefix / name, entry)
             if fault is not None:
                 sys.stdout.write(f"{fault}  {prefix / name}\n")

@@ -18,7 +18,5 @@ fi
 if [ ! -x "$root/$in_use/bin/python" ]; then complain "$root/current leads to no version"; fi
 fault=$(wrong_units "$in_use")
 if [ -n "$fault" ]; then complain "$fault"; fi
-if [ -f "$support/link.py" ]; then
-    "$prefix/bin/python" -I -B -S "$support/link.py" verify "$support" "$prefix" || wrong=1
-fi
+verify_linked "$version" || wrong=1
 exit "$wrong"

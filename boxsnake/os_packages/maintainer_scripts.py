@@ -6,12 +6,12 @@ dpkg's alone, and lets the others go on to the shared text.
 
 from __future__ import annotations
 
-import hashlib
+import shlex
 from collections.abc import Sequence
 
-from boxsnake import resources
 from boxsnake.os_packages import scriptlets
 from boxsnake.os_packages.nfpm import Scripts
+from boxsnake.os_packages.shared_store import FOLDER
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
 from boxsnake.system import NOTHING, System
@@ -21,33 +21,50 @@ _PARTS = {
     "before_install": ("deb/preinst.sh", "before_install.sh", "deb/keep.sh"),
     "after_install": ("deb/postinst.sh", "after_install.sh"),
     "before_remove": ("deb/prerm.sh",),
-    "after_remove": ("deb/postrm.sh", "after_remove.sh"),
+    "after_remove": ("deb/postrm.sh", "deb/opt.sh", "after_remove.sh"),
 }
+_ENVIRONMENT_PARTS = {
+    "before_install": ("deb/env_preinst.sh", "env/before_install.sh"),
+    "after_install": ("deb/env_postinst.sh", "env/after_install.sh"),
+    "before_remove": ("env/before_remove.sh", "deb/env_prerm.sh"),
+    "after_remove": ("env/after_remove.sh", "deb/opt.sh"),
+}
+_START = "#!/bin/sh"
 _BEFORE = "before=$root/install/before # names the version that was in use before an installation was begun\n"
 
 
 def scripts(
-    layout: Layout, *, app_version: str, needed: int, hooks: Sequence[Hook], keep: int, system: System = NOTHING
+    layout: Layout,
+    *,
+    app_version: str,
+    needed: int,
+    hooks: Sequence[Hook],
+    keep: int,
+    system: System = NOTHING,
+    owns_tree: bool = True,
 ) -> Scripts:
     """preinst, postinst, prerm and postrm of one version; the values are those of `scriptlets.scripts`."""
-    values = scriptlets.assignments(layout, app_version=app_version, needed=needed, keep=keep)
+    values = scriptlets.assignments(layout, app_version=app_version, needed=needed, keep=keep, owns_tree=owns_tree)
     by_script = {scriptlets.MOMENTS[hook.moment]: hook for hook in hooks}
 
     def rendered(script: str) -> str:
         hook = scriptlets.hook_function(by_script.get(script))
-        texts = (_text(name) for name in _PARTS[script])
-        return "\n".join(("#!/bin/sh", values, hook, scriptlets.functions(system), _BEFORE, *texts))
+        texts = (scriptlets.text(name) for name in _PARTS[script])
+        return "\n".join((_START, values, hook, scriptlets.functions(system), _BEFORE, *texts))
 
     return Scripts(**{script: rendered(script) for script in _PARTS})
 
 
-def digest() -> str:
-    """The digest of all files of `rpm/deb/` and `rpm/`: part of what decides a package's bytes."""
-    found = hashlib.sha256(scriptlets.digest().encode())
-    for path in sorted((resources.folder("rpm") / "deb").glob("*.sh")):
-        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+def environment_scripts(layout: Layout, *, app_version: str, needed: int) -> Scripts:
+    """The same of a version's environment, where that is a package of its own."""
+    values = scriptlets.assignments(layout, app_version=app_version, needed=needed, keep=0)
+    parts = {script: map(scriptlets.text, names) for script, names in _ENVIRONMENT_PARTS.items()}
+    shared = scriptlets.text("common.sh")
+    return Scripts(**{script: "\n".join((_START, values, shared, *texts)) for script, texts in parts.items()})
 
 
-def _text(name: str) -> str:
-    return (resources.folder("rpm") / name).read_text(encoding="utf-8")
+def store_scripts(prefix_root: str) -> Scripts:
+    """The same of a package of the store that applications share."""
+    return Scripts(
+        after_remove=f"{_START}\nroot={shlex.quote(f'{prefix_root}/{FOLDER}')}\n{scriptlets.text('deb/opt.sh')}"
+    )

@@ -31,19 +31,37 @@ MOMENTS = {
 
 
 def scripts(
-    layout: Layout, *, app_version: str, needed: int, hooks: Sequence[Hook], keep: int = 1, system: System = NOTHING
+    layout: Layout,
+    *,
+    app_version: str,
+    needed: int,
+    hooks: Sequence[Hook],
+    keep: int = 1,
+    system: System = NOTHING,
+    owns_tree: bool = True,
 ) -> Scripts:
     """All scriptlets of one version.
 
-    `needed` is what it takes on the disk, in bytes; `keep` how many other versions stay beside it.
+    `needed` is what it takes on the disk, in bytes; `keep` how many other versions stay beside it; `owns_tree` whether
+    the package carries the version's environment, or another one does.
     """
-    values = assignments(layout, app_version=app_version, needed=needed, keep=keep)
+    values = assignments(layout, app_version=app_version, needed=needed, keep=keep, owns_tree=owns_tree)
     by_scriptlet = {MOMENTS[hook.moment]: hook for hook in hooks}
 
     def rendered(scriptlet: str) -> str:
         hook = by_scriptlet.get(scriptlet)
         parts = (values, hook_function(hook), functions(system), text(f"{scriptlet}.sh"))
         return "\n".join(parts)
+
+    return Scripts(**{scriptlet: rendered(scriptlet) for scriptlet in (*MOMENTS.values(), "verify")})
+
+
+def environment_scripts(layout: Layout, *, app_version: str, needed: int) -> Scripts:
+    """All scriptlets of a version's environment, where that is a package of its own."""
+    values = assignments(layout, app_version=app_version, needed=needed, keep=0)
+
+    def rendered(scriptlet: str) -> str:
+        return "\n".join((values, text("common.sh"), text(f"env/{scriptlet}.sh")))
 
     return Scripts(**{scriptlet: rendered(scriptlet) for scriptlet in (*MOMENTS.values(), "verify")})
 
@@ -68,7 +86,7 @@ def _order(layout: Layout, app_version: str) -> str:
     return order_key(app_version, layout.version.rpartition("-")[2])
 
 
-def assignments(layout: Layout, *, app_version: str, needed: int, keep: int) -> str:
+def assignments(layout: Layout, *, app_version: str, needed: int, keep: int, owns_tree: bool = True) -> str:
     """The variables that the shared functions read."""
     values = {
         "name": layout.name,
@@ -78,6 +96,7 @@ def assignments(layout: Layout, *, app_version: str, needed: int, keep: int) -> 
         "root": layout.root,
         "keep": str(keep),
         "needed_kib": str(-(-needed // 1024)),
+        "owns_tree": "yes" if owns_tree else "no",
     }
     return _assigned(values)
 
@@ -118,6 +137,8 @@ def resource(name: str) -> Path:
 def digest() -> str:
     """The digest of all files of `rpm/`: part of what decides a package's bytes."""
     found = hashlib.sha256()
-    for path in sorted(resources.folder("rpm").glob("*.*")):
-        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    folder = resources.folder("rpm")
+    for path in sorted(path for path in folder.rglob("*.*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        found.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

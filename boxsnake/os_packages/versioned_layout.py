@@ -55,6 +55,11 @@ class Layout:
         return f"{self.root}/install/kept"
 
     @property
+    def labels(self) -> str:
+        """Where there are packages of their own for environments: a mark for each version that is installed."""
+        return f"{self.root}/install/labels"
+
+    @property
     def control(self) -> tuple[str, str]:
         """The path of the program for operators, and the text of the link there.
 

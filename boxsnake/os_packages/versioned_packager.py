@@ -6,19 +6,34 @@ Versions lie side by side and one link says which is in use (`os_packages.versio
 from __future__ import annotations
 
 import dataclasses
+import os
+import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe, Takes
+from boxsnake.disk import disk_faults
+from boxsnake.entries import conda_owner
+from boxsnake.errors import PackError
 from boxsnake.manifest import Section
-from boxsnake.os_packages import nfpm, scriptlets
+from boxsnake.os_packages import nfpm, scriptlets, shared_store
 from boxsnake.os_packages.system_payload import owned, remains, system_contents
 from boxsnake.os_packages.versioned_layout import Layout
-from boxsnake.os_packages.versioned_payload import Payload, as_files, support_texts
+from boxsnake.os_packages.versioned_payload import (
+    Payload,
+    SupportTexts,
+    as_archives,
+    as_files,
+    as_shared,
+    interpreter_packages,
+    support_texts,
+)
 from boxsnake.os_packages.versioned_plan import (
     check_commands,
     check_target,
@@ -27,6 +42,7 @@ from boxsnake.os_packages.versioned_plan import (
     environment_notes,
     started,
 )
+from boxsnake.os_packages.versioned_split import Part, environment_part, label_part, store_part
 from boxsnake.plan import expected
 from boxsnake.system import PARTS
 
@@ -40,10 +56,14 @@ if TYPE_CHECKING:
 class VersionedOptions(Section):
     """What `[boxes.rpm]` and `[boxes.deb]` have in common."""
 
+    payload: Literal["files", "archives"] = "files"
+    """"files": each file is one of the package; "archives": package archives, linked when the package is installed."""
     commands: tuple[str, ...] | None = None
     """The programs that are linked into /usr/bin; left out: the application's own console scripts."""
     prefix_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt"
     """The folder in which the application has its own."""
+    split: bool = False
+    """One package for each conda package and wheel, which all applications of a host share, one for the environment."""
     compression: Annotated[str, Field(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
     """Of the payload: its kind and, but for xz, its level. Debian 11 cannot read zstd; take xz for it."""
     keep: Annotated[int, Field(ge=0, le=20)] = 1
@@ -67,7 +87,7 @@ class VersionedPackager(ABC):
     """Where the package manager writes down what is installed."""
     moments = frozenset(scriptlets.MOMENTS)
     system = frozenset(PARTS)
-    unfolds = False
+    unfolds = True
 
     @abstractmethod
     def package_name(self, plan: Plan) -> str:
@@ -91,7 +111,15 @@ class VersionedPackager(ABC):
 
     @abstractmethod
     def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
-        """The package's scripts; `needed` is what it takes on the disk, in bytes."""
+        """The scripts of the application's own package; `needed` is what it takes on the disk, in bytes."""
+
+    @abstractmethod
+    def environment_scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+        """The scripts of the package of an environment."""
+
+    @abstractmethod
+    def store_package(self, plan: Plan) -> nfpm.Package:
+        """What the packages of the shared store have in common; nothing in it may be the application's."""
 
     @abstractmethod
     def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
@@ -106,12 +134,12 @@ class VersionedPackager(ABC):
         """The host that the package is booted on."""
 
     @abstractmethod
-    def commands_to_install(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
-        """What installs the file `package` on the host and verifies that it is there as it should be."""
+    def commands_to_install(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
+        """What installs the files that the shell pattern `packages` fits, and verifies that all is as it should be."""
 
     @abstractmethod
-    def commands_to_remove(self, plan: Plan) -> tuple[tuple[str, ...], ...]:
-        """What removes the application from the host."""
+    def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
+        """What removes the packages from the host, of which the files are there."""
 
     @abstractmethod
     def other_paths(self, plan: Plan) -> tuple[str, ...]:
@@ -121,12 +149,14 @@ class VersionedPackager(ABC):
         """See `boxsnake.packagers.Packager`."""
         check_target(plan, self.name)
         self.check_words(plan)
+        self._check_split(plan)
         check_commands(plan, self.name)
         self.package(plan, needed=0)
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
-        return self.package_file(self.described(plan))
+        package = self.package_file(self.described(plan))
+        return f"{package}s.tar" if plan.options.split else package
 
     def layout(self, plan: Plan) -> Layout:
         """Where the version lies on a host."""
@@ -140,9 +170,11 @@ class VersionedPackager(ABC):
 
     def payload(self, plan: Plan, tree: Tree, scratch: Path) -> Payload:
         """What the package carries of the application; `scratch` is an empty folder."""
-        layout = self.layout(plan)
-        texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
-        return as_files(tree, layout, commands_of(plan), scratch, texts=texts)
+        layout, texts = self.layout(plan), self._texts(plan)
+        if plan.options.payload == "files":
+            return as_files(tree, layout, commands_of(plan), scratch, texts=texts)
+        carried = _interpreter(plan)
+        return as_archives(tree, layout, commands_of(plan), scratch, texts=texts, carried=carried, time=plan.epoch)
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
@@ -150,32 +182,102 @@ class VersionedPackager(ABC):
         with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
             for name in ("payload", "system", "package"):
                 (scratch / name).mkdir()
-            payload = self.payload(plan, tree, scratch / "payload")
-            of_system = system_contents(plan.system, layout, scratch / "system")
-            package = self.package(plan, needed=payload.needed)
-            self.write(package, (*payload.contents, *of_system), out, scratch / "package")
+            of_system = tuple(system_contents(plan.system, layout, scratch / "system"))
+            if plan.options.split:
+                parts = self._parts(plan, tree, of_system, scratch / "payload")
+                self._write_all(parts, out, scratch / "package", time=plan.epoch)
+            else:
+                payload = self.payload(plan, tree, scratch / "payload")
+                package = self.package(plan, needed=payload.needed)
+                self.write(package, (*payload.contents, *of_system), out, scratch / "package")
             return [*tree.notes, *environment_notes(plan, self.article)]
+
+    def _parts(self, plan: Plan, tree: Tree, of_system: Sequence[nfpm.Content], scratch: Path) -> Iterator[Part]:
+        """The packages that the application is split into."""
+        layout, common, root = self.layout(plan), self.store_package(plan), plan.options.prefix_root
+        decides = {"package": dataclasses.asdict(common), "nfpm": nfpm.version()}
+        store = shared_store.shared(tree, plan.lock, root, decides)
+        for one in store:
+            yield store_part(common, one, shared_store.contents(one, tree, root))
+        payload = as_shared(
+            tree,
+            layout,
+            commands_of(plan),
+            scratch,
+            texts=self._texts(plan),
+            store=store,
+            interpreter=_interpreter(plan),
+            time=plan.epoch,
+        )
+        contents = (*payload.contents, *of_system)
+        package = self.requiring(self.described(plan), plan)
+        scripts = self.environment_scripts(plan, needed=payload.needed)
+        yield environment_part(dataclasses.replace(package, scripts=scripts), layout, contents, store)
+        mark = scratch / "label"
+        with disk_faults(mark):
+            mark.touch()
+        marked = nfpm.Content(path=f"{layout.labels}/{layout.version}", kind="file", mode=0o644, source=mark)
+        yield label_part(self.package(plan, needed=0), layout, contents, marked)
+
+    def _write_all(self, parts: Iterable[Part], out: Path, scratch: Path, *, time: int) -> None:
+        """Write packages into a tar of one folder."""
+        folder = scratch / out.name.removesuffix(".tar")
+        folder.mkdir()
+
+        def write(number: int, part: Part) -> Path:
+            own, path = scratch / f"{number}", folder / self.package_file(part.package)
+            own.mkdir()
+            self.write(part.package, part.contents, path, own)
+            return path
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            paths = list(pool.map(write, *zip(*enumerate(parts), strict=True)))
+        members = [file_member(f"{folder.name}/{path.name}", path) for path in paths]
+        with disk_faults(out), out.open("xb") as stream:
+            write_tar(members, stream, epoch=time)
+
+    def _texts(self, plan: Plan) -> SupportTexts:
+        return support_texts(plan, self.layout(plan), run_checks=plan.options.run_checks)
+
+    def _check_split(self, plan: Plan) -> None:
+        if not plan.options.split:
+            return
+        if plan.options.payload != "files":
+            cause = f'has a payload of its own, and `payload = "{plan.options.payload}"` asks for another'
+            raise PackError(f"split in [boxes.{self.name}]", cause, "Take one of the two out.")
+        if self.package_name(plan) == shared_store.FOLDER:
+            cause = "is the folder of what applications share"
+            raise PackError(f"app.name {plan.application.name!r}", cause, "Choose another name.")
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
         layout = self.layout(plan)
-        package = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
+        there = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
+        folder = there.removesuffix(".tar")
+        packages = f"{folder}/*" if plan.options.split else there
+        unpack = (("tar", "-xf", there, "-C", posixpath.dirname(folder)),) if plan.options.split else ()
+        store = (f"{plan.options.prefix_root}/{shared_store.FOLDER}",) if plan.options.split else ()
         commands = (layout.command(command)[0] for command in commands_of(plan))
-        remaining = (*self.database, package, *remains(plan.system))
+        remaining = (*self.database, there, folder, *remains(plan.system))
         return BootRecipe(
             host=self.host(plan),
             takes=self.manager,
-            copies=((str(artifact), package),),
-            install=self.commands_to_install(plan, package),
+            copies=((str(artifact), there),),
+            install=(*unpack, *self.commands_to_install(plan, packages)),
             python=(f"{layout.current}/bin/python",),
             scripts=f"{layout.current}/bin",
             command=started(plan, layout),
-            remove=self.commands_to_remove(plan),
-            writes=(layout.root, *commands, *owned(plan.system, layout), *self.other_paths(plan), *remaining),
+            remove=self.commands_to_remove(plan, packages),
+            writes=(layout.root, *store, *commands, *owned(plan.system, layout), *self.other_paths(plan), *remaining),
             remains=remaining,
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
         )
+
+
+def _interpreter(plan: Plan) -> frozenset[str]:
+    """The owners of the interpreter and of what it needs."""
+    return frozenset(map(conda_owner, interpreter_packages(plan.lock.conda)))
 
 
 def described_summary(plan: Plan) -> str:

@@ -2,7 +2,8 @@
 
 As files, every path of the tree is a path of the package. As archives, only the interpreter and what it needs are;
 all else lies in one plain tar for each owner (the package's own compression packs them together), beside a manifest
-of digests and the linker, and the paths that it will have are known to the package as ghosts.
+of digests and the linker, and the paths that it will have are known to the package as ghosts. As shared, what
+applications have in common lies in a store of packages of their own (`os_packages.shared_store`), linked from there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from boxsnake.errors import PackError
 from boxsnake.lock import CondaPackage
 from boxsnake.os_packages import scriptlets
 from boxsnake.os_packages.nfpm import Content
+from boxsnake.os_packages.shared_store import Shared
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Plan, expected
 
@@ -101,31 +103,79 @@ def as_archives(
     What is not in the tree is written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
     since 1970. Errors: PackError where the tree lacks a command or an interpreter.
     """
-    _check_programs(tree, commands)
     packed = [entry for entry in tree.entries if entry.kind != "folder" and not set(entry.owners) & set(carried)]
     archives = list(_write_archives(packed, tree, scratch, time))
-    manifest = scratch / "manifest.json"
-    described = [{"file": path.name, "entries": {e.path: _promise(e) for e in entries}} for path, entries in archives]
-    with disk_faults(manifest):
-        manifest.write_text(json.dumps({"time": time, "archives": described}, separators=(",", ":")), encoding="ascii")
-    as_ghosts = {entry.path for entry in packed}
+    sources = [({"archive": path.name}, entries) for path, entries in archives]
+    linked = _as_linked(tree, layout, commands, scratch, texts=texts, sources=sources, time=time)
+    beside = (
+        Content(path=f"{layout.support}/archives", kind="folder"),
+        *(
+            Content(path=f"{layout.support}/archives/{path.name}", kind="file", mode=0o644, source=path)
+            for path, _ in archives
+        ),
+    )
+    sizes = [*(entry.size for entry in tree.entries), *(path.stat().st_size for path, _ in archives)]
+    return Payload(contents=(*linked, *beside), needed=_on_disk(sizes))
+
+
+def as_shared(
+    tree: Tree,
+    layout: Layout,
+    commands: Sequence[str],
+    scratch: Path,
+    *,
+    texts: SupportTexts,
+    store: Sequence[Shared],
+    interpreter: Collection[str],
+    time: int,
+) -> Payload:
+    """The package's paths where what is in the `store` that applications share is linked from there.
+
+    `interpreter` are the owners of what the linker's own Python needs. Otherwise as `as_archives`.
+    """
+    # A file that is the application's too comes with it.
+    linked = [(one, [entry for entry in one.entries if entry.owner == one.owner]) for one in store]
+    sources = [({"folder": one.folder}, entries) for one, entries in linked if entries]
+    path = scratch / "interpreter"
+    with disk_faults(path):
+        path.write_text("".join(f"{one.folder}\n" for one in store if one.owner in interpreter), encoding="utf-8")
     contents = (
+        *_as_linked(tree, layout, commands, scratch, texts=texts, sources=sources, time=time),
+        Content(path=f"{layout.support}/interpreter", kind="file", mode=0o644, source=path),
+    )
+    count = sum(len(entries) for _, entries in sources)
+    carried = {entry.path for entry in tree.entries} - {entry.path for _, entries in sources for entry in entries}
+    sizes = (entry.size for entry in tree.entries if entry.path in carried)
+    return Payload(contents=contents, needed=_on_disk(sizes) + count * _BLOCK // 8)
+
+
+def _as_linked(
+    tree: Tree,
+    layout: Layout,
+    commands: Sequence[str],
+    scratch: Path,
+    *,
+    texts: SupportTexts,
+    sources: Sequence[tuple[dict[str, str], Sequence[Entry]]],
+    time: int,
+) -> tuple[Content, ...]:
+    """The paths of a package that links some of its tree, with the linker and its manifest."""
+    _check_programs(tree, commands)
+    manifest = scratch / "manifest.json"
+    described = [{**source, "entries": {e.path: _promise(e) for e in entries}} for source, entries in sources]
+    with disk_faults(manifest):
+        manifest.write_text(json.dumps({"time": time, "sources": described}, separators=(",", ":")), encoding="ascii")
+    as_ghosts = {entry.path for _, entries in sources for entry in entries}
+    return (
         *_frame(layout, commands),
         *_support(tree, layout, texts, scratch),
         *(
             _ghost(entry, layout) if entry.path in as_ghosts else _carried(entry, tree, layout)
             for entry in tree.entries
         ),
-        Content(path=f"{layout.support}/archives", kind="folder"),
-        *(
-            Content(path=f"{layout.support}/archives/{path.name}", kind="file", mode=0o644, source=path)
-            for path, _ in archives
-        ),
         Content(path=f"{layout.support}/manifest.json", kind="file", mode=0o644, source=manifest),
         Content(path=f"{layout.support}/link.py", kind="file", mode=0o644, source=scriptlets.resource("link.py")),
     )
-    sizes = [*(entry.size for entry in tree.entries), *(path.stat().st_size for path, _ in archives)]
-    return Payload(contents=contents, needed=_on_disk(sizes))
 
 
 def interpreter_packages(packages: Iterable[CondaPackage]) -> frozenset[str]:

@@ -104,7 +104,7 @@ class Packager(Protocol):
 
     @property
     def unfolds(self) -> bool:
-        """Whether the artifact, a tar of one folder, is laid out as that folder beside it as well."""
+        """Whether an artifact that is a tar of one folder is laid out as that folder beside it as well."""
         ...
 
     def check(self, plan: Plan) -> None:

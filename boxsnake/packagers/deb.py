@@ -18,7 +18,7 @@ from pydantic import Field
 from boxsnake.boot_recipe import Takes
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
-from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm
+from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm, scriptlets
 from boxsnake.os_packages.deb_requirement import check_deb_requirement
 from boxsnake.os_packages.deb_version import deb_version
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
@@ -66,7 +66,7 @@ class Deb(VersionedPackager):
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
-        return {"nfpm": nfpm.version(), "scripts": maintainer_scripts.digest()}
+        return {"nfpm": nfpm.version(), "scripts": scriptlets.digest()}
 
     def check_words(self, plan: Plan) -> None:
         """See `VersionedPackager`."""
@@ -121,6 +121,29 @@ class Deb(VersionedPackager):
             hooks=plan.hooks,
             keep=plan.options.keep,
             system=plan.system,
+            owns_tree=not plan.options.split,
+        )
+
+    def environment_scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+        """See `VersionedPackager`."""
+        layout, version = self.layout(plan), plan.application.version
+        return maintainer_scripts.environment_scripts(layout, app_version=version, needed=needed)
+
+    def store_package(self, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`."""
+        return nfpm.Package(
+            name="",
+            version="1",
+            release="1",
+            architecture=plan.target.deb_architecture,
+            summary="",
+            description="",
+            license="Unspecified",
+            maintainer="boxsnake <nobody@example.org>",
+            group="libs",
+            compression=plan.options.compression,
+            time=plan.epoch,
+            scripts=maintainer_scripts.store_scripts(plan.options.prefix_root),
         )
 
     def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
@@ -135,23 +158,27 @@ class Deb(VersionedPackager):
         """See `VersionedPackager`."""
         return f"debian-{plan.target.debian}"
 
-    def commands_to_install(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+    def commands_to_install(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         # dpkg says what it finds, and ends with 0 all the same.
-        verify = f'found=$(dpkg --verify {self.package_name(plan)}); printf "%s" "$found"; [ -z "$found" ]'
-        return (
-            ("dpkg", "--install", package),
-            ("sh", "-c", verify),
-            (self.layout(plan).control[0], "selfcheck"),
-        )
+        verify = 'found=$(dpkg --verify); printf "%s" "$found"; [ -z "$found" ]'
+        selfcheck = (self.layout(plan).control[0], "selfcheck")
+        if plan.options.split:
+            # In the order that they require each other: dpkg itself does not look for it among files.
+            in_order = f"apt-get install --quiet=2 --assume-yes --no-download {packages}"
+            return (("sh", "-c", in_order), ("sh", "-c", verify), selfcheck)
+        return (("dpkg", "--install", packages), ("sh", "-c", verify), selfcheck)
 
-    def commands_to_remove(self, plan: Plan) -> tuple[tuple[str, ...], ...]:
+    def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
+        if plan.options.split:
+            each = f'for one in {packages}; do dpkg-deb --field "$one" Package; done'
+            return (("sh", "-c", f"dpkg --purge $({each})"),)
         return (("dpkg", "--purge", self.package_name(plan)),)
 
     def other_paths(self, plan: Plan) -> tuple[str, ...]:
         """See `VersionedPackager`."""
-        return (_documents(self.package_name(plan)),)
+        return (_documents("" if plan.options.split else self.package_name(plan)).rstrip("/"),)
 
 
 PACKAGER = Deb()
@@ -192,7 +219,7 @@ def _check_control(package: nfpm.Package, out: Path) -> None:
         "prerm": scripts.before_remove,
         "postrm": scripts.after_remove,
     }.items():
-        if control.files.get(name) != meant:
+        if control.files.get(name, "") != meant:
             raise PackError(out.name, f"nfpm did not write {name} as it is", "Report this, with the version of nfpm.")
 
 
@@ -206,6 +233,7 @@ def _meant(package: nfpm.Package) -> dict[str, str]:
         "Architecture": package.architecture,
         "Maintainer": package.maintainer,
         "Homepage": package.homepage,
+        "Depends": ", ".join(package.requires),
         "Pre-Depends": ", ".join(package.requires_before),
         "Description": _folded(package.description),
     }

@@ -10,21 +10,18 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from boxsnake.boot_recipe import Takes
-from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.os_packages import nfpm, rpm_header, scriptlets
 from boxsnake.os_packages.rpm_version import rpm_version
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
-from boxsnake.os_packages.versioned_payload import Payload, as_archives, interpreter_packages, support_texts
-from boxsnake.os_packages.versioned_plan import commands_of, described_line, described_text
+from boxsnake.os_packages.versioned_plan import described_line, described_text
 
 if TYPE_CHECKING:
-    from boxsnake.entries import Tree
     from boxsnake.os_packages.package_version import PackageVersion
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
@@ -48,8 +45,6 @@ _SENSES = {
 class RpmOptions(VersionedOptions):
     """`[boxes.rpm]`."""
 
-    payload: Literal["files", "archives"] = "files"
-    """"files": every file is RPM's; "archives": package archives, linked into place when the package is installed."""
     release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([._+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """RPM's release: tells two packages of one version apart."""
     vendor: str = ""
@@ -127,19 +122,32 @@ class Rpm(VersionedPackager):
             hooks=plan.hooks,
             keep=plan.options.keep,
             system=plan.system,
+            owns_tree=not plan.options.split,
         )
 
-    def payload(self, plan: Plan, tree: Tree, scratch: Path) -> Payload:
+    def environment_scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
         """See `VersionedPackager`."""
-        if plan.options.payload == "files":
-            return super().payload(plan, tree, scratch)
-        layout = self.layout(plan)
-        texts = support_texts(plan, layout, run_checks=plan.options.run_checks)
-        carried = {conda_owner(name) for name in interpreter_packages(plan.lock.conda)}
-        return as_archives(tree, layout, commands_of(plan), scratch, texts=texts, carried=carried, time=plan.epoch)
+        return scriptlets.environment_scripts(self.layout(plan), app_version=plan.application.version, needed=needed)
+
+    def store_package(self, plan: Plan) -> nfpm.Package:
+        """See `VersionedPackager`."""
+        return nfpm.Package(
+            name="",
+            version="1",
+            release="1",
+            architecture=plan.target.machine,
+            summary="",
+            description="",
+            license="Unspecified",
+            group="System Environment/Libraries",
+            compression=plan.options.compression,
+            time=plan.epoch,
+        )
 
     def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:
-        """See `VersionedPackager`."""
+        """See `VersionedPackager`. rpm puts its work in order by any requirement."""
+        requires = (*package.requires, *package.requires_before)
+        package = dataclasses.replace(package, requires=requires, requires_before=())
         nfpm.write(package, contents, self.form, out, scratch)
         _check_header(package, out)
 
@@ -147,12 +155,18 @@ class Rpm(VersionedPackager):
         """See `VersionedPackager`."""
         return f"debian-{plan.target.debian}-rpm"
 
-    def commands_to_install(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+    def commands_to_install(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
-        return (("rpm", "--install", package), ("rpm", "--verify", self.package_name(plan)))
+        if plan.options.split:
+            of_files = f"rpm --verify --package {packages}"
+            return (("sh", "-c", f"rpm --install {packages}"), ("sh", "-c", of_files))
+        return (("rpm", "--install", packages), ("rpm", "--verify", self.package_name(plan)))
 
-    def commands_to_remove(self, plan: Plan) -> tuple[tuple[str, ...], ...]:
+    def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
+        if plan.options.split:
+            names = f"rpm --query --queryformat '%{{NAME}} ' --package {packages}"
+            return (("sh", "-c", f"rpm --erase $({names})"),)
         return (("rpm", "--erase", self.package_name(plan)),)
 
     def other_paths(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - other package managers have some

@@ -7,7 +7,7 @@ fi
 case $previous in
     '' | "$version") ;;
     *)
-        [ -f "$root/install/$previous/kept-copy" ] || copy_aside "$previous" ||
+        [ "$owns_tree" != yes ] || [ -f "$root/install/$previous/kept-copy" ] || copy_aside "$previous" ||
             refuse "no copy of $previous could be made in $root"
         ;;
 esac

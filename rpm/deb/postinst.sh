@@ -30,7 +30,7 @@ done
 # What dpkg left of versions that are neither its own any longer nor kept.
 for folder in "$root"/[0-9]*; do
     other=${folder##*/}
-    if [ "$other" != "$version" ] && [ -d "$folder" ] && [ ! -f "$root/install/$other/kept-copy" ]; then
+    if [ "$owns_tree" = yes ] && [ "$other" != "$version" ] && [ -d "$folder" ] && [ ! -f "$root/install/$other/kept-copy" ]; then
         tidy "$folder"
     fi
 done

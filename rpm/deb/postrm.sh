@@ -17,23 +17,15 @@ case $1 in
         sync -f "$root" 2>/dev/null || sync
         point_current_to "$new" || exit
         # Bytecode that dpkg does not know would stop it from removing the folders.
-        if [ "$new" != "$version" ]; then tidy "$prefix"; fi
+        if [ "$new" != "$version" ] && [ "$owns_tree" = yes ]; then tidy "$prefix"; fi
         exit 0
         ;;
     failed-upgrade) exit 1 ;; # the old version's postrm has said why
     abort-upgrade)
-        if [ "$(current)" != "$version" ] && [ ! -f "$support/kept-copy" ]; then
-            for folder in "$prefix" "$support"; do
-                if [ -d "$folder" ]; then tidy "$folder"; fi
-            done
-        fi
+        if [ "$(current)" != "$version" ] && [ ! -f "$support/kept-copy" ]; then tidy_version; fi
         exit 0
         ;;
     *) exit 0 ;;
 esac
 
 rm -f "$before"
-# dpkg takes this folder along if it is empty; but every host has it.
-case $root in
-    /opt/*) mkdir -p /opt ;;
-esac

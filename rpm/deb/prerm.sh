@@ -7,13 +7,11 @@ case $1 in
         # dpkg leaves a folder in which it finds what is not its own, and comes back for it only after the postrm.
         forget_versions
         rm -f "$before"
-        for folder in "$prefix" "$support"; do
-            if [ -d "$folder" ]; then tidy "$folder"; fi
-        done
+        tidy_version
         ;;
     upgrade)
         # What is in use is kept by the new version's preinst.
-        if [ "$(current)" != "$version" ] && is_listed "$version"; then
+        if [ "$owns_tree" = yes ] && [ "$(current)" != "$version" ] && is_listed "$version"; then
             copy_aside "$version" || say "is not kept, because no copy of it could be made in $root"
         fi
         ;;

@@ -1,0 +1,3 @@
+# %verifyscript of an environment that is a package of its own.
+
+verify_linked "$version"
