@@ -201,6 +201,18 @@ def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str],
     return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
 
 
+def platform_index(manifests: Sequence[tuple[Document, tuple[str, str], str]]) -> Document:
+    """The index of one image's manifests, each with its (os, architecture) and variant, which is "" for none."""
+    pointers = [
+        manifest.descriptor
+        | {"platform": {"architecture": architecture, "os": system} | ({"variant": variant} if variant else {})}
+        for manifest, (system, architecture), variant in manifests
+    ]
+    return Document(
+        content=canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2}), media_type=INDEX
+    )
+
+
 def docker_manifest(config: Document, layers: Sequence[LayerBlob], tags: Sequence[str]) -> bytes:
     """`manifest.json` of a docker archive, which points at the same blobs."""
     return canonical(

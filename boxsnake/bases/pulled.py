@@ -6,8 +6,7 @@ OCI images and those of Docker's image manifest version 2, schema 2. A layer tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +17,10 @@ from boxsnake.errors import IntegrityError, NetworkError, PackError
 from boxsnake.progress import track
 from boxsnake.reference import Reference, is_digest
 from boxsnake.registry import Registries
+from boxsnake.registry.abreast import abreast
 from boxsnake.registry.repository import LARGEST_MANIFEST, Manifest, Repository
 from boxsnake.store import Store
 
-_AT_ONCE = 4
 _MOST_LAYERS = 500
 _LARGEST_LAYER = 16 << 30
 """Bytes."""
@@ -121,15 +120,12 @@ def _fetch(store: Store, repository: Repository, blobs: Sequence[tuple[str, int]
     missing = {digest: size for digest, size in blobs if store.intact(digest) is None}
     if not missing:
         return
-    with track(f"pulling {name}", sum(missing.values())) as advance, ThreadPoolExecutor(_AT_ONCE) as pool:
-        started = [pool.submit(repository.fetch_blob, store, digest, size, advance) for digest, size in missing.items()]
-        try:
-            for fetched in started:
-                fetched.result()
-        except BaseException:
-            repository.registry.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with track(f"pulling {name}", sum(missing.values())) as advance:
+
+        def work(digest: str, size: int) -> Callable[[], None]:
+            return lambda: repository.fetch_blob(store, digest, size, advance)
+
+        abreast(repository.registry, [work(digest, size) for digest, size in missing.items()])
 
 
 def _layer(layer: object, name: str) -> tuple[str, int]:

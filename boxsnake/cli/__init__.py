@@ -20,7 +20,7 @@ COMMANDS = {
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
     "export": "Write how the image is run, for Kubernetes or compose.",
-    "publish": "Make repositories of RPMs and debs, signed.",
+    "publish": "Make signed repositories of RPMs and debs; push images.",
     "channel": "Build a conda channel from recipes.",
     "cache": "Look at, verify and clean the store.",
     "schema": "Print the manifest's JSON schema, for editors.",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
 @click.option("--load", is_flag=True, help="Put images into the container engine as well.")
+@click.option("--push", is_flag=True, help="Push images to the registries that their tags name as well.")
 @click.option("--spec", is_flag=True, help="Write RPMs as spec and sources, for rpmbuild; no other box.")
 @click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -37,6 +38,7 @@ def command(
     targets: tuple[str, ...],
     output: Path | None,
     load: bool,
+    push: bool,
     spec: bool,
     offline: bool,
     as_json: bool,
@@ -53,14 +55,17 @@ def command(
         workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
         boxes = _as_specs(workspace, targets) if spec else workspace.boxes(formats, targets)
+        if push:
+            _check_push(workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
             result = pack(box, workspace.store, workspace.access)
             _tell(console, result, width)
             made.append(result)
         loaded = _load(console, made) if load else []
+        pushed = _push(console, made) if push else []
     console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
-    console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded})
+    console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded, "pushed": pushed})
 
 
 def _check_spec(formats: Sequence[str]) -> None:
@@ -111,6 +116,28 @@ def _load(console: Console, made: list[Made]) -> list[str]:
     for name in names:
         console.say(f"loaded {name}")
     return names
+
+
+def _check_push(workspace: Workspace, boxes: Sequence[Box]) -> None:
+    """Errors: UsageError where there is no image to push, or one has a tag that names no registry."""
+    from boxsnake.errors import UsageError
+    from boxsnake.image.configuration import tags_of
+    from boxsnake.packagers.image import PACKAGER
+    from boxsnake.registry.push import where_to
+
+    images = [box for box in boxes if box.packager.name == PACKAGER.name]
+    if not images:
+        raise UsageError("--push", "there is no image among what is built", "Run `boxsnake build image --push`.")
+    for box in images:
+        where_to(workspace.access.registries, tags_of(box.plan))
+
+
+def _push(console: Console, made: Sequence[Made]) -> list[dict[str, Any]]:
+    from boxsnake.cli.push import push_images
+    from boxsnake.packagers.image import PACKAGER
+
+    images = [result.box.path for result in made if result.box.packager.name == PACKAGER.name]
+    return [vars(one) for one in push_images(console, images, ())]
 
 
 def _facts(made: Made) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`boxsnake publish`: packages into repositories."""
+"""`boxsnake publish`: packages into repositories, images into registries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def command() -> None:
-    """Make package repositories, or add to them.
+    """Make package repositories, or add to them; push images to registries.
 
     Readers see the old repository or the new one, never a mixture. A package of the same version and release with
     other bytes is refused.
@@ -67,6 +67,41 @@ def deb_repository(context: click.Context, /, suite: str, **given: Any) -> None:
     from boxsnake.publish.deb_repository import DebRepository, check_suite
 
     _publish(context, DebRepository(suite=check_suite(suite)), "deb", **given)
+
+
+@command.command("image")
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="An image that `build` has made, or another OCI layout; several for several platforms.",
+)
+@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def image(
+    context: click.Context,
+    tags: tuple[str, ...],
+    files: tuple[Path, ...],
+    manifest: Path | None,
+    targets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Push the image that `build` has made to its registry, under each TAG, or under the tags that it was made for.
+
+    Layers that the registry has are not sent. No container engine is needed, nor, with --file, the application.
+    """
+    from boxsnake.cli.push import push_images
+
+    console = console_of(context, as_json=as_json)
+    chosen = files or _built(manifest, "image", targets)
+    with console.progress():
+        pushed = push_images(console, chosen, tags)
+    console.result(lambda: {"pushed": [vars(one) for one in pushed]})
 
 
 def _publish(
@@ -106,12 +141,12 @@ def _tell_signature(console: Console, fingerprint: str | None) -> None:
         console.say(f"signed by  {fingerprint}")
 
 
-def _built(manifest: Path | None, packager: str) -> tuple[Path, ...]:
+def _built(manifest: Path | None, packager: str, targets: tuple[str, ...] = ()) -> tuple[Path, ...]:
     """The artifacts of the manifest's boxes of this format. Errors: UsageError where one was not built."""
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.errors import UsageError
 
-    paths = tuple(box.path for box in open_workspace(manifest).boxes([packager]))
+    paths = tuple(box.path for box in open_workspace(manifest).boxes([packager], targets))
     for path in paths:
         if not path.is_file():
             raise UsageError(path.name, "it has not been built", f"Run `boxsnake build {packager}`, or name files.")

@@ -96,6 +96,7 @@ class Registry:
         self.address = f"{_scheme(name, settings)}://{name}"
         self._credentials = credentials
         self._authorizations: dict[Scope, str] = {}
+        self._is_somebody = False
         self._lock = threading.Lock()
 
     def url(self, repository: str, path: str) -> str:
@@ -126,9 +127,9 @@ class Registry:
             answer = self._hops(exchange, asked, used)
         if answer.status in asked.fine:
             return answer
-        raise exchange.refusal(
-            answer.url, answer.status, answer.headers, sent_login=used is not None, words=_words(answer)
-        )
+        # A token may be nobody's: it is given out for what everybody may do.
+        sent_login = used is not None and self._is_somebody
+        raise exchange.refusal(answer.url, answer.status, answer.headers, sent_login=sent_login, words=_words(answer))
 
     def authorization(self, scope: Scope) -> str | None:
         """The header that the registry has last wanted for this."""
@@ -167,6 +168,7 @@ class Registry:
 
     def _new_authorization(self, scope: Scope, asked: tuple[Challenge, ...]) -> str | None:
         login = self._login(scope)
+        self._is_somebody = login is not None
         for challenge in asked:
             if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
                 return f"Bearer {self._token(scope, challenge, login)}"

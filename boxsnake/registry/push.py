@@ -1,0 +1,152 @@
+"""Images out of layouts into repositories: blobs first, then what names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from boxsnake import oci
+from boxsnake.errors import UsageError
+from boxsnake.image.layout import LaidOut, Layout
+from boxsnake.progress import track
+from boxsnake.reference import DEFAULT_TAG, Reference, parse
+from boxsnake.registry import Registries
+from boxsnake.registry.abreast import abreast
+from boxsnake.registry.conversation import Registry
+from boxsnake.registry.repository import Repository
+from boxsnake.registry.upload import Outcome, Parcel, Upload
+from boxsnake.store import Store
+
+BASE_NAME = "org.opencontainers.image.base.name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """What was pushed under one tag. `digest` is what the registry has it by; blobs are numbers, `sent` is in bytes."""
+
+    reference: str
+    digest: str
+    platforms: tuple[str, ...]
+    uploaded: int
+    mounted: int
+    there: int
+    sent: int
+
+
+def where_to(registries: Registries, tags: Sequence[str]) -> tuple[Reference, ...]:
+    """The tags as places in registries. Errors: UsageError for what is no tag, or names no registry."""
+    found = []
+    for tag in tags:
+        try:
+            reference = parse(tag)
+        except ValueError as error:
+            raise UsageError(tag, f"is no reference: {error}", f"Name one such as {_EXAMPLE}.") from None
+        meant = registries.meant(reference)
+        if meant is None:
+            step = f"Name one such as {_EXAMPLE}, or set `default-registry` in your settings."
+            raise UsageError(tag, "names no registry to push it to", step, tag=tag)
+        if meant.digest:
+            raise UsageError(tag, "has a digest, which what is pushed has by itself", "Name a tag alone.", tag=tag)
+        found.append(replace(meant, tag=meant.tag or DEFAULT_TAG))
+    return tuple(dict.fromkeys(found))
+
+
+_EXAMPLE = "registry.example.org/team/name:1.0"
+
+
+def push(store: Store, registries: Registries, layouts: Sequence[Layout], tags: Sequence[Reference]) -> list[Pushed]:
+    """Push the images of the layouts under each tag: one as it is, those of several platforms under an index.
+
+    What was pushed where is remembered in the store, as other repositories of the same registry can take blobs from
+    there. Errors: UsageError where two images are for one platform, NetworkError, IntegrityError, ResourceError.
+    """
+    images = _images(layouts)
+    top = _top([image for _, image in images])
+    done = []
+    for tag in tags:
+        with registries.connect(tag.registry) as registry:
+            done.append(_pushed(store, registry, images, top, tag))
+    return done
+
+
+def _images(layouts: Sequence[Layout]) -> list[tuple[Layout, LaidOut]]:
+    found = {image.manifest.digest: (layout, image) for layout in layouts for image in layout.images}
+    platforms: dict[tuple[tuple[str, str], str], str] = {}
+    for layout, image in found.values():
+        key = (image.platform, image.variant)
+        if key in platforms:
+            cause = f"and {platforms[key]} both hold an image for {'/'.join(image.platform)}"
+            raise UsageError(str(layout.path), cause, "Push them under tags of their own, one by one (--target).")
+        platforms[key] = str(layout.path)
+    return [found[digest] for digest in sorted(found, key=lambda digest: (found[digest][1].platform, digest))]
+
+
+def _top(images: Sequence[LaidOut]) -> oci.Document:
+    """What the tag names."""
+    if len(images) == 1:
+        return images[0].manifest
+    return oci.platform_index([(image.manifest, image.platform, image.variant) for image in images])
+
+
+def _pushed(
+    store: Store, registry: Registry, images: Sequence[tuple[Layout, LaidOut]], top: oci.Document, tag: Reference
+) -> Pushed:
+    blobs = {parcel.digest: parcel for layout, image in images for parcel in _parcels(layout, image)}
+    origins = {
+        digest: source
+        for layout, image in images
+        for digest in (layer.digest for layer in image.layers)
+        if (source := _origin(store, registry.name, digest, image)) not in {None, tag.repository}
+    }
+    sources = tuple(sorted({source for source in origins.values() if source}))
+    repository = Repository(registry, tag.repository, writes=True, sources=sources)
+    total = sum(parcel.size for parcel in blobs.values())
+    sent = [0]
+    with track(f"pushing {tag}", total) as advance:
+
+        def work(parcel: Parcel) -> Callable[[], Outcome]:
+            def advanced(amount: int) -> None:
+                sent[0] += amount
+                advance(amount)
+
+            upload = Upload(repository, parcel, advanced, source=origins.get(parcel.digest))
+            return lambda: _remembered(store, repository, parcel, upload.run())
+
+        outcomes = abreast(registry, [work(parcel) for parcel in sorted(blobs.values(), key=lambda one: -one.size)])
+    for _, image in images:
+        if image.manifest is not top:
+            repository.put_manifest(image.manifest.digest, image.manifest.content, image.manifest.media_type)
+    return Pushed(
+        reference=str(tag),
+        digest=repository.put_manifest(tag.version, top.content, top.media_type),
+        platforms=tuple("/".join(filter(None, (*image.platform, image.variant))) for _, image in images),
+        uploaded=outcomes.count("uploaded"),
+        mounted=outcomes.count("mounted"),
+        there=outcomes.count("there"),
+        sent=sent[0],
+    )
+
+
+def _parcels(layout: Layout, image: LaidOut) -> list[Parcel]:
+    config = Parcel(layout=layout, digest=image.config.digest, size=len(image.config.content))
+    layers = (Parcel(layout=layout, digest=layer.digest, size=layer.size) for layer in image.layers)
+    return [config, *layers]
+
+
+def _origin(store: Store, registry: str, digest: str, image: LaidOut) -> str | None:
+    """Another repository of the registry that may have a blob: where it was last seen, else the base's."""
+    known = store.selected("registry-blob", {"registry": registry, "digest": digest})
+    if known is not None:
+        return str(known["repository"])
+    try:
+        base = parse(image.annotations.get(BASE_NAME, ""))
+    except ValueError:
+        return None
+    return base.repository if base.registry == registry else None
+
+
+def _remembered(store: Store, repository: Repository, parcel: Parcel, outcome: Outcome) -> Outcome:
+    if outcome != "there":
+        key = {"registry": repository.registry.name, "digest": parcel.digest}
+        store.select("registry-blob", key, {"repository": repository.name})
+    return outcome
