@@ -27,7 +27,6 @@ def deployment(manifest: Manifest, plan: Plan, *, image: str | None = None, only
         name=app.name,
         version=app.version,
         image=image or tags_of(plan)[0],
-        python=f"{options.prefix}/bin/python",
         user=options.user,
         architecture=platform_of(plan)[1] if only else "",
         ports=app.ports,

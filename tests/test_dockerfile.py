@@ -19,6 +19,7 @@ import pytest
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.bases import Base
 from boxsnake.boot import boot
+from boxsnake.boot_recipe import Check
 from boxsnake.dockerfile import dockerfile
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import PackError
@@ -121,6 +122,7 @@ def plan_of(workshop: Workshop, *, format: Any = PACKAGER, system: System = SYST
         root=workshop.folder.parent,
         epoch=EPOCH,
         system=system,
+        checks=(Check(name="answers", http="/health?a=$b", port=8000, expect='"ok"', timeout=7.5),),
     )
 
 
@@ -300,6 +302,7 @@ def test_what_is_built_is_the_image(workshop: Workshop, tmp_path: Path, engine: 
         theirs, theirs_config = merged(engine, identity, tmp_path)
         assert theirs == ours
         assert theirs_config == ours_config
+        assert ours_config["Healthcheck"]["StartPeriod"] == 7_500_000_000
         assert ours["var/lib/hello"][1:4] == ("0o750", 10001, 10001)
     finally:
         engine.remove_image(tag)

@@ -31,7 +31,6 @@ WHOLE = Deployment(
     name="hello.web_1",
     version="1!2.0+local",
     image="registry.example.org:5000/team/hello:1.0",
-    python="/opt/env/bin/python",
     user="10001:10002",
     architecture="arm64",
     ports=(8000, 80),
@@ -55,7 +54,7 @@ WHOLE = Deployment(
         Companion(name="queue", image="queue:1", environment=(("A", "$b"),)),
     ),
 )
-BARE = Deployment(name="worker", version="1.0", image="worker:1.0", python="/opt/env/bin/python", user="10001:10001")
+BARE = Deployment(name="worker", version="1.0", image="worker:1.0", user="10001:10001")
 
 
 def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

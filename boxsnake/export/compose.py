@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from boxsnake.boot_recipe import Check
 from boxsnake.export.facts import Companion, Deployment, fault, named
-
-# The image has its own Python, and need have nothing else that could ask.
-_ASK = (
-    "import http.client,sys;"
-    "asked=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=5);"
-    "asked.request('GET',sys.argv[2]);"
-    "sys.exit(asked.getresponse().status!=int(sys.argv[3]))"
-)
 
 
 def compose(deployment: Deployment) -> dict[str, Any]:
-    """The document. Errors: ManifestError where it could not be told from what it talks to."""
+    """The document. The image itself knows how to ask whether the application is well.
+
+    Errors: ManifestError where it could not be told from what it talks to.
+    """
     services: dict[str, Any] = {deployment.name: _application(deployment)}
     for companion in deployment.companions:
         if companion.name == deployment.name:
@@ -50,7 +43,6 @@ def _application(deployment: Deployment) -> dict[str, Any]:
         "environment": environment,
         "ports": [f"{port}:{port}" for port in deployment.ports],
         "depends_on": needed,
-        "healthcheck": _asked(deployment.python, deployment.health) if deployment.health else {},
         "tmpfs": _in_memory(deployment),
         "volumes": [
             f"{name}:{directory.path}"
@@ -81,23 +73,14 @@ def _in_memory(deployment: Deployment) -> list[str]:
     return found
 
 
-def _asked(python: str, health: Check) -> dict[str, Any]:
-    command = [python, "-I", "-c", _ASK, str(health.port), health.http or "/", str(health.status)]
-    return _check(command) | {"start_period": f"{math.ceil(health.timeout)}s"}
-
-
 def _companion(companion: Companion) -> dict[str, Any]:
+    test = ["CMD", *map(_literal, companion.check)]
     parts: dict[str, Any] = {
         "environment": {name: _literal(value) for name, value in companion.environment},
-        "healthcheck": _check(list(companion.check)) if companion.check else {},
+        "healthcheck": {"test": test, "interval": "5s", "timeout": "5s", "retries": 12} if companion.check else {},
     }
     return {
         "image": companion.image,
         "restart": "unless-stopped",
         **{key: value for key, value in parts.items() if value},
     }
-
-
-def _check(command: list[str]) -> dict[str, Any]:
-    test = ["CMD", *(_literal(word) for word in command)]
-    return {"test": test, "interval": "10s", "timeout": "10s", "retries": 3}

@@ -30,8 +30,6 @@ class Deployment:
     version: str
     image: str
     """A reference."""
-    python: str
-    """The image's own interpreter, an absolute path."""
     user: str
     """uid[:gid], or names of the image's."""
     architecture: str = ""
