@@ -17,9 +17,10 @@ from boxsnake.errors import IntegrityError, LockError
 from boxsnake.fetch import Wanted, fetch
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
-from boxsnake.plan import Plan
+from boxsnake.plan import Part, Plan
 from boxsnake.registry import Registries
 from boxsnake.store import Store
+from boxsnake.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ class StoreMaterials:
         Packages that are known by their digests are not read again.
         """
         if not self._has_environment:
-            return [self._wheel_binaries(wheel) for wheel in self._plan.wheels]
+            return self.wheel_binaries(self._plan.parts[0])
         found = self._known_binaries()
         if None in found:  # layers that were there without having been read
             with self.tree(self._environment):
@@ -155,8 +156,12 @@ class StoreMaterials:
     def _known_binaries(self) -> list[Binaries | None]:
         return [known(self.store, owner, digest, self._plan.target) for owner, digest in self._digests().items()]
 
-    def _wheel_binaries(self, wheel: Wheel) -> Binaries:
-        owner, target = wheel_owner(wheel.name), self._plan.target
+    def wheel_binaries(self, part: Part) -> Sequence[Binaries]:
+        """What the ELF files of the wheels of one of the box's targets need."""
+        return [self._wheel_binaries(wheel, part.target) for wheel in part.wheels]
+
+    def _wheel_binaries(self, wheel: Wheel, target: Target) -> Binaries:
+        owner = wheel_owner(wheel.name)
         if (found := known(self.store, owner, wheel.sha256, target)) is None:
             remember_wheel(self.store, self.wheels([wheel])[wheel.file_name], wheel.sha256, target)
             found = known(self.store, owner, wheel.sha256, target)
@@ -211,7 +216,7 @@ class StoreMaterials:
         built = build_wheel(
             self.store,
             source_of(wheel.origin, self._plan.root),
-            python=self._plan.lock.python_minor,
+            python=next(part.lock for part in self._plan.parts if wheel in part.wheels).python_minor,
             environment=self._access.index,
             credentials=self._access.credentials,
             offline=self._access.offline,

@@ -10,7 +10,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,17 @@ from boxsnake.binaries import check_floor, missing
 from boxsnake.boot_recipe import Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.lock import Lock, TargetLock
-from boxsnake.manifest import CheckTable, Manifest
+from boxsnake.manifest import CheckTable, Manifest, Section, SharedBox
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.os_packages.system_wanted import system_wanted
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plain_text import escaped, shortened
-from boxsnake.plan import Application, Hook, Plan
+from boxsnake.plan import Application, Hook, Part, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
-from boxsnake.resolve import DEFAULT_TARGET, Asked
+from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
+from boxsnake.target import DEFAULT_TARGET, Target
 from boxsnake.wheel_tags import best_fit, supported_tags
 
 DEFAULT_EPOCH = 1577836800
@@ -49,9 +50,14 @@ class Box:
 
     @property
     def name(self) -> str:
-        """For people: "image", or "image (el9)" for a target that has a name of its own."""
-        target = self.plan.target.name
-        return self.packager.name if target == DEFAULT_TARGET else f"{self.packager.name} ({target})"
+        """For people: "image", or "image (el9)" for a target that has a name of its own, "pex (a, b)" for several."""
+        targets = ", ".join(part.target.name for part in self.plan.parts)
+        return self.packager.name if targets == DEFAULT_TARGET else f"{self.packager.name} ({targets})"
+
+    @property
+    def by_target(self) -> tuple[Box, ...]:
+        """The box as each of its targets sees it: the same artifact."""
+        return tuple(replace(self, plan=self.plan.of(part)) for part in self.plan.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +106,28 @@ def boxes(
     """
     manifest, root = asked.manifest, asked.root
     _check_formats(formats)
-    found: list[Box] = []
-    for target_lock in _chosen_targets(lock, targets):
-        chosen = _chosen_formats(manifest, formats, target_lock.target.name)
-        if not chosen:
-            continue
+
+    @cache
+    def described(name: str) -> tuple[Application, str]:
+        """The application for a target, and the commit that it was built from."""
+        target_lock = next(target_lock for target_lock in lock.targets if target_lock.target.name == name)
         application = describe(asked, store, access, target_lock, without=output)
-        revision = _revision(asked, application, store, without=output)
-        folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
-        for packager in chosen:
+        return application, _revision(asked, application, store, without=output)
+
+    found: list[Box] = []
+    for target in _chosen_targets(lock, targets):
+        for packager in _chosen_formats(manifest, formats, target.name):
+            options = manifest.boxes.get(packager.name) or packager.options()
+            target_lock, *others = _locks_of_box(lock, options, target)
+            folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
+            if any(box.packager is packager and box.plan.lock is target_lock for box in found):
+                continue
+            application, revision = described(target_lock.target.name)
             plan = Plan(
                 application=application,
                 lock=target_lock,
-                options=manifest.boxes.get(packager.name) or packager.options(),
+                others=tuple(Part(lock=other, own=described(other.target.name)[0].wheel) for other in others),
+                options=options,
                 root=root,
                 epoch=epoch(),
                 requires_rpm=manifest.requires.rpm,
@@ -180,12 +195,13 @@ def unfolded(path: Path) -> Path:
     return path.with_suffix("")
 
 
+def _unfolds(box: Box) -> bool:
+    # Formats that unfold may have other artifacts as well, which are one file.
+    return box.packager.unfolds and box.path.suffix == ".tar"
+
+
 def _is_unfolded(box: Box) -> bool:
     return not _unfolds(box) or unfolded(box.path).is_dir()
-
-
-def _unfolds(box: Box) -> bool:
-    return box.packager.unfolds and box.path.suffix == ".tar"
 
 
 def _unfold(archive: Path, folder: Path) -> None:
@@ -213,6 +229,9 @@ def _hook_notes(box: Box) -> tuple[str, ...]:
 
 def _check_binaries(plan: Plan, packager: Packager, materials: StoreMaterials) -> Iterator[str]:
     """Notes about libraries that the host must bring. Errors: PackError where its glibc would be too old."""
+    for part in plan.others:
+        if part.target.is_linux:
+            check_floor(materials.wheel_binaries(part), part.target)
     packages = materials.binaries() if plan.target.is_linux else ()
     check_floor(packages, plan.target)
     own = {"rpm": plan.requires_rpm, "deb": plan.requires_deb}
@@ -290,8 +309,16 @@ def _chosen_formats(manifest: Manifest, formats: Sequence[str], target: str) -> 
     return [packagers()[name] for name in dict.fromkeys(formats or manifest.boxes) if own is None or name in own]
 
 
-def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[TargetLock]:
+def _locks_of_box(lock: Lock, options: Section, target: Target) -> list[TargetLock]:
+    """The targets that share the box with this one, in the order of the box's own `targets`; often it alone."""
+    shared = options.targets if isinstance(options, SharedBox) else ()
+    names = shared if target.name in shared else (target.name,)
     known = {target_lock.target.name: target_lock for target_lock in lock.targets}
+    return [known[name] for name in names]
+
+
+def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[Target]:
+    known = {target_lock.target.name: target_lock.target for target_lock in lock.targets}
     for name in targets:
         if name not in known:
             step = f"The lock's targets: {', '.join(known)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +48,24 @@ class Hook:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One target of a box that carries wheels alone: its lock, and the application's own wheel for it."""
+
+    lock: TargetLock
+    own: Wheel | None
+
+    @property
+    def target(self) -> Target:
+        """The target of the part's lock."""
+        return self.lock.target
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The whole closure and the application's own."""
+        return self.lock.wheels + ((self.own,) if self.own else ())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What one packager packs: the application, one target's lock, the format's own options."""
 
@@ -70,6 +88,8 @@ class Plan:
     labels: tuple[tuple[str, str], ...] = field(default=())
     revision: str = ""
     """The commit of the application's source, where that is just what it was built from."""
+    others: tuple[Part, ...] = ()
+    """Further targets that the same box is for; the plan's own comes before them."""
 
     @property
     def target(self) -> Target:
@@ -77,10 +97,18 @@ class Plan:
         return self.lock.target
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every target of the box, its own first."""
+        return (Part(lock=self.lock, own=self.application.wheel), *self.others)
+
+    def of(self, part: Part) -> Plan:
+        """The plan of the same box as one of its targets sees it."""
+        return replace(self, application=replace(self.application, wheel=part.own), lock=part.lock, others=())
+
+    @property
     def wheels(self) -> tuple[Wheel, ...]:
-        """The wheels of a box without conda: the whole closure and the application's own."""
-        own = (self.application.wheel,) if self.application.wheel else ()
-        return self.lock.wheels + own
+        """The wheels of a box without conda, on its own target: the whole closure and the application's own."""
+        return self.parts[0].wheels
 
     @property
     def wheels_over_conda(self) -> tuple[Wheel, ...]:

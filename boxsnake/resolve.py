@@ -20,7 +20,7 @@ from boxsnake.resolve_bases import named_bases
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
 from boxsnake.resolve_wheels import Index, WheelAnswer, WheelQuestion, Workshop, index_of
 from boxsnake.system_packages.question import asked_lines, system_questions
-from boxsnake.target import Target
+from boxsnake.target import DEFAULT_TARGET, Target
 from boxsnake.urls import redact, without_credentials
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from boxsnake.requirements import PipRequirement
     from boxsnake.settings import Settings
     from boxsnake.store import Store
-
-DEFAULT_TARGET = "default"
 
 # With an interpreter of the host's, these are there already.
 _OF_THE_HOST = frozenset({"python", "pip"})

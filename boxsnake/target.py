@@ -11,6 +11,9 @@ PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 Interpreter = Literal["conda", "host"]
 """Where the interpreter comes from: the lock's conda half, or the machine that the box is put on."""
 
+DEFAULT_TARGET = "default"
+"""The target of a manifest that names none."""
+
 DEFAULT_GLIBC = "2.28"
 """The floor of enterprise Linux 8, the oldest family that still gets updates."""
 

@@ -16,7 +16,7 @@ from boxsnake.stage.owners import collision
 
 if TYPE_CHECKING:
     from boxsnake.lock import CondaPackage, TargetLock
-    from boxsnake.plan import Plan
+    from boxsnake.plan import Part, Plan
 
 # Clean systems that have an interpreter of their own, by its minor version.
 _HOSTS = {"3.11": "debian-12-python", "3.13": "debian-13-python"}
@@ -28,17 +28,22 @@ def check_closure(plan: Plan, host_brings: Sequence[str], *, box: str) -> None:
     Raises PackError, which names all of it; `box` is the format's name.
     """
     brought = _normalised(host_brings)
-    missing = [found.name for found in plan.lock.unavailable if canonicalize_name(found.name) not in brought]
-    missing += [name for name in native_packages(plan.lock) if canonicalize_name(name) not in brought]
-    if not missing:
-        return
+    for part in plan.parts:
+        lacking = [found.name for found in part.lock.unavailable] + [*native_packages(part.lock)]
+        missing = [name for name in lacking if canonicalize_name(name) not in brought]
+        if missing:
+            raise _lacking(missing, box, part.target.name)
+
+
+def _lacking(missing: Sequence[str], box: str, target: str) -> PackError:
     names = ", ".join(f'"{name}"' for name in missing)
-    raise PackError(
-        f"{box} for {plan.target.name}",
+    return PackError(
+        f"{box} for {target}",
         f"carries wheels alone, and there is none of {', '.join(missing)}",
-        f"Where the host brings it, say so: host-brings = [{names}] in [boxes.{box}]; else pack an image or an RPM.",
+        f"Where the host brings it, say so: host-brings = [{names}] in [boxes.{box}]; "
+        "else pack an image, an RPM or a deb.",
         format=box,
-        missing=missing,
+        missing=list(missing),
     )
 
 
@@ -47,7 +52,7 @@ def closure_notes(plan: Plan, host_brings: Sequence[str]) -> list[str]:
     notes = []
     if host_brings:
         notes.append(f"the host must bring {', '.join(sorted(host_brings))}")
-    left_out = carried_by_wheels(plan.lock)
+    left_out = sorted({name for part in plan.parts for name in carried_by_wheels(part.lock)})
     if left_out:
         notes.append(f"conda's {', '.join(left_out)} left out: wheels carry their own copies of such libraries")
     return notes
@@ -55,9 +60,14 @@ def closure_notes(plan: Plan, host_brings: Sequence[str]) -> list[str]:
 
 def check_owners(plan: Plan, wheels: Mapping[str, Path]) -> None:
     """Refuse wheels that bring different files for one path; `wheels` are their files by name. Raises PackError."""
+    for part in plan.parts:
+        _check_owners(part, wheels)
+
+
+def _check_owners(part: Part, wheels: Mapping[str, Path]) -> None:
     brought: dict[str, tuple[str, Path, str]] = {}
-    for wheel in plan.wheels:
-        owner = APPLICATION if wheel == plan.application.wheel else wheel_owner(wheel.name)
+    for wheel in part.wheels:
+        owner = APPLICATION if wheel == part.own else wheel_owner(wheel.name)
         file = wheels[wheel.file_name]
         for path, member in installed_members(file, wheel.file_name).items():
             other, its_file, its_member = brought.setdefault(path, (owner, file, member))

@@ -29,6 +29,7 @@ CORE = {
     "os_packages.package_version",
     "os_packages.rpm_version",
     "plain_text",
+    "pins",
     "plan",
     "reference",
     "requirements",

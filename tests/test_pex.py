@@ -149,6 +149,7 @@ def test_what_it_runs(
 
 def test_options_reach_the_file(store: Store, plan: Plan, tmp_path: Path) -> None:
     options = {"sh-boot": True, "venv": False, "compress": False, "inject-env": {"MODE": "a b"}}
+    options |= {"inherit-path": "fallback", "strip-env": False}
     plan = replace(
         plan,
         application=replace(plan.application, environment=(("LEVEL", "3"),)),
@@ -157,6 +158,7 @@ def test_options_reach_the_file(store: Store, plan: Plan, tmp_path: Path) -> Non
     pex = pack(store, plan, "pex", tmp_path / "out")
     info = info_of(pex)
     assert (info["venv"], info["inject_env"]) == (False, {"LEVEL": "3", "MODE": "a b"})
+    assert (info["inherit_path"], info["strip_pex_env"]) == ("fallback", False)
     assert pex.read_bytes().startswith(b"#!/bin/sh\n")
     with zipfile.ZipFile(pex) as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}

@@ -1,4 +1,4 @@
-"""Several targets in one manifest: two Pythons, another processor, another C library; each in its own boxes."""
+"""Several targets in one manifest: two Pythons, two processors, two C libraries; in boxes of their own or shared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ boxes = ["rpm", "image"]
 [targets.old]
 interpreter = "host"
 glibc = "2.36"
-boxes = ["pex"]
+boxes = ["pex", "wheelhouse"]
+
+[targets.fresh]
+python = "3.13.*"
+interpreter = "host"
+glibc = "2.41"
+boxes = ["pex", "wheelhouse"]
 
 [targets.other]
 platform = "linux-aarch64"
@@ -47,9 +53,13 @@ run = ["small"]
 expect = "small on"
 
 [boxes.image]
-[boxes.pex]
 [boxes.rpm]
+
+[boxes.pex]
+targets = ["old", "fresh"]
+
 [boxes.wheelhouse]
+targets = ["old", "fresh", "other"]
 """
 PROGRAM = "import sys\n\ndef main():\n    print(f'small on {sys.version_info[0]}.{sys.version_info[1]}')\n"
 
@@ -100,8 +110,8 @@ def test_each_target_gets_its_own_boxes(folder: Path) -> None:
     made = {(box["target"], box["format"]) for box in result("build", cwd=folder)["boxes"]}
     assert made == {
         *(("new", "rpm"), ("new", "image")),
-        ("old", "pex"),
-        *(("other", "pex"), ("other", "wheelhouse")),
+        *(("old", "pex"), ("old", "wheelhouse")),
+        ("other", "pex"),
     }
     assert (folder / "dist" / "other" / "small-1.0.pex").is_file()
 
@@ -116,12 +126,15 @@ def test_a_format_for_a_target_that_does_not_take_it(folder: Path) -> None:
 @pytest.mark.channel
 @pytest.mark.engine
 def test_each_box_is_booted_on_a_host_of_its_target(folder: Path) -> None:
-    report = result("boot", "--target", "new", "--target", "old", cwd=folder)
+    report = result("boot", "--target", "new", "--target", "old", "--target", "fresh", cwd=folder)
     booted = {box["format"]: (box["host"], box["verdict"]) for box in report["boxes"]}
     assert booted == {
         "image (new)": ("artifact", "passed"),
         "rpm (new)": ("debian-13-rpm", "passed"),
         "pex (old)": ("debian-12-python", "passed"),
+        "pex (fresh)": ("debian-13-python", "passed"),
+        "wheelhouse (old)": ("debian-12-python", "passed"),
+        "wheelhouse (fresh)": ("debian-13-python", "passed"),
     }
 
 

@@ -28,21 +28,31 @@ def main():
 """
 
 
-def add_wheel(store: Store, folder: Path, name: str, files: Mapping[str, str], *, tag: str = "py3-none-any") -> Wheel:
+def add_wheel(
+    store: Store,
+    folder: Path,
+    name: str,
+    files: Mapping[str, str],
+    *,
+    tag: str = "py3-none-any",
+    version: str = "1.0",
+) -> Wheel:
     """Make a wheel with these files (an `entry_points.txt` and METADATA lines among them) and put it in the store."""
-    info = f"{name.replace('-', '_')}-1.0.dist-info"
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
     contents = {path: text for path, text in files.items() if path not in {"entry_points.txt", "METADATA"}}
-    contents[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{files.get('METADATA', '')}"
+    contents[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{files.get('METADATA', '')}"
+    )
     pure = str(tag.endswith("any")).lower()
     contents[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
     if "entry_points.txt" in files:
         contents[f"{info}/entry_points.txt"] = files["entry_points.txt"]
     folder.mkdir(parents=True, exist_ok=True)
-    path = make_wheel(folder, contents, name=f"{name.replace('-', '_')}-1.0-{tag}.whl")
+    path = make_wheel(folder, contents, name=f"{name.replace('-', '_')}-{version}-{tag}.whl")
     blob = store.put_file(path)
     return Wheel(
         name=read_metadata(path).name,
-        version="1.0",
+        version=version,
         file_name=path.name,
         sha256=blob.digest.removeprefix("sha256:"),
         size=blob.size,

@@ -69,7 +69,9 @@ def command(
         formats = [word for word in boxes if word in packagers()]
         # What is named by its format needs no other box to be fit to be packed.
         known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
-        chosen = _chosen(known, boxes)
+        # One that is for several targets is booted for each of them.
+        seen = (one for box in _chosen(known, boxes) for one in box.by_target)
+        chosen = [one for one in seen if not targets or one.plan.target.name in targets]
         reports = _boot_all(chosen, hosts, workspace, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")

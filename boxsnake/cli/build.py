@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 @click.option("--load", is_flag=True, help="Put images into the container engine as well.")
 @click.option("--push", is_flag=True, help="Push images to the registries that their tags name as well.")
 @click.option("--spec", is_flag=True, help="Write RPMs as spec and sources, for rpmbuild; no other box.")
+@click.option(
+    "--since",
+    metavar="OLD",
+    type=click.Path(path_type=Path),
+    help="Write wheelhouses as deltas, without the wheels of this earlier one (folder, tar or boxsnake.lock).",
+)
 @click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -40,6 +46,7 @@ def command(
     load: bool,
     push: bool,
     spec: bool,
+    since: Path | None,
     offline: bool,
     as_json: bool,
 ) -> None:
@@ -47,14 +54,13 @@ def command(
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.pack import pack
 
-    if spec:
-        _check_spec(formats)
+    _check_only({"--spec": "rpm"} if spec else {}, {"--since": "wheelhouse"} if since else {}, formats)
     console = console_of(context, as_json=as_json)
     started = time.monotonic()
     with console.progress():
         workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
-        boxes = _as_specs(workspace, targets) if spec else workspace.boxes(formats, targets)
+        boxes = _boxes(workspace, formats, targets, spec=spec, since=since)
         if push:
             _check_push(workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
@@ -68,13 +74,35 @@ def command(
     console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded, "pushed": pushed})
 
 
-def _check_spec(formats: Sequence[str]) -> None:
-    """A spec is another way to write an RPM. Errors: UsageError where other formats were named."""
+def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequence[str]) -> None:
+    """Options that write one format otherwise, and that format: refuse two of them, and other formats. UsageError."""
     from boxsnake.errors import UsageError
-    from boxsnake.packagers.rpm import PACKAGER
 
-    if set(formats) - {PACKAGER.name}:
-        raise UsageError("--spec", "is for rpm alone", "Run `boxsnake build rpm --spec`.")
+    if spec and since:
+        raise UsageError("--since", "cannot go with --spec: that writes RPMs alone", "Give one of them.")
+    for option, wanted in {**spec, **since}.items():
+        if set(formats) - {wanted}:
+            raise UsageError(option, f"is for {wanted} alone", f"Run `boxsnake build {wanted} {option}`.")
+
+
+def _boxes(
+    workspace: Workspace, formats: Sequence[str], targets: Sequence[str], *, spec: bool, since: Path | None
+) -> list[Box]:
+    if since is not None:
+        return _as_deltas(workspace, targets, since)
+    return _as_specs(workspace, targets) if spec else workspace.boxes(formats, targets)
+
+
+def _as_deltas(workspace: Workspace, targets: Sequence[str], since: Path) -> list[Box]:
+    """The wheelhouses among the boxes, without what an earlier one has."""
+    from boxsnake.house_since import read_since
+    from boxsnake.packagers.wheelhouse import PACKAGER, Wheelhouse
+
+    packager = Wheelhouse(read_since(since))
+    return [
+        replace(box, packager=packager, path=box.path.with_name(packager.file_name(box.plan)))
+        for box in workspace.boxes([PACKAGER.name], targets)
+    ]
 
 
 def _as_specs(workspace: Workspace, targets: Sequence[str]) -> list[Box]:

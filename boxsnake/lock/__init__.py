@@ -2,7 +2,7 @@
 
 from boxsnake.lock.codec import LOCK_VERSION, decode, encode
 from boxsnake.lock.difference import Change, LockDifference, difference, stale
-from boxsnake.lock.pylock import pylock
+from boxsnake.lock.pylock import pylock, shared_pylock
 from boxsnake.lock.system import SystemKind, SystemLock, SystemPackage
 from boxsnake.lock.values import (
     BasePin,
@@ -38,5 +38,6 @@ __all__ = [
     "difference",
     "encode",
     "pylock",
+    "shared_pylock",
     "stale",
 ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from boxsnake.lock.values import TargetLock
+    from boxsnake.pins import Pin
     from boxsnake.target import Target
 
 CREATOR = "boxsnake"
@@ -33,6 +34,27 @@ def pylock(target_lock: TargetLock, wheels: Iterable[Wheel], *, folder: str | No
     names = {wheel.name for wheel in chosen}
     packages = [{**_head(wheel, names), "wheels": [_in_folder(wheel, folder)]} for wheel in chosen]
     return tomli_w.dumps({**_top(target_lock), "packages": packages})
+
+
+def shared_pylock(pins: Iterable[Pin], environments: Iterable[str], *, python: str, folder: str) -> str:
+    """The text of a `pylock.toml` for several targets, every wheel named by its path in `folder`.
+
+    `environments` are the markers of the targets, `python` the lowest minor version of theirs. Of what a distribution
+    needs it says nothing: that differs from target to target.
+    """
+    import tomli_w
+
+    packages = [
+        {
+            "name": pin.name,
+            "version": pin.version,
+            **({"marker": pin.marker} if pin.marker else {}),
+            "wheels": [_in_folder(wheel, folder) for wheel in pin.wheels],
+        }
+        for pin in pins
+    ]
+    top = {"lock-version": VERSION, "created-by": CREATOR, "environments": list(environments)}
+    return tomli_w.dumps({**top, "requires-python": f">={python}", "packages": packages})
 
 
 def document(target_lock: TargetLock, wheels: Iterable[Wheel], locations: Locations) -> dict[str, Any]:

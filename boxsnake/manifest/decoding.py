@@ -18,10 +18,12 @@ from boxsnake.manifest.models import (
     FileTable,
     Manifest,
     Section,
+    SharedBox,
     SystemTable,
     TargetTable,
 )
 from boxsnake.plain_text import escaped
+from boxsnake.target import DEFAULT_TARGET
 from boxsnake.toml_lines import key_lines
 
 _LARGEST = 1 << 20  # characters; a manifest of a thousand requirements has a hundredth of it
@@ -41,9 +43,10 @@ def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) 
     manifest = _validated(Manifest, {**document, "boxes": boxes}, places, faults)
     faults.extend(places.fault(*found) for found in _contradictions(document))
     faults.extend(places.fault(*found) for found in _foreign_boxes(document, box_options))
+    faults.extend(places.fault(*found) for found in _foreign_targets(document, boxes))
     if faults or manifest is None:
         raise ManifestError(source, tuple(faults))
-    return manifest.model_copy(update={"targets": manifest.targets or {"default": TargetTable()}})
+    return manifest.model_copy(update={"targets": manifest.targets or {DEFAULT_TARGET: TargetTable()}})
 
 
 def _document(text: str, source: str) -> tuple[dict[str, Any], Places]:
@@ -131,6 +134,21 @@ def _foreign_boxes(
         for number, box in enumerate((target and target.boxes) or ()):
             if box not in tables:
                 yield ("targets", name, "boxes", number), f"there is no [boxes.{box}]; {nearest(box, tables)}"
+
+
+def _foreign_targets(document: Mapping[str, Any], boxes: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The targets of boxes that there are not, or that take no such box."""
+    targets = document.get("targets", {DEFAULT_TARGET: {}})
+    if not isinstance(targets, dict) or not isinstance(boxes, dict):
+        return
+    for name, options in boxes.items():
+        for number, target in enumerate(options.targets if isinstance(options, SharedBox) else ()):
+            table = _salvaged(TargetTable, targets.get(target, {}))
+            place = ("boxes", name, "targets", number)
+            if target not in targets:
+                yield place, f"there is no [targets.{target}]; {nearest(target, targets)}"
+            elif table and table.boxes is not None and name not in table.boxes:
+                yield place, f"the `boxes` of [targets.{target}] leave {name} out"
 
 
 def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -74,6 +74,12 @@ def _not_root(user: str) -> str:
     return user
 
 
+def _each_target_once(targets: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(targets)) < len(targets):
+        raise ValueError("names a target twice")
+    return targets
+
+
 class Section(BaseModel):
     """A table of the manifest: frozen, strict, its keys written with hyphens.
 
@@ -103,6 +109,13 @@ class Resources(Section):
     """Memory ("512M"). Left out: that of the only one of `system.units`."""
     cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
     """Processors (0.5 is half of one)."""
+
+
+class SharedBox(Section):
+    """Options of a format whose box may be for several targets at once."""
+
+    targets: Annotated[tuple[Name, ...], AfterValidator(_each_target_once)] = ()
+    """Targets that share one box, which goes where that of the first would go; others get one each."""
 
 
 class App(Section):

@@ -167,6 +167,14 @@ CondaText = Annotated[str, AfterValidator(_conda)]
 Channel = Annotated[str, Form(r"\S+", "must be a channel's name, URL or folder"), AfterValidator(check_plain)]
 Source = Annotated[str, AfterValidator(_source)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
+InnerPath = Annotated[
+    str,
+    Form(
+        r"(?!(?:.*/)?\.{1,2}(?:/|$))[^/\\\x00-\x1f][^\\\x00-\x1f]*[^/\\\x00-\x1f]|[^./\\\x00-\x1f]",
+        "must be a path inside of the box, such as 'data/words.txt', without '..'",
+    ),
+]
+"""A relative path that leads nowhere else."""
 Command = Annotated[tuple[Line, ...], AfterValidator(_program_first)]
 """A program and its arguments."""
 ScriptCommand = Annotated[tuple[ScriptArgument, ...], AfterValidator(_program_first)]

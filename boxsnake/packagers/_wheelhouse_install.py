@@ -1,10 +1,13 @@
 """Installs the wheelhouse that this file lies in. Run by install.sh; needs nothing but a Python of the right version.
 
     python install.py --check            does the house fit this machine?
+    python install.py --verify           is it whole?
     python install.py PREFIX             make PREFIX a virtual environment with everything in it
+    python install.py --from OLD …       complete a delta house from the earlier one that it was made against
 
 It reads house.json beside it. Everything is put together in a hidden folder beside PREFIX, which then takes PREFIX's
-place in one step. Specifications: the binary distribution format (PEP 427), virtual environments (PEP 405), RECORD
+place in one step. On Windows, and with --pip, the environment's own pip installs, in PREFIX itself: programs there
+hold their place. Specifications: the binary distribution format (PEP 427), virtual environments (PEP 405), RECORD
 (PEP 376), platform tags (PEP 600).
 """
 
@@ -17,6 +20,7 @@ import configparser
 import csv
 import ctypes
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -33,8 +37,10 @@ from pathlib import Path
 from typing import Any
 
 House = dict[str, Any]  # what house.json holds
+Target = dict[str, Any]  # one of its targets: a Python, and the wheels for it
 
 HERE = Path(__file__).absolute().parent
+DELTA = HERE / "DELTA"  # in a house that is not whole: the wheels that an earlier one has, a line for each
 RECEIPT = "wheelhouse.json"  # in PREFIX: what was installed, and the sign that PREFIX is ours to replace
 LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}  # PEP 600
 ENTRY_POINT = re.compile(r"\s*(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*)?(?:\[.*\]\s*)?")
@@ -64,13 +70,18 @@ def main() -> int:
     """Parse the command line and do what it says. Exit status: 0, 2 usage, 3 unfit, 4 damaged house, 5 failed."""
     parser = argparse.ArgumentParser(prog="install.py", description="Install this wheelhouse.")
     parser.add_argument("prefix", nargs="?", help="the folder to install into")
-    parser.add_argument("--check", action="store_true", help="only tell whether the house fits this machine")
+    parser.add_argument("--from", dest="old", metavar="OLD", help="the earlier house, to complete a delta from")
+    parser.add_argument("--verify", action="store_true", help="only tell whether the house is whole")
+    parser.add_argument("--check", action="store_true", help="only tell whether it is whole and fits this machine")
+    parser.add_argument("--fits", action="store_true", help="only tell whether it fits this machine")
+    parser.add_argument("--pip", action="store_true", help="install with pip (always so on Windows)")
     arguments = parser.parse_args()
-    if not arguments.check and not arguments.prefix:
+    asks = arguments.check or arguments.verify or arguments.fits
+    if not asks and not arguments.prefix and not arguments.old:
         parser.error("name the folder to install into")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        run(None if arguments.check else arguments.prefix)
+        run(arguments, None if asks else arguments.prefix)
     except Problem as problem:
         sys.stderr.write(f"install: {problem}\n")
         return problem.status
@@ -82,19 +93,28 @@ def main() -> int:
     return 0
 
 
-def run(folder: str | None) -> None:
+def run(arguments: argparse.Namespace, folder: str | None) -> None:
     """Check house and machine, then install into the folder, if there is one."""
     house = json.loads((HERE / "house.json").read_text("utf-8"))
-    verify()
-    misfits = check(house)
-    if misfits:
-        raise Problem("\n".join(["this machine does not fit:", *misfits]), UNFIT)
+    name = f"{house['name']} {house['version']}"
+    if arguments.old:
+        complete(Path(arguments.old))
+    if not arguments.fits:
+        verify()
+    if arguments.verify or (arguments.old and not arguments.check and folder is None):
+        say(f"{name} is whole")
+        return
+    target = fitting(house)
     if folder is None:
-        say(f"{house['name']} {house['version']} fits this machine")
+        say(f"{name} fits this machine")
         return
     prefix = Path(os.path.abspath(folder))  # noqa: PTH100 - links in it are the user's wish
-    install(house, prefix)
-    say(f"installed {house['name']} {house['version']} in {prefix}")
+    check_place(prefix)
+    if arguments.pip or os.name != "posix":
+        install_with_pip(house, target, prefix)
+    else:
+        install(house, target, prefix)
+    say(f"installed {name} in {prefix}")
 
 
 def say(text: str) -> None:
@@ -104,16 +124,50 @@ def say(text: str) -> None:
 
 def verify() -> None:
     """Compare every file with SHA256SUMS."""
+    if DELTA.is_file():
+        raise Problem("this is a delta: complete it from the earlier wheelhouse, with --from OLD", DAMAGED)
+    listed = sums()
     bad = []
-    for line in (HERE / "SHA256SUMS").read_text("utf-8").splitlines():
-        digest, _, name = line.partition("  ")
+    for name, digest in listed.items():
         path = HERE / name
         if not path.is_file():
             bad.append(f"  {name} is missing")
         elif sha256_of(path) != digest:
             bad.append(f"  {name} has changed")
+    strangers = {f"wheels/{path.name}" for path in HERE.glob("wheels/*.whl")} - listed.keys()
+    bad += [f"  {name} is not of this house" for name in sorted(strangers)]
     if bad:
         raise Problem("\n".join(["this wheelhouse is damaged, copy it again:", *bad]), DAMAGED)
+
+
+def sums() -> dict[str, str]:
+    """The digests that files of the house must have, by their paths in it."""
+    lines = (HERE / "SHA256SUMS").read_text("utf-8").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def complete(old: Path) -> None:
+    """Take the wheels that a delta leaves out from the earlier house; a delta that is complete is a house."""
+    if not DELTA.is_file():
+        return
+    digests = sums()
+    for file in DELTA.read_text("utf-8").splitlines():
+        name = f"wheels/{file}"
+        source, place = old / "wheels" / file, HERE / "wheels" / file
+        if name not in digests or Path(file).name != file:
+            raise Problem(f"DELTA names {file!r}, which is no wheel of this house", DAMAGED)
+        if place.is_file() and sha256_of(place) == digests[name]:
+            continue
+        if not source.is_file():
+            raise Problem(f"{old} has no {name}: it is not the house that this delta was made against", DAMAGED)
+        if sha256_of(source) != digests[name]:
+            raise Problem(f"{source} is not the wheel that this house needs, or is damaged", DAMAGED)
+        place.parent.mkdir(exist_ok=True)
+        part = place.with_name(f".{file}.part")
+        shutil.copyfile(source, part)
+        part.replace(place)
+    (HERE / "README-DELTA.md").unlink(missing_ok=True)
+    DELTA.unlink()
 
 
 def sha256_of(path: Path) -> str:
@@ -128,17 +182,31 @@ def sha256_of(path: Path) -> str:
 # Does it fit?
 
 
-def check(house: House) -> list[str]:
-    """What of this machine does not fit, one line for each."""
+def fitting(house: House) -> Target:
+    """The first of the house's targets that this machine is one of."""
+    lines = []
+    for target in house["targets"]:
+        misfits = check(target)
+        if not misfits:
+            chosen: Target = target
+            return chosen
+        if len(house["targets"]) > 1:
+            lines.append(f"  {target['name']}:")
+        lines += misfits
+    raise Problem("\n".join(["this machine does not fit:", *lines]), UNFIT)
+
+
+def check(target: Target) -> list[str]:
+    """What of this machine does not fit a target, one line for each."""
     mine = "{}.{}".format(*sys.version_info[:2])
     if sys.implementation.name != "cpython":
         return [f"  CPython is needed, {sys.executable} is {platform.python_implementation()}"]
-    if mine != house["python"]:
-        return [f"  Python {house['python']} is needed, {sys.executable} is {mine}"]
+    if mine != target["python"]:
+        return [f"  Python {target['python']} is needed, {sys.executable} is {mine}"]
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return [f"  {sys.executable} is a free-threaded Python: the wheels are for the usual one"]
     misfits = []
-    for wheel in house["wheels"]:
+    for wheel in target["wheels"]:
         tags = wheel["file"][: -len(".whl")].rpartition("-")[2].split(".")
         reasons = [misfit(tag) for tag in tags]
         if all(reasons):
@@ -156,10 +224,13 @@ def misfit(tag: str) -> str | None:
         return misfit_linux(floor, match[4])
     match = re.fullmatch(r"macosx_(\d+)_(\d+)_(\w+)", tag)
     if match and sys.platform == "darwin":
-        mine = tuple(int(part) for part in platform.mac_ver()[0].split(".")[:2])
-        fits = match[3] in ("universal2", platform.machine()) and mine >= (int(match[1]), int(match[2]))
+        system = tuple(int(part) for part in platform.mac_ver()[0].split(".")[:2])
+        fits = match[3] in ("universal2", platform.machine()) and system >= (int(match[1]), int(match[2]))
         return None if fits else f"macOS {match[1]}.{match[2]} on {match[3]}, this is {platform.mac_ver()[0]}"
-    return f"a platform {tag}, this is {sysconfig.get_platform()}"
+    mine = sysconfig.get_platform()
+    if tag.startswith("win") and sys.platform == "win32" and tag == mine.replace("-", "_"):
+        return None
+    return f"a platform {tag}, this is {mine}"
 
 
 def misfit_linux(floor: tuple[int, int], machine: str) -> str | None:
@@ -190,11 +261,8 @@ def glibc_version() -> tuple[int, int] | None:
 # Installing
 
 
-def install(house: House, prefix: Path) -> None:
+def install(house: House, target: Target, prefix: Path) -> None:
     """Put everything together beside PREFIX, then let it take PREFIX's place."""
-    if os.name != "posix":
-        raise Problem("use pip here: python -m pip install --require-hashes -r requirements.txt", UNFIT)
-    check_place(prefix)
     # The installed files are for everybody who may look into PREFIX, whoever installs them.
     os.umask(0o022)
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -203,14 +271,51 @@ def install(house: House, prefix: Path) -> None:
     try:
         make_environment(new, prefix)
         site = new / "lib" / "python{}.{}".format(*sys.version_info[:2]) / "site-packages"
-        for wheel in house["wheels"]:
+        for wheel in target["wheels"]:
             Wheel(HERE / "wheels" / wheel["file"], new, site, prefix).install()
         compile_modules(site, site.relative_to(new), prefix)
-        receipt = {**house, "interpreter": os.path.realpath(sys.executable)}
-        (new / RECEIPT).write_text(json.dumps(receipt, indent=2, sort_keys=True) + "\n", "utf-8")
+        write_receipt(house, target, new)
         put_in_place(house, new, prefix)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def install_with_pip(house: House, target: Target, prefix: Path) -> None:
+    """Make PREFIX an environment whose own pip installs; what was there before comes back if that fails."""
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Problem(f"{sys.executable} has no ensurepip module: install it (python3-venv on Debian)", UNFIT)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    old = prefix.parent / f".{prefix.name}.replaced-{os.getpid()}"
+    if prefix.is_dir():
+        prefix.rename(old)
+    try:
+        venv_module().EnvBuilder(with_pip=True).create(prefix)
+        run_pip(prefix)
+        write_receipt(house, target, prefix)
+        run_hook(house, prefix)
+    except BaseException:
+        shutil.rmtree(prefix, ignore_errors=True)
+        if old.is_dir():
+            old.rename(prefix)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def run_pip(prefix: Path) -> None:
+    """Have the environment's pip install the house; neither the user's settings nor an index have a part in it."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+    env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    python = prefix / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--no-deps", "--no-cache-dir", "--require-hashes"]
+    done = subprocess.run([*pip, "-r", "requirements.txt"], cwd=HERE, env=env, check=False)
+    if done.returncode:
+        raise Problem(f"pip ended with status {done.returncode}: nothing was installed", FAILED)
+
+
+def write_receipt(house: House, target: Target, prefix: Path) -> None:
+    """Say in the environment what it was made from."""
+    receipt = {**house, "targets": [target], "interpreter": os.path.realpath(sys.executable)}
+    (prefix / RECEIPT).write_text(json.dumps(receipt, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def check_place(prefix: Path) -> None:
@@ -242,13 +347,18 @@ def is_running(pid: str) -> bool:
     return True
 
 
-def make_environment(new: Path, prefix: Path) -> None:
-    """A virtual environment in `new` whose files say that it is in `prefix`."""
+def venv_module() -> Any:
+    """The standard library's venv, which Debian packs separately."""
     try:
         import venv
     except ImportError:
         raise Problem(f"{sys.executable} has no venv module: install it (python3-venv on Debian)", UNFIT) from None
-    venv.EnvBuilder(symlinks=True).create(new)
+    return venv
+
+
+def make_environment(new: Path, prefix: Path) -> None:
+    """A virtual environment in `new` whose files say that it is in `prefix`."""
+    venv_module().EnvBuilder(symlinks=True).create(new)
     for path in [new / "pyvenv.cfg", *(new / "bin").iterdir()]:
         if path.is_file() and not path.is_symlink():
             text = path.read_bytes()
@@ -409,6 +519,9 @@ def run_hook(house: House, prefix: Path) -> None:
     """Run the application's own post-install script, if there is one."""
     script = HERE / "hooks" / "post-install"
     if not script.is_file():
+        return
+    if os.name != "posix":
+        say("the post-install script is one for a Unix shell: it was not run")
         return
     told = {"NAME": house["name"], "VERSION": house["version"], "PREFIX": str(prefix)}
     env = {**os.environ, **{f"BOXSNAKE_{name}": value for name, value in told.items()}}

@@ -12,17 +12,22 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from boxsnake import child
+from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
-from boxsnake.manifest import Section
-from boxsnake.manifest.text import Line, Variable, Word
+from boxsnake.included_files import digests, included_files, lay_out
+from boxsnake.manifest import SharedBox
+from boxsnake.manifest.text import InnerPath, Line, RelativePath, Variable, Word
+from boxsnake.pex_core import Core, left_to_core, read_core
+from boxsnake.pins import pins, unique_wheels
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, closure_notes, python_host
@@ -30,13 +35,13 @@ from boxsnake.wheel_tags import supported_tags
 
 if TYPE_CHECKING:
     from boxsnake.packagers import Materials
-    from boxsnake.plan import Plan
+    from boxsnake.plan import Part, Plan
     from boxsnake.target import Target
 
 _DEADLINE = 1800.0
 
 
-class PexOptions(Section):
+class PexOptions(SharedBox):
     """`[boxes.pex]`."""
 
     host_brings: tuple[Word, ...] = ()
@@ -45,14 +50,34 @@ class PexOptions(Section):
     """What the file runs, as `module:function` or `module`; left out: the program of `app.command`."""
     shebang: Word | None = None
     """The interpreter line without `#!`; left out: `/usr/bin/env python3.11` for a target with Python 3.11."""
+    layout: Literal["zipapp", "packed", "loose"] = "zipapp"
+    """One file; or a folder, in a tar, with each wheel as a file of its own ("packed") or all unpacked ("loose")."""
     venv: bool = True
     """Whether the first run makes a virtual environment of the file: later runs then start faster."""
+    programs: Literal["no", "prepend", "append"] = "no"
+    """Whether the programs of all wheels are in the PATH of what is run, before or after the host's. Needs `venv`."""
+    inherit_path: Literal["false", "prefer", "fallback"] = "false"
+    """Whether the host's own packages can be imported too, and whether they come before ("prefer") the file's."""
+    strip_env: bool = True
+    """Whether `PEX_…` variables are kept from the application, and so from PEX files that it starts."""
+    include: dict[InnerPath, RelativePath] = Field(default_factory=dict)
+    """Files and folders of the project that go into the file as they are, by the paths that they have in it."""
+    core: RelativePath | None = None
+    """The PEX that this one is a plug-in of: what that one brings is left out, and nothing is run by itself."""
     sh_boot: bool = False
     """Whether a shell looks for the interpreter; it also takes another Python that all wheels fit."""
     compress: bool = True
     """Whether the file is compressed; if not, it is larger and its first run faster."""
     inject_env: dict[Variable, Line] = Field(default_factory=dict)
     """Environment variables of the application, further to `app.environment`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PexOptions:
+        if self.programs != "no" and not self.venv:
+            raise ValueError("`programs` needs `venv`")
+        if self.core is not None and self.entry_point is not None:
+            raise ValueError("a plug-in of a `core` has no `entry-point`: the core is what is run")
+        return self
 
 
 class Pex:
@@ -63,23 +88,33 @@ class Pex:
     options = PexOptions
     moments: frozenset[str] = frozenset()
     system: frozenset[SystemPart] = frozenset()
-    unfolds = False
+    unfolds = True
 
     def check(self, plan: Plan) -> None:
         """See `boxsnake.packagers.Packager`."""
         check_closure(plan, plan.options.host_brings, box=self.name)
+        pins(plan.parts)
+        left_to_core(plan.parts, _core(plan))
+        _included(plan)
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
-        return f"{plan.application.name}-{plan.application.version}.pex"
+        return f"{_name(plan)}.pex" if plan.options.layout == "zipapp" else f"{_name(plan)}.tar"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
-        return {"pex": importlib.metadata.version("pex"), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        core = _core(plan)
+        return {
+            "pex": importlib.metadata.version("pex"),
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
+            "include": digests(_included(plan)),
+            "core": core.wheels if core else None,
+        }
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
-        wheels = materials.wheels(plan.wheels)
+        left = left_to_core(plan.parts, _core(plan))
+        wheels = materials.wheels([wheel for wheel in unique_wheels(plan.parts) if wheel.name not in left])
         with materials.scratch() as scratch:
             house = scratch / "wheels"
             house.mkdir()
@@ -87,13 +122,13 @@ class Pex:
                 # No link: pex reads the name off the file that a link leads to.
                 with disk_faults(house):
                     shutil.copyfile(path, house / name)
-            platform = scratch / "platform.json"
-            platform.write_text(json.dumps(complete_platform(plan.target, plan.lock.python)), encoding="utf-8")
-            argv = [sys.executable, "-I", "-m", "pex", *_arguments(plan, house, platform), "-o", str(out)]
+            lay_out(_included(plan), scratch / "include")
+            made = out if plan.options.layout == "zipapp" else scratch / _name(plan)
+            argv = [sys.executable, "-I", "-m", "pex", *_arguments(plan, scratch, left), "-o", str(made)]
             # A private root: what earlier runs left in a shared one is not to be trusted.
             env = child.environment(scratch, PEX_ROOT=str(scratch / "root"), PEX_IGNORE_RCFILES="1")
             done = child.run(argv, cwd=scratch, env=env, deadline=_DEADLINE)
-            if done.code != 0 or not out.is_file():
+            if done.code != 0 or not made.exists():
                 shown = done.last_lines.replace(str(scratch), "…")
                 raise PackError(
                     self.file_name(plan),
@@ -102,7 +137,9 @@ class Pex:
                     format=self.name,
                     output=shown,
                 )
-        out.chmod(0o755)
+            if made != out:
+                _write_folder(made, out, epoch=plan.epoch)
+        out.chmod(0o755 if made == out else 0o644)
         return closure_notes(plan, plan.options.host_brings)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
@@ -110,43 +147,115 @@ class Pex:
         folder = f"/opt/{plan.application.name}"
         file = f"{folder}/{artifact.name}"
         root = "/tmp/pex"  # noqa: S108 - in a container of its own
+        is_folder = plan.options.layout != "zipapp"
+        start = f"{folder}/{_name(plan)}/__main__.py" if is_folder else file
+        environment = [("PEX_ROOT", root)]
+        copies = [(str(artifact), file)]
+        expects = expected(plan, conda=False)
+        core = _core(plan)
+        if core:
+            environment.append(("PEX_PATH", start.removesuffix("/__main__.py")))
+            start = f"{folder}/core/{core.path.name}"
+            copies.append((str(core.path), start))
+            start = f"{start}/__main__.py" if core.path.is_dir() else start
+            brought = {(found.name, found.version) for found in core.distributions(plan.parts[0])}
+            expects = replace(expects, distributions=tuple(sorted({*expects.distributions, *brought})))
         return BootRecipe(
             host=python_host(plan),
             takes="python",
-            copies=((str(artifact), file),),
-            install=(),
-            python=("env", "PEX_INTERPRETER=1", file),
+            copies=tuple(copies),
+            install=(("tar", "-xf", file, "-C", folder),) if is_folder else (),
+            python=("env", "PEX_INTERPRETER=1", start),
             scripts=None,
-            command=(file,),
+            command=(start,),
             remove=(("rm", "-rf", folder, root),),
             writes=(folder, root),
             remains=(),
-            expects=expected(plan, conda=False),
-            environment=(("PEX_ROOT", root),),
+            expects=expects,
+            environment=tuple(environment),
         )
 
 
 PACKAGER = Pex()
 
 
-def _arguments(plan: Plan, house: Path, platform: Path) -> Iterator[str]:
+def _name(plan: Plan) -> str:
+    """The file's name without its suffix, or the folder's."""
+    name = f"{plan.application.name}-{plan.application.version}"
+    return name if plan.options.layout == "zipapp" else f"{name}.{plan.options.layout}-pex"
+
+
+def _core(plan: Plan) -> Core | None:
+    return read_core((plan.root / plan.options.core).resolve()) if plan.options.core else None
+
+
+def _included(plan: Plan) -> dict[str, Path]:
+    return included_files(plan.options.include, plan.root, key="boxes.pex.include")
+
+
+def _write_folder(folder: Path, out: Path, *, epoch: int) -> None:
+    """Pack a folder layout into a tar."""
+    members = [
+        file_member(
+            f"{folder.name}/{path.relative_to(folder).as_posix()}", path, executable=bool(path.stat().st_mode & 0o100)
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    with disk_faults(out), out.open("xb") as stream:
+        write_tar(members, stream, epoch=epoch)
+
+
+def _arguments(plan: Plan, scratch: Path, left: frozenset[str]) -> Iterator[str]:
     options = plan.options
-    yield from ("--no-index", "--pre-resolved-dists", str(house), "--complete-platform", str(platform))
+    # Wheels that are there need no resolving; but then pex would have each fit every one of several targets.
+    found_by = ("--find-links", "--no-build") if plan.others else ("--pre-resolved-dists",)
+    yield from ("--no-index", found_by[0], str(scratch / "wheels"), *found_by[1:])
+    yield from _platforms(plan.parts, scratch)
     # Wheels as they are: seven times faster to pack than unpacked ones, smaller, and the first run takes as long.
     yield "--no-pre-install-wheels"
     # Zip archives that Python cannot import from are made without a word else.
     if options.venv:
         # Before an option, never before a requirement: pex would take that for the value that may follow this.
-        yield "--venv"
+        yield "--venv" if options.programs == "no" else f"--venv={options.programs}"
     yield from ("--check", "error", "--no-compile", "--no-use-system-time")
-    yield from ("--python-shebang", options.shebang or f"/usr/bin/env python{plan.lock.python_minor}")
+    yield from ("--layout", options.layout, f"--inherit-path={options.inherit_path}")
+    yield "--strip-pex-env" if options.strip_env else "--no-strip-pex-env"
+    yield from ("--python-shebang", options.shebang or f"/usr/bin/env python{_python(plan.parts)}")
     yield "--sh-boot" if options.sh_boot else "--no-sh-boot"
     yield "--compress" if options.compress else "--no-compress"
-    yield from _entry_point(plan)
+    if options.include:
+        yield from ("--sources-directory", str(scratch / "include"))
+    if not options.core:
+        yield from _entry_point(plan)
     for name, value in sorted({**dict(plan.application.environment), **options.inject_env}.items()):
         yield from ("--inject-env", f"{name}={value}")
-    # Every wheel by name, the ones that nothing requires too: a box holds the whole lock.
-    yield from sorted(f"{wheel.name}=={wheel.version}" for wheel in plan.wheels)
+    yield from _requirements(plan.parts, left)
+
+
+def _platforms(parts: Sequence[Part], scratch: Path) -> Iterator[str]:
+    for number, part in enumerate(parts):
+        platform = scratch / f"platform-{number}.json"
+        platform.write_text(json.dumps(complete_platform(part.target, part.lock.python)), encoding="utf-8")
+        yield from ("--complete-platform", str(platform))
+
+
+def _python(parts: Sequence[Part]) -> str:
+    minors = {part.lock.python_minor for part in parts}
+    # Another than it needs looks for one that it can take, and hands over.
+    return minors.pop() if len(minors) == 1 else "3"
+
+
+def _requirements(parts: Sequence[Part], left: frozenset[str]) -> Iterator[str]:
+    """Every wheel by name, the ones that nothing requires too: a box holds the whole lock."""
+    for name in sorted(left):
+        yield from ("--exclude", name)
+    carried = [pin for pin in pins(parts) if pin.name not in left]
+    for pin in carried:
+        if not pin.is_only:
+            # What requires it says no version, and of several wheels that fit any would be taken.
+            yield from ("--override", pin.requirement)
+    yield from (pin.requirement for pin in carried)
 
 
 def _entry_point(plan: Plan) -> Iterator[str]:

@@ -2,12 +2,16 @@
 
 <name>-<version>.wheelhouse/
     install.sh, install.py    what installs it
-    wheels/                   every wheel of the closure, the application's own too
+    wheels/                   every wheel of the closure, the application's own too, and its metadata
+    simple/                   the same as a package index, for a web server
     pylock.toml               the same as a lock (PEP 751)
     requirements.txt          the same for pip
     house.json                the same for install.py
     hooks/                    the application's own scripts
     SHA256SUMS, README.md
+
+A delta is the same folder without the wheels that an earlier house has. Completed from that house, by install.sh, it
+is the whole house, file for file.
 """
 
 from __future__ import annotations
@@ -22,9 +26,12 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
-from boxsnake.lock import pylock
-from boxsnake.manifest import Section
+from boxsnake.house_index import index_pages
+from boxsnake.house_since import SUMS, Since
+from boxsnake.lock import pylock, shared_pylock
+from boxsnake.manifest import SharedBox
 from boxsnake.manifest.text import Word
+from boxsnake.pins import markers, pins, unique_wheels
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, python_host, start_command
@@ -32,7 +39,7 @@ from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, p
 if TYPE_CHECKING:
     from boxsnake.lock import Wheel
     from boxsnake.packagers import Materials
-    from boxsnake.plan import Plan
+    from boxsnake.plan import Part, Plan
 
 _POST_INSTALL = "post-install"
 _EXECUTABLE = frozenset({"install.sh", f"hooks/{_POST_INSTALL}"})
@@ -41,20 +48,38 @@ _README = """\
 
 {summary}
 
-This folder holds everything that {name} needs, for CPython {python} on {machine}{glibc}.
+This folder holds everything that {name} needs, for
+
+{targets}
+
 Nothing is downloaded when it is installed.
 
-    sh install.sh --check              # is it whole, and does it fit this machine?
+    sh install.sh --verify             # is it whole?
+    sh install.sh --check              # does it fit this machine?
     sh install.sh /opt/{name}          # a virtual environment, replaced in one step
     /opt/{name}/bin/{program}
 
-Or into an environment of your own, with pip:
+Without a shell, on Windows for one, a Python of the version above does the same:
+
+    python install.py FOLDER
+
+Into an environment of your own, with pip:
 
     python -m pip install --require-hashes -r requirements.txt
+
+For many machines, this folder on any web server is a package index:
+
+    python -m pip install --index-url https://SERVER/THIS-FOLDER/simple/ {name}
 {host}"""
+_DELTA_README = """\
+This is a delta: it leaves out the wheels that an earlier wheelhouse has, the lines of DELTA. Complete it first, from
+that one's folder:
+
+    sh install.sh --from EARLIER-WHEELHOUSE
+"""
 
 
-class WheelhouseOptions(Section):
+class WheelhouseOptions(SharedBox):
     """`[boxes.wheelhouse]`."""
 
     host_brings: tuple[Word, ...] = ()
@@ -62,7 +87,10 @@ class WheelhouseOptions(Section):
 
 
 class Wheelhouse:
-    """The packager of wheelhouses."""
+    """The packager of wheelhouses; with `since`, of what one has beyond an earlier one."""
+
+    def __init__(self, since: Since | None = None) -> None:
+        self._since = since
 
     name = "wheelhouse"
     summary = "a folder of wheels with an installer, for sites without a network"
@@ -74,26 +102,42 @@ class Wheelhouse:
     def check(self, plan: Plan) -> None:
         """See `boxsnake.packagers.Packager`."""
         check_closure(plan, plan.options.host_brings, box=self.name)
+        pins(plan.parts)
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
-        return f"{_folder(plan)}.tar"
+        return f"{self._folder(plan)}.tar"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
         """See `boxsnake.packagers.Packager`."""
-        return {}
+        return {"since": None if self._since is None else sorted(self._since.wheels)}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
-        wheels = sorted(plan.wheels, key=lambda wheel: wheel.file_name)
+        wheels = unique_wheels(plan.parts)
         paths = materials.wheels(wheels)
         check_owners(plan, paths)
-        texts = _texts(plan, wheels)
-        members = [_member(plan, name, content) for name, content in texts.items()]
-        members += [_member(plan, f"wheels/{wheel.file_name}", paths[wheel.file_name]) for wheel in wheels]
+        there = frozenset[tuple[str, str]]() if self._since is None else self._since.wheels
+        carried = [wheel for wheel in wheels if (wheel.file_name, wheel.sha256) not in there]
+        left = [wheel.file_name for wheel in wheels if wheel not in carried]
+        texts = _texts(plan, wheels, paths)
+        if left:
+            # Not under the sums, which are those of the whole house; what completes it removes them.
+            texts["DELTA"] = "".join(f"{name}\n" for name in left).encode()
+            texts["README-DELTA.md"] = _DELTA_README.encode()
+        folder = self._folder(plan)
+        members = [_member(folder, name, content) for name, content in texts.items()]
+        members += [_member(folder, f"wheels/{wheel.file_name}", paths[wheel.file_name]) for wheel in carried]
         with disk_faults(out), out.open("xb") as stream:
             write_tar(members, stream, epoch=plan.epoch)
-        return closure_notes(plan, plan.options.host_brings)
+        notes = closure_notes(plan, plan.options.host_brings)
+        if self._since is not None:
+            notes.append(f"{len(carried)} of {len(wheels)} wheels: the earlier house has the others")
+        return notes
+
+    def _folder(self, plan: Plan) -> str:
+        name = f"{plan.application.name}-{plan.application.version}.wheelhouse"
+        return name if self._since is None else f"{name}-delta"
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
@@ -106,7 +150,7 @@ class Wheelhouse:
             copies=((str(artifact), archive),),
             install=(
                 ("tar", "-xf", archive, "-C", house),
-                ("sh", f"{house}/{_folder(plan)}/install.sh", prefix),
+                ("sh", f"{house}/{self._folder(plan)}/install.sh", prefix),
             ),
             python=(f"{prefix}/bin/python",),
             scripts=f"{prefix}/bin",
@@ -122,27 +166,24 @@ class Wheelhouse:
 PACKAGER = Wheelhouse()
 
 
-def _folder(plan: Plan) -> str:
-    return f"{plan.application.name}-{plan.application.version}.wheelhouse"
+def _member(folder: str, name: str, source: bytes | Path) -> Member:
+    return file_member(posixpath.join(folder, name), source, executable=name in _EXECUTABLE)
 
 
-def _member(plan: Plan, name: str, source: bytes | Path) -> Member:
-    return file_member(posixpath.join(_folder(plan), name), source, executable=name in _EXECUTABLE)
-
-
-def _texts(plan: Plan, wheels: Sequence[Wheel]) -> dict[str, bytes]:
+def _texts(plan: Plan, wheels: Sequence[Wheel], paths: Mapping[str, Path]) -> dict[str, bytes]:
     """Everything in the house but the wheels, by its path."""
     beside = Path(__file__).parent
     texts = {
         "README.md": _readme(plan),
-        "house.json": _house(plan, wheels),
+        "house.json": _house(plan),
         "install.py": (beside / "_wheelhouse_install.py").read_bytes(),
         "install.sh": _install_script(plan, (beside / "_wheelhouse_install.sh").read_text("utf-8")),
-        "pylock.toml": pylock(plan.lock, wheels, folder="wheels").encode(),
-        "requirements.txt": _requirements(wheels),
+        "pylock.toml": _pylock(plan).encode(),
+        "requirements.txt": _requirements(plan),
+        **index_pages(wheels, paths),
     }
     texts |= {f"hooks/{hook.moment}": hook.content for hook in plan.hooks if hook.moment == _POST_INSTALL}
-    return {**texts, "SHA256SUMS": _sums(texts, wheels)}
+    return {**texts, SUMS: _sums(texts, wheels)}
 
 
 def _sums(texts: Mapping[str, bytes], wheels: Sequence[Wheel]) -> bytes:
@@ -151,23 +192,44 @@ def _sums(texts: Mapping[str, bytes], wheels: Sequence[Wheel]) -> bytes:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
 
 
-def _house(plan: Plan, wheels: Sequence[Wheel]) -> bytes:
-    house = {
-        "name": plan.application.name,
-        "version": plan.application.version,
-        "python": plan.lock.python_minor,
-        "wheels": [{"file": wheel.file_name, "name": wheel.name, "version": wheel.version} for wheel in wheels],
-    }
+def _house(plan: Plan) -> bytes:
+    targets = [
+        {
+            "name": part.target.name,
+            "python": part.lock.python_minor,
+            "wheels": [
+                {"file": wheel.file_name, "name": wheel.name, "version": wheel.version}
+                for wheel in sorted(part.wheels, key=lambda wheel: wheel.file_name)
+            ],
+        }
+        for part in plan.parts
+    ]
+    house = {"name": plan.application.name, "version": plan.application.version, "targets": targets}
     return json.dumps(house, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def _requirements(wheels: Sequence[Wheel]) -> bytes:
-    lines = [f"{w.name}=={w.version} --hash=sha256:{w.sha256}" for w in sorted(wheels, key=lambda w: w.name)]
+def _pylock(plan: Plan) -> str:
+    if not plan.others:
+        return pylock(plan.lock, plan.wheels, folder="wheels")
+    lowest = min(_minors(plan), key=lambda minor: [int(part) for part in minor.split(".")])
+    return shared_pylock(pins(plan.parts), markers(plan.parts), python=lowest, folder="wheels")
+
+
+def _requirements(plan: Plan) -> bytes:
+    lines = [
+        " ".join([pin.requirement, *(f"--hash=sha256:{wheel.sha256}" for wheel in pin.wheels)])
+        for pin in pins(plan.parts)
+    ]
     return "\n".join(["--no-index", "--find-links wheels", *lines, ""]).encode()
 
 
+def _minors(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(part.lock.python_minor for part in plan.parts))
+
+
 def _install_script(plan: Plan, template: str) -> bytes:
-    values = {"NAME": plan.application.name, "VERSION": plan.application.version, "PYTHON": plan.lock.python_minor}
+    values = {"NAME": plan.application.name, "VERSION": plan.application.version, "PYTHON": " ".join(_minors(plan))}
+    values["EITHER"] = " or ".join(_minors(plan))
     for key, value in values.items():
         # Between single quotes: to the shell nothing in there has a meaning but a quote.
         template = template.replace(f"'@{key}@'", "'" + value.replace("'", "'\\''") + "'")
@@ -183,9 +245,15 @@ def _readme(plan: Plan) -> bytes:
         version=application.version,
         # Metadata may hold line breaks where its specification has none.
         summary=" ".join(application.summary.split()),
-        python=plan.lock.python_minor,
-        machine=plan.target.machine,
-        glibc=f" with glibc {plan.target.glibc} or newer" if plan.target.glibc else "",
+        targets="\n".join(_described(part) for part in plan.parts),
         program=programs[0],
         host=f"\nThe machine itself must bring:\n\n{brings}" if brings else "",
     ).encode()
+
+
+def _described(part: Part) -> str:
+    """One target as a line of the README."""
+    target = part.target
+    system = {"linux": "Linux", "osx": "macOS", "win": "Windows"}[target.platform.partition("-")[0]]
+    glibc = f" with glibc {target.glibc} or newer" if target.glibc else ""
+    return f"- CPython {part.lock.python_minor} on {system}, {target.machine}{glibc}"

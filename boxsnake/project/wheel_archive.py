@@ -66,6 +66,15 @@ def read_metadata(wheel: Path, file_name: str | None = None) -> WheelMetadata:
         raise _unreadable(shown, error) from error
 
 
+def metadata_text(wheel: Path) -> bytes:
+    """The METADATA of a wheel as it stands. Raises IntegrityError where it cannot be read."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(f"{_dist_info(archive.namelist())}/METADATA")
+    except _BROKEN as error:
+        raise _unreadable(wheel.name, error) from error
+
+
 def _parse(text: bytes, entry_points: str) -> WheelMetadata:
     raw, _ = parse_email(text)
     return WheelMetadata(
