@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from boxsnake.archive import Member, file_member, write_tar
+from boxsnake.archive import GzipSink, Member, file_member, write_tar
 from boxsnake.bases import Base
 from boxsnake.boot import boot
 from boxsnake.boot_recipe import Check
@@ -216,8 +215,10 @@ def test_a_hook_that_removes_files_is_refused(workshop: Workshop, monkeypatch: p
     from boxsnake.packagers import dockerfile as module
 
     store = Store(workshop.folder.parent / "store")
-    with store.writer(origin="a hook") as writer:
-        writer.write(gzip.compress(tar([file_member("etc/.wh.os-release", b"")])))
+    with store.writer(origin="a hook") as writer, GzipSink(writer) as sink:
+        sink.write(
+            tar([file_member("bin/large", hashlib.shake_256(b"").digest(3 << 20)), file_member("etc/.wh.a", b"")])
+        )
     blob = LayerBlob(
         name="post-install hook", digest=writer.blob.digest, size=writer.blob.size, diff_id="", media_type=LAYER_GZIP
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ _PREFIX = ".wh."
 
 
 def has_whiteouts(layer: Path) -> bool:
-    """Whether the layer, a tar or a compressed one, removes anything."""
-    with disk_faults(layer), tarfile.open(layer, mode="r|*") as members:
+    """Whether the layer, a tar in gzip's format, removes anything."""
+    # Not decompressed by tarfile: of a row of gzip members its streams read the first alone.
+    with disk_faults(layer), gzip.open(layer) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
         return any(member.name.rpartition("/")[2].startswith(_PREFIX) for member in members)
