@@ -79,6 +79,8 @@ class Tree:
     patches: tuple[Patch, ...] = ()
     remarks: tuple[tuple[str, str], ...] = ()
     """Those of the notes that are about one owner's package: (owner, note)."""
+    trimmed: tuple[tuple[str, str, int], ...] = ()
+    """What was left out: (owner, the rule that named it, bytes)."""
 
     def owned_by(self, owners: Iterable[str]) -> tuple[Entry, ...]:
         """The files and links of these owners, in order."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
@@ -29,6 +30,27 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 _GATHERED = 5
 """The layers that are no package's own: interpreter, libraries, rest, own, application."""
+
+
+TrimRule = Literal["tests", "headers", "static-libraries", "docs", "build-files"]
+"""Kinds of files that packages bring and no running program needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """What is done to packages on their way into layers, beside installing them.
+
+    `trim` are the kinds of files that are left out, but for what lies at the paths `keep`; `activate` are the conda
+    packages (normalised names) whose activation scripts are run for the variables that they set.
+    """
+
+    trim: tuple[TrimRule, ...] = ()
+    keep: tuple[str, ...] = ()
+    activate: tuple[str, ...] = ()
+
+
+AS_THEY_ARE = Treatment()
+"""Packages go into layers as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +77,8 @@ class LayerBlob:
     """Variables that its packages ask to be set where they are used (conda's `etc/conda/env_vars.d`)."""
     notes: tuple[str, ...] = ()
     """What the user was told when it was staged."""
+    trimmed: tuple[tuple[str, int], ...] = ()
+    """How much each rule of its treatment saved, in bytes before compression."""
 
 
 def group(

@@ -15,7 +15,7 @@ from boxsnake.credentials import Credentials
 from boxsnake.entries import APPLICATION, Tree, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
 from boxsnake.fetch import Wanted, fetch
-from boxsnake.layers import Group, LayerBlob
+from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Part, Plan
 from boxsnake.registry import Registries
@@ -70,7 +70,7 @@ class StoreMaterials:
         return self._under_their_names(wanted)
 
     @contextmanager
-    def tree(self, prefix: str | None) -> Iterator[Tree]:
+    def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> Iterator[Tree]:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.stage.staging import stage
 
@@ -85,11 +85,12 @@ class StoreMaterials:
             application=application,
             prefix=prefix,
             epoch=plan.epoch,
+            treatment=treatment,
         ) as tree:
             remember_tree(self.store, tree, self._digests(), plan.target)
             yield tree
 
-    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+    def layers(self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE) -> Sequence[LayerBlob]:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.layer_blobs import layer_blobs
 
@@ -101,16 +102,27 @@ class StoreMaterials:
             application=self._plan.application.wheel,
             prefix=prefix,
             epoch=self._plan.epoch,
-            tree=lambda: self._removed_beside(self.tree(prefix)),
+            treatment=treatment,
+            tree=lambda: self._removed_beside(self.tree(prefix, treatment)),
         )
 
-    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+    def known_layers(
+        self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE
+    ) -> Sequence[LayerBlob | None]:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.layer_blobs import known_layers
 
         plan = self._plan
         application = plan.application.wheel
-        return known_layers(self.store, groups, plan.lock, application=application, prefix=prefix, epoch=plan.epoch)
+        return known_layers(
+            self.store,
+            groups,
+            plan.lock,
+            application=application,
+            prefix=prefix,
+            epoch=plan.epoch,
+            treatment=treatment,
+        )
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         """See `boxsnake.packagers.Materials`."""

@@ -20,7 +20,7 @@ import zstandard
 from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
 from boxsnake.layer_blobs import known_layers, layer_blobs
-from boxsnake.layers import Group, LayerBlob
+from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, Distribution, Noarch, SystemLock, TargetLock, Wheel
 from boxsnake.registry import Registries
 from boxsnake.stage.staging import stage
@@ -220,7 +220,14 @@ class Workshop:
         return Materials(self, store, lock or self.lock())
 
     @contextmanager
-    def stage(self, store: Store, *, prefix: str | None = "/opt/env", lock: TargetLock | None = None) -> Iterator[Tree]:
+    def stage(
+        self,
+        store: Store,
+        *,
+        prefix: str | None = "/opt/env",
+        lock: TargetLock | None = None,
+        treatment: Treatment = AS_THEY_ARE,
+    ) -> Iterator[Tree]:
         """Stage everything made so far."""
         conda = {name: path for name, path in self.archives.items() if name.endswith(".conda")}
         wheels = {name: path for name, path in self.archives.items() if name.endswith(".whl")}
@@ -232,6 +239,7 @@ class Workshop:
             application=self.application,
             prefix=prefix,
             epoch=EPOCH,
+            treatment=treatment,
         ) as tree:
             yield tree
 
@@ -251,11 +259,11 @@ class Materials:
     def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
         return {package.file_name: self.workshop.archives[package.file_name] for package in packages}
 
-    def tree(self, prefix: str | None) -> AbstractContextManager[Tree]:
+    def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> AbstractContextManager[Tree]:
         self.staged += 1
-        return self.workshop.stage(self.store, prefix=prefix, lock=self.lock)
+        return self.workshop.stage(self.store, prefix=prefix, lock=self.lock, treatment=treatment)
 
-    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+    def layers(self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE) -> Sequence[LayerBlob]:
         return layer_blobs(
             self.store,
             groups,
@@ -263,12 +271,21 @@ class Materials:
             application=self.workshop.application,
             prefix=prefix,
             epoch=EPOCH,
-            tree=lambda: self.tree(prefix),
+            treatment=treatment,
+            tree=lambda: self.tree(prefix, treatment),
         )
 
-    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+    def known_layers(
+        self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE
+    ) -> Sequence[LayerBlob | None]:
         return known_layers(
-            self.store, groups, self.lock, application=self.workshop.application, prefix=prefix, epoch=EPOCH
+            self.store,
+            groups,
+            self.lock,
+            application=self.workshop.application,
+            prefix=prefix,
+            epoch=EPOCH,
+            treatment=treatment,
         )
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:

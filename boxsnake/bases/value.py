@@ -32,7 +32,9 @@ class Base:
 def decode(known: Mapping[str, Any]) -> Base:
     """A base out of `dataclasses.asdict` of one."""
     layers = tuple(
-        LayerBlob(**layer | {"environment": _pairs(layer["environment"]), "notes": tuple(layer["notes"])})
+        LayerBlob(
+            **layer | {"environment": _pairs(layer["environment"]), "notes": tuple(layer["notes"]), "trimmed": ()}
+        )
         for layer in known["layers"]
     )
     runtime = known["runtime"]

@@ -11,7 +11,7 @@ from boxsnake.container_layers import Below, made_layer
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
 from boxsnake.image.base_name import base_for
 from boxsnake.image.configuration import platform_of, runtime
-from boxsnake.layers import Group, LayerBlob, group
+from boxsnake.layers import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.system_layer import system_layer
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from boxsnake.bases import Base
     from boxsnake.packagers import Materials
     from boxsnake.packagers.image import ImageOptions
+
+
+_OF_MKL = frozenset({"mkl", "mkl-service", "intel-openmp"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     with ThreadPoolExecutor(1) as beside:
         # Hashing it takes a while, and so does staging, which waits for other processes.
         waited_for = beside.submit(_verified_base, plan, materials)
-        layers = materials.layers(options.prefix, groups_of(plan))
+        layers = materials.layers(options.prefix, groups_of(plan), treatment_of(plan))
         base = waited_for.result()
     system, notes = _system_layer(plan, materials.store)
     # The application stays on top: of all layers it changes most often.
@@ -47,7 +50,25 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     packages = _packages(plan, materials, base)
     layers = [*packages, *_with_hooks(plan, materials.store, base, packages, layers)]
     said = sorted({note for layer in layers for note in layer.notes})
-    return Contents(base=base, layers=tuple(layers), notes=(*said, *notes))
+    return Contents(base=base, layers=tuple(layers), notes=(*said, *notes, *hints(plan, layers)))
+
+
+def hints(plan: Plan, layers: Sequence[LayerBlob]) -> list[str]:
+    """What the user may want to know of the image's size: what trimming has saved, and what else could be."""
+    saved: dict[str, int] = {}
+    for layer in layers:
+        for rule, size in layer.trimmed:
+            saved[rule] = saved.get(rule, 0) + size
+    found = [f"trimmed {', '.join(f'{rule} {_mb(saved[rule])}' for rule in sorted(saved))}"] if saved else []
+    mkl = sum(package.size for package in plan.lock.conda if package.name in _OF_MKL)
+    if mkl:
+        way = 'require "nomkl", or "libblas=*=*openblas" where the channel is conda-forge, for OpenBLAS instead'
+        found.append(f"MKL weighs {_mb(mkl)} as archives: {way}")
+    return found
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def _packages(plan: Plan, materials: Materials, base: Base) -> Sequence[LayerBlob]:
@@ -75,6 +96,13 @@ def _with_hooks(
         place = 0 if first else len(found)
         found[place:place] = [layer] if layer else []
     return found
+
+
+def treatment_of(plan: Plan) -> Treatment:
+    """What is done to packages on their way into layers."""
+    options: ImageOptions = plan.options
+    activate = tuple(name.lower() for name in options.activate)
+    return Treatment(trim=options.trim, keep=options.trim_keep, activate=activate)
 
 
 def groups_of(plan: Plan) -> tuple[Group, ...]:

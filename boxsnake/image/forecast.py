@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.errors import ResourceError
 from boxsnake.forecast import Forecast, Part, predicted
-from boxsnake.image.contents import base_name, base_of, groups_of
+from boxsnake.image.contents import base_name, base_of, groups_of, hints, treatment_of
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.plan import Plan
 
@@ -22,13 +22,14 @@ def forecast_of(plan: Plan, materials: Materials) -> Forecast:
     """The forecast of an image. Nothing is fetched or staged for it where `materials` are offline ones."""
     options: ImageOptions = plan.options
     groups = groups_of(plan)
-    known = materials.known_layers(options.prefix, groups)
+    known = materials.known_layers(options.prefix, groups, treatment_of(plan))
     packages = _packages(plan)
     layers = [_part(group, layer, packages) for group, layer in zip(groups, known, strict=True)]
     notes = sorted({note for layer in known if layer for note in layer.notes})
     # The application stays on top.
     own = len(layers) - (plan.application.wheel is not None)
     layers[own:own] = _system_parts(plan)
+    notes += hints(plan, [layer for layer in known if layer])
     return Forecast(parts=(*_base_parts(plan, materials), *layers), notes=tuple(notes))
 
 

@@ -18,7 +18,7 @@ from boxsnake.bases import Base
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.entries import Tree
 from boxsnake.forecast import Forecast
-from boxsnake.layers import Group, LayerBlob
+from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.manifest import Section
 from boxsnake.plan import Plan
@@ -45,7 +45,7 @@ class Materials(Protocol):
         """Local paths of conda archives by their file names, in one folder under those very names."""
         ...
 
-    def tree(self, prefix: str | None) -> AbstractContextManager[Tree]:
+    def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> AbstractContextManager[Tree]:
         """The environment and the application, linked for `prefix`, in a folder that lasts for the block.
 
         Without a prefix it is relocatable: its `patches` say what is placed when it gets one.
@@ -53,11 +53,13 @@ class Materials(Protocol):
         """
         ...
 
-    def layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob]:
+    def layers(self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE) -> Sequence[LayerBlob]:
         """One compressed layer for each group of owners, below `prefix`; staged only where the store lacks one."""
         ...
 
-    def known_layers(self, prefix: str, groups: Sequence[Group]) -> Sequence[LayerBlob | None]:
+    def known_layers(
+        self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE
+    ) -> Sequence[LayerBlob | None]:
         """The same as far as the store has them; None for those that would have to be made."""
         ...
 

@@ -24,7 +24,7 @@ from boxsnake.image.configuration import check_tags, check_texts, documents, pla
 from boxsnake.image.contents import base_of, contents
 from boxsnake.image.forecast import forecast_of
 from boxsnake.image.startup import check_startup, commands_of, started
-from boxsnake.layers import DEFAULT_BUDGET, LayerBlob
+from boxsnake.layers import DEFAULT_BUDGET, LayerBlob, TrimRule
 from boxsnake.manifest import Section
 from boxsnake.oci import Document
 from boxsnake.plan import expected
@@ -70,6 +70,13 @@ class ImageOptions(Section):
     own: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?-]+$")], ...] = ()
     """Names of distributions and conda packages that the team releases itself ("acme-*"): they get a layer of their
     own, after all that changes less often. Wheels from paths, repositories and URLs are in it anyhow."""
+    trim: tuple[TrimRule, ...] = ()
+    """Files that are left out of all packages but the application: "tests" (folders with tests that nothing else
+    imports), "headers", "static-libraries", "docs" (but for licences), "build-files" (pkg-config's, CMake's)."""
+    trim_keep: tuple[Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")], ...] = ()
+    """Paths of files and folders that stay all the same ("astropy/tests", "include/openssl")."""
+    activate: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
+    """Conda packages whose activation scripts are run, when their layer is made, for the variables that they set."""
 
 
 class Image:
@@ -90,6 +97,7 @@ class Image:
             cause = "an image brings its own interpreter, and the target takes that of the host"
             raise PackError(f"image for {plan.target.name}", cause, step, target=plan.target.name)
         check_startup(plan)
+        _check_activate(plan)
         check_tags(plan)
         check_texts(plan)
         for hook in plan.hooks:
@@ -140,6 +148,15 @@ class Image:
 
 
 PACKAGER = Image()
+
+
+def _check_activate(plan: Plan) -> None:
+    """Errors: PackError where scripts are trusted of a package that is not there."""
+    known = {package.name for package in plan.lock.conda}
+    for name in plan.options.activate:
+        if name.lower() not in known:
+            step = "Correct `activate` in [boxes.image]: it takes names of conda packages."
+            raise PackError(f"package {name}", "is to be activated, and is not in the lock", step, package=name)
 
 
 def _members(

@@ -13,6 +13,7 @@ from boxsnake.bytecode import Sources, compile_sources
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
+from boxsnake.layers import Treatment
 from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
@@ -34,6 +35,7 @@ from boxsnake.stage.scrub import (
     remove_leftovers,
     scripts_not_run,
 )
+from boxsnake.stage.trim import trim
 from boxsnake.stage.wheels import Layout, install_wheel
 from boxsnake.store import Store
 
@@ -48,13 +50,15 @@ def stage(
     application: Wheel | None,
     prefix: str | None,
     epoch: int,
+    treatment: Treatment | None = None,
 ) -> Iterator[Tree]:
     """Install an environment and the application into a folder that lasts for the block, linked for `prefix`.
 
     Without a prefix the tree is relocatable: see `boxsnake.entries.Tree`.
 
     `conda` and `wheels` give the archives by their file names, under which they lie on disk: the lock's conda half,
-    the wheels over it and the application's own. The tree's bytes depend on these, `prefix` and `epoch` alone.
+    the wheels over it and the application's own. The tree's bytes depend on these, `prefix`, `epoch` and what
+    `treatment` leaves out of it alone.
     Errors: PackError where two packages bring different files for one path, or the target cannot have a tree;
     ResourceError.
     """
@@ -69,6 +73,7 @@ def stage(
             staging.install(wheels, application)
             advance(1)
             remove_leftovers(root, staging.owners, staging.layout.site_packages)
+            trimmed = staging.trim(treatment or Treatment())
             notes = staging.compile(application)
             advance(1)
             entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
@@ -81,7 +86,15 @@ def stage(
         beside.enter_context(removed_meanwhile(link_folder(root)))
         try:
             prefix, patches = staging.prefix, staging.patches
-            yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, patches=patches, remarks=remarks)
+            yield Tree(
+                root=root,
+                prefix=prefix,
+                entries=entries,
+                notes=notes,
+                patches=patches,
+                remarks=remarks,
+                trimmed=trimmed,
+            )
         finally:
             beside.enter_context(removed_meanwhile(root))
 
@@ -194,6 +207,14 @@ class _Staging:
             path = wheels[wheel.file_name]
             scripts = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
             self._candidates += [Patch(path=script, kind="script") for script in scripts]
+
+    def trim(self, treatment: Treatment) -> tuple[tuple[str, str, int], ...]:
+        """Leave out what the treatment says: (owner, rule, bytes)."""
+        if not treatment.trim:
+            return ()
+        site_packages = self.layout.site_packages
+        found = trim(self._root, self.owners, treatment.trim, site_packages=site_packages, keep=treatment.keep)
+        return tuple((one.owner, one.rule, one.size) for one in found)
 
     def compile(self, application: Wheel | None) -> tuple[str, ...]:
         """Byte-code for all that lies where Python imports from; notes for the user."""
