@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pytest
 
 from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import ARTIFACT_HOST, Check
-from boxsnake.errors import PackError
+from boxsnake.engine import Engine, connect
+from boxsnake.errors import EngineError, PackError
 from boxsnake.image.load import load
 from boxsnake.lock import CondaPackage, TargetLock
 from boxsnake.packagers.image import PACKAGER, ImageOptions
@@ -30,6 +32,7 @@ from boxsnake.store import Store
 from boxsnake.system import ConfigFile, Directory, System
 from boxsnake.target import Target
 
+from .test_engine import Proxy
 from .trees import EPOCH, Materials, Workshop
 
 APPLICATION = Application(
@@ -440,8 +443,6 @@ def real(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 @pytest.mark.engine
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
 def test_an_engine_takes_it_and_runs_it(real: tuple[Plan, Path]) -> None:
-    from boxsnake.engine import connect
-
     plan, artifact = real
     engine = connect()
     (tag,) = plan.options.tags
@@ -472,30 +473,104 @@ def test_an_engine_takes_it_and_runs_it(real: tuple[Plan, Path]) -> None:
         engine.remove_image(tag)
 
 
+class Counting(Engine):
+    """The engine, which notes how many bytes it is sent; it may think that it has more layers than it has."""
+
+    sent: list[int]
+    lies = False
+
+    def load(self, archive: Any) -> tuple[str, ...]:
+        chunks = [archive.read_bytes()] if isinstance(archive, Path) else list(archive)
+        self.sent.append(sum(map(len, chunks)))
+        return super().load(iter(chunks))
+
+    def leading_layers(self, layers: Sequence[str]) -> int:
+        return len(layers) if self.lies else super().leading_layers(layers)
+
+
+@pytest.fixture
+def counting(real: tuple[Plan, Path]) -> Iterator[Counting]:
+    """An engine without the image."""
+    engine = Counting(connect()._connection._address, os.environ)
+    engine.sent = []
+    yield engine
+    for name in (real[0].options.tags[0], Packed(real[1]).manifest["config"]["digest"]):
+        engine.remove_image(name)
+
+
+def edited(real: tuple[Plan, Path], out: Path) -> Path:
+    """The same image with another last layer."""
+    data = gzip.compress(_one_file_tar(), mtime=0)
+    packed = Packed(real[1])
+    config, (docker,) = packed.config, json.loads(packed.files["manifest.json"])
+    config["rootfs"]["diff_ids"][-1] = f"sha256:{hashlib.sha256(gzip.decompress(data)).hexdigest()}"
+    text = json.dumps(config).encode()
+    name = f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+    kept = {layer: packed.files[layer] for layer in docker["Layers"][:-1]}
+    docker |= {"Layers": [*docker["Layers"][:-1], name], "Config": "config.json"}
+    files = kept | {name: data, "config.json": text, "manifest.json": json.dumps([docker]).encode()}
+    with out.open("wb") as stream:
+        write_tar((file_member(path, content) for path, content in files.items()), stream, epoch=0)
+    return out
+
+
+def _one_file_tar() -> bytes:
+    out = io.BytesIO()
+    write_tar([file_member("opt/env/edited", b"x")], out, epoch=0)
+    return out.getvalue()
+
+
 @pytest.mark.channel
 @pytest.mark.engine
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
-def test_an_engine_is_sent_only_what_it_lacks(real: tuple[Plan, Path]) -> None:
-    from boxsnake.engine import Engine, connect
-
+def test_an_engine_is_sent_only_what_it_lacks(real: tuple[Plan, Path], counting: Counting, tmp_path: Path) -> None:
     plan, artifact = real
-    sent: list[int] = []
-
-    class Counting(Engine):
-        def load(self, archive: Any) -> tuple[str, ...]:
-            chunks = [archive.read_bytes()] if isinstance(archive, Path) else list(archive)
-            sent.append(sum(map(len, chunks)))
-            return super().load(iter(chunks))
-
-    engine = Counting(connect()._connection._address, os.environ)
     (tag,) = plan.options.tags
-    try:
-        for _ in range(2):
-            assert load(engine, artifact) == [tag]
-            image = engine.image(tag)
-            assert image is not None
-            assert len(image.layers) == len(Packed(artifact).manifest["layers"])
-        assert sent[0] == artifact.stat().st_size
-        assert sent[1] < 20_000
-    finally:
-        engine.remove_image(tag)
+
+    def layers() -> int:
+        image = counting.image(tag)
+        assert image is not None
+        return len(image.layers)
+
+    assert load(counting, artifact) == [tag]
+    assert counting.sent == [artifact.stat().st_size]
+    assert load(counting, artifact) == [tag]
+    assert len(counting.sent) == 1, "it is there"
+    changed = edited(real, tmp_path / "edited.tar")
+    assert load(counting, changed) == [tag]
+    assert counting.sent[1] < 20_000
+    assert layers() == len(Packed(artifact).manifest["layers"])
+    counting.remove_image(tag)
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
+def test_an_engine_that_lacks_a_layer_after_all_gets_the_whole(
+    real: tuple[Plan, Path], counting: Counting, tmp_path: Path
+) -> None:
+    counting.lies = True
+    changed = edited(real, tmp_path / "edited.tar")
+    (tag,) = load(counting, changed)
+    assert [sent < 20_000 for sent in counting.sent] == [True, False]
+    image = counting.image(tag)
+    assert image is not None
+    assert len(image.layers) == len(Packed(real[1]).manifest["layers"])
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
+def test_two_loads_at_once_and_one_that_is_cut_off(real: tuple[Plan, Path], counting: Counting, tmp_path: Path) -> None:
+    _, artifact = real
+    proxy = Proxy(tmp_path / "s", b"/images/load")
+    with pytest.raises(EngineError) as raised:
+        load(connect({"DOCKER_HOST": f"unix://{tmp_path}/s"}), artifact)
+    assert raised.value.exit_code == 11
+    proxy.die()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: load(counting, artifact), range(2))
+    assert first == second
+    image = counting.image(first[0])
+    assert image is not None
+    assert list(image.layers) == Packed(artifact).config["rootfs"]["diff_ids"]

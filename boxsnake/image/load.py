@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,65 @@ from boxsnake.errors import BootError
 from boxsnake.tar_stream import retold
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """The image of an archive: its id (its configuration's digest), its diff ids, its layers' files, its names."""
+
+    identity: str
+    diff_ids: tuple[str, ...]
+    files: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
 def load(engine: Engine, artifact: Path) -> list[str]:
     """Put the artifact into a container engine: the names under which it is there now.
 
-    The engine is sent only the layers that it lacks: those that it has, in the same order from the lowest on, are
-    empty files in the stream. Where an engine does not take that, it gets the whole. Errors: EngineError, BootError.
+    An image that is there already is only given its names. Else the engine is sent only the layers that it lacks: those
+    that it has, in the same order from the lowest on, are empty files in the stream. Whatever came of that is compared
+    with the image's diff ids; where an engine does not take it, or took it for something else, it gets the whole.
+    Errors: EngineError; BootError where the engine refuses the archive, or has another image of it.
     """
+    wanted = _wanted(artifact)
+    if _is_there(engine, wanted.identity, wanted):
+        for tag in wanted.tags:
+            if not _is_there(engine, tag, wanted):
+                engine.tag(wanted.identity, tag)
+        return list(wanted.tags)
+    known = engine.leading_layers(wanted.diff_ids)
+    if known and _loaded_thin(engine, artifact, wanted, known):
+        return list(wanted.tags)
+    names = engine.load(artifact)
+    # An engine with another way to name images (by the digest of their manifests) knows it by its tag.
+    if not any(_is_there(engine, name, wanted) for name in (wanted.identity, *wanted.tags, *names)):
+        cause = "the engine took it, and has no image with its layers"
+        raise BootError(str(artifact), cause, "See the engine's log; `docker load` with the same file may tell more.")
+    return list(wanted.tags)
+
+
+def _wanted(artifact: Path) -> _Wanted:
     with disk_faults(artifact), tarfile.open(artifact, mode="r:") as archive:
         document = _document(archive, artifact)
         config = _read(archive, document["Config"])
-    identity = f"sha256:{hashlib.sha256(config).hexdigest()}"
-    diff_ids = tuple(json.loads(config)["rootfs"]["diff_ids"])
-    there = engine.leading_layers(diff_ids)
-    if there and not _loaded_thin(engine, artifact, document["Layers"][:there], document["Layers"][there:], identity):
-        there = 0
-    if not there:
-        engine.load(artifact)
-    return list(document["RepoTags"])
+    return _Wanted(
+        identity=f"sha256:{hashlib.sha256(config).hexdigest()}",
+        diff_ids=tuple(json.loads(config)["rootfs"]["diff_ids"]),
+        files=tuple(document["Layers"]),
+        tags=tuple(document["RepoTags"]),
+    )
 
 
-def _loaded_thin(engine: Engine, artifact: Path, known: Sequence[str], lacking: Sequence[str], identity: str) -> bool:
-    empty = set(known) - set(lacking)
+def _is_there(engine: Engine, name: str, wanted: _Wanted) -> bool:
+    image = engine.image(name)
+    return image is not None and image.layers == wanted.diff_ids
+
+
+def _loaded_thin(engine: Engine, artifact: Path, wanted: _Wanted, known: int) -> bool:
+    """Whether the engine has made the image out of the layers beyond the first `known` ones and those that it has."""
+    # One file may be two layers: what is sent once must be sent whole.
+    empty = set(wanted.files[:known]) - set(wanted.files[known:])
     with contextlib.suppress(BootError):
         engine.load(_thinned(artifact, empty))
-        image = engine.image(identity)
-        return image is not None and len(image.layers) == len(known) + len(lacking)
+        return all(_is_there(engine, name, wanted) for name in (wanted.identity, *wanted.tags))
     return False
 
 
