@@ -79,6 +79,8 @@ class LayerBlob:
     """What the user was told when it was staged."""
     trimmed: tuple[tuple[str, int], ...] = ()
     """How much each rule of its treatment saved, in bytes before compression."""
+    bound: bool = False
+    """Whether it was made in a container of the layers below it, and fits no others."""
 
 
 def group(

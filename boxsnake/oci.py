@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from boxsnake.layers import LayerBlob
 from boxsnake.reference import parse
@@ -121,6 +121,25 @@ class Document:
         return {"digest": self.digest, "mediaType": self.media_type, "size": len(self.content)}
 
 
+class Described(Protocol):
+    """A layer as far as a manifest tells of it."""
+
+    @property
+    def digest(self) -> str:
+        """Of the blob."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    @property
+    def media_type(self) -> str:
+        """How it is compressed."""
+        ...
+
+
 def canonical(value: object) -> bytes:
     """The one JSON text of a value: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -150,7 +169,7 @@ def config(
         "architecture": architecture,
         "config": runtime.document(),
         "created": created(epoch),
-        "history": [_step(step, epoch) for step in history],
+        "history": history_document(history, created(epoch)),
         "os": system,
         "rootfs": {"diff_ids": [layer.diff_id for layer in layers], "type": "layers"},
     }
@@ -159,8 +178,13 @@ def config(
     return Document(content=canonical(document), media_type=CONFIG)
 
 
-def _step(step: History, epoch: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"created": created(epoch), "created_by": step.created_by}
+def history_document(history: Sequence[History], when: str) -> list[dict[str, Any]]:
+    """The `history` of a configuration whose steps were all made at one time (RFC 3339)."""
+    return [_step(step, when) for step in history]
+
+
+def _step(step: History, when: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"created": when, "created_by": step.created_by}
     if step.comment:
         said["comment"] = step.comment
     if step.empty:
@@ -168,7 +192,7 @@ def _step(step: History, epoch: int) -> dict[str, Any]:
     return said
 
 
-def manifest(config: Document, layers: Sequence[LayerBlob], annotations: Mapping[str, str]) -> Document:
+def manifest(config: Document, layers: Sequence[Described], annotations: Mapping[str, str]) -> Document:
     """The image manifest."""
     document: dict[str, Any] = {
         "config": config.descriptor,
@@ -213,7 +237,7 @@ def platform_index(manifests: Sequence[tuple[Document, tuple[str, str], str]]) -
     )
 
 
-def docker_manifest(config: Document, layers: Sequence[LayerBlob], tags: Sequence[str]) -> bytes:
+def docker_manifest(config: Document, layers: Sequence[Described], tags: Sequence[str]) -> bytes:
     """`manifest.json` of a docker archive, which points at the same blobs."""
     return canonical(
         [

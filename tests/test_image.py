@@ -25,6 +25,7 @@ from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import EngineError, PackError
 from boxsnake.image.load import load
+from boxsnake.image.own import LABEL, read_label
 from boxsnake.lock import CondaPackage, TargetLock
 from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Plan
@@ -142,6 +143,8 @@ def test_how_it_runs_is_in_the_configuration(workshop: Workshop) -> None:
         "MODE=production",
     ]
     assert (said["User"], said["WorkingDir"], said["ExposedPorts"]) == ("10001:10001", "/", {"8000/tcp": {}})
+    own = read_label(said["Labels"].pop(LABEL))
+    assert (own.layers, own.environment, own.glibc) == (3, ("SSL_CERT_FILE", "MODE"), "2.28")
     assert said["Labels"] == packed.manifest["annotations"]
     assert said["Labels"] == {
         "org.opencontainers.image.created": "2020-01-01T00:00:00Z",
@@ -155,7 +158,7 @@ def test_how_it_runs_is_in_the_configuration(workshop: Workshop) -> None:
 def test_where_it_comes_from_is_told(workshop: Workshop) -> None:
     plan = plan_of(workshop, source_page="https://example.org/src", documentation="https://example.org/doc")
     commit = "0123456789" * 4
-    labels = Packed(pack(workshop, dataclasses.replace(plan, revision=commit))).config["config"]["Labels"]
+    labels = Packed(pack(workshop, dataclasses.replace(plan, revision=commit))).manifest["annotations"]
     assert {name.rpartition(".")[2]: value for name, value in labels.items()} == {
         "created": "2020-01-01T00:00:00Z",
         "description": "Says hello",

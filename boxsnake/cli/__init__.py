@@ -21,6 +21,7 @@ COMMANDS = {
     "boot": "Prove that boxes work, in clean containers.",
     "export": "Write how the image is run, for Kubernetes or compose.",
     "publish": "Make signed repositories of RPMs and debs; push images.",
+    "rebase": "Put an image's own layers on another base.",
     "channel": "Build a conda channel from recipes.",
     "cache": "Look at, verify and clean the store.",
     "schema": "Print the manifest's JSON schema, for editors.",

@@ -27,7 +27,6 @@ def push_images(console: Console, files: Sequence[Path], tags: Sequence[str]) ->
     """Push image layouts under the tags, or under those that they were made for, and say so."""
     from boxsnake.errors import UsageError
     from boxsnake.image.layout import Layout
-    from boxsnake.plain_text import counted
     from boxsnake.registry.push import push, where_to
     from boxsnake.store import Store
 
@@ -38,8 +37,15 @@ def push_images(console: Console, files: Sequence[Path], tags: Sequence[str]) ->
         step = "Name one, such as registry.example.org/team/name:1.0."
         raise UsageError(str(files[0]), "it was made for no tag, and none is given", step)
     pushed = push(Store(Store.default_root()), registries, layouts, places)
+    tell_pushed(console, pushed)
+    return pushed
+
+
+def tell_pushed(console: Console, pushed: Sequence[Pushed]) -> None:
+    """Say what was pushed, and what it took."""
+    from boxsnake.plain_text import counted
+
     for one in pushed:
         console.say(f"pushed {one.reference}@{one.digest}")
         sent = f"{counted(one.uploaded, 'blob')} sent ({human_size(one.sent)})"
         console.say(f"       {sent}, {one.mounted} mounted, {one.there} there already · {', '.join(one.platforms)}")
-    return pushed

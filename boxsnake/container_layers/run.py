@@ -110,6 +110,7 @@ def _layer(job: Job, made: Mapping[str, Any]) -> LayerBlob | None:
         size=made["size"],
         diff_id=made["diff_id"],
         media_type=oci.LAYER_GZIP,
+        bound=True,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from boxsnake import oci
 from boxsnake.errors import PackError
+from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, labels_on, own_names
 from boxsnake.image.startup import commands_of, healthcheck_of, started
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Document, History, Runtime
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from boxsnake.bases import Base
     from boxsnake.packagers.image import ImageOptions
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = "org.opencontainers.image."
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -78,12 +79,8 @@ def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
     """How the image is run, whoever puts it together."""
     options: ImageOptions = plan.options
     entrypoint, command = started(plan)
-    environment = dict(base.runtime.environment)
-    environment["PATH"] = f"{options.prefix}/bin:{environment.get('PATH') or _PATH}"
-    for layer in layers:
-        environment |= dict(layer.environment)
-    environment |= dict(plan.application.environment) | options.environment
-    labels = dict(base.runtime.labels) | dict(_annotations(plan, base)) | dict(plan.labels) | options.labels
+    labels = labels_on(base, _own_labels(plan))
+    environment = environment_on(base, f"{options.prefix}/bin", _own_environment(plan, layers))
     return Runtime(
         entrypoint=entrypoint,
         command=command,
@@ -94,6 +91,20 @@ def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:
         labels=tuple(labels.items()),
         healthcheck=healthcheck_of(plan),
     )
+
+
+def _own_environment(plan: Plan, layers: Sequence[LayerBlob]) -> dict[str, str]:
+    """The variables that it sets whatever the base is."""
+    environment: dict[str, str] = {}
+    for layer in layers:
+        environment |= dict(layer.environment)
+    options: ImageOptions = plan.options
+    return environment | dict(plan.application.environment) | options.environment
+
+
+def _own_labels(plan: Plan) -> dict[str, str]:
+    options: ImageOptions = plan.options
+    return _own_annotations(plan) | dict(plan.labels) | options.labels
 
 
 def _about(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -113,25 +124,34 @@ def _about(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from ((f"{_LABEL}{key}", value) for key, value in about.items() if value)
 
 
-def _annotations(plan: Plan, base: Base) -> Mapping[str, str]:
-    annotations = dict(_about(plan)) | {f"{_LABEL}created": oci.created(plan.epoch)}
-    if base.is_reference:
-        annotations[f"{_LABEL}base.name"] = base.name
-    if base.is_reference and base.manifest:
-        annotations[f"{_LABEL}base.digest"] = base.manifest
-    return annotations
+def _own_annotations(plan: Plan) -> dict[str, str]:
+    return dict(_about(plan)) | {f"{_LABEL}created": oci.created(plan.epoch)}
+
+
+def _own(plan: Plan, layers: Sequence[LayerBlob]) -> Own:
+    """What the image has beyond its base."""
+    return Own(
+        layers=len(layers),
+        environment=tuple(_own_environment(plan, layers)),
+        labels=own_names((*_own_labels(plan), LABEL)),
+        path=f"{plan.options.prefix}/bin",
+        glibc=plan.target.glibc or "",
+        bound=tuple(layer.name for layer in layers if layer.bound),
+    )
 
 
 def documents(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> tuple[Document, Document]:
     """The image's configuration and manifest: `layers` on those of the base."""
     history = [*base.history, *(History(created_by=f"boxsnake: {layer.name}") for layer in layers)]
     every = (*base.layers, *layers)
+    run = runtime(plan, base, layers)
+    labels = dict(run.labels) | {LABEL: _own(plan, layers).label}
     config = oci.config(
         every,
-        runtime(plan, base, layers),
+        replace(run, labels=tuple(labels.items())),
         platform=platform_of(plan),
         epoch=plan.epoch,
         history=history,
         variant=base.variant,
     )
-    return config, oci.manifest(config, every, _annotations(plan, base))
+    return config, oci.manifest(config, every, _own_annotations(plan) | base_annotations(base))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from boxsnake import oci
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.reference import is_digest
+from boxsnake.store import Store
 
 _CHUNK = 1 << 20
 _LARGEST_DOCUMENT = 16 << 20
@@ -58,6 +59,45 @@ class LaidOut:
         return document
 
 
+class Images(Protocol):
+    """Images, and where the bytes of their layers are."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def images(self) -> Sequence[LaidOut]:
+        """All of them."""
+        ...
+
+    def chunks(self, digest: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """A blob's bytes, or a part of them, unchecked."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImages:
+    """Images whose blobs are in the store, or are brought there when they are asked for."""
+
+    name: str
+    images: tuple[LaidOut, ...]
+    store: Store
+    bring: Callable[[str], None]
+    """Bring a blob into the store, by its digest."""
+
+    def chunks(self, digest: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """See `Images`."""
+        documents = {one.digest: one.content for image in self.images for one in (image.config, image.manifest)}
+        if digest in documents:
+            yield documents[digest][start : None if size is None else start + size]
+            return
+        if self.store.intact(digest) is None:
+            self.bring(digest)
+        yield from file_chunks(self.store.path(digest), start, size)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Place:
     path: Path
@@ -70,6 +110,7 @@ class Layout:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         self._places = _places(path)
 
     @cached_property
@@ -97,12 +138,7 @@ class Layout:
     def chunks(self, digest: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """A blob's bytes, or a part of them, as they lie there: who uses them checks the digest."""
         place = self._place(oci.blob_path(digest))
-        left = place.size - start if size is None else size
-        with disk_faults(place.path), place.path.open("rb", buffering=0) as stream:
-            stream.seek(place.offset + start)
-            while left and (chunk := stream.read(min(left, _CHUNK))):
-                left -= len(chunk)
-                yield chunk
+        yield from file_chunks(place.path, place.offset + start, place.size - start if size is None else size)
 
     def blob(self, digest: str) -> bytes:
         """A small blob, checked."""
@@ -129,20 +165,9 @@ class Layout:
     def _image(self, pointer: Mapping[str, Any]) -> LaidOut:
         try:
             manifest = oci.Document(content=self.blob(pointer["digest"]), media_type=str(pointer["mediaType"]))
-            about = json.loads(manifest.content)["config"]
-            config = oci.Document(content=self.blob(_checked(about["digest"])), media_type=str(about["mediaType"]))
-            said = json.loads(config.content)
-            image = LaidOut(
-                manifest=manifest,
-                config=config,
-                platform=(str(said["os"]), str(said["architecture"])),
-                variant=str(said.get("variant") or ""),
-            )
-            for layer in image.layers:
-                _checked(layer.digest)
+            return laid_out(manifest, self.blob)
         except (ValueError, KeyError, TypeError) as error:
             raise self._no_layout(repr(error)) from None
-        return image
 
     def _read(self, name: str) -> bytes:
         place = self._place(name)
@@ -161,6 +186,32 @@ class Layout:
     def _no_layout(self, why: str) -> PackError:
         step = "Name what `boxsnake build image` has made, or another image in the OCI image layout."
         return PackError(str(self.path), f"it cannot be read as an image layout: {why}", step, path=str(self.path))
+
+
+def laid_out(manifest: oci.Document, blob: Callable[[str], bytes]) -> LaidOut:
+    """The image of a manifest; `blob` gives its configuration. Errors: ValueError, KeyError, TypeError."""
+    about = json.loads(manifest.content)["config"]
+    config = oci.Document(content=blob(_checked(about["digest"])), media_type=str(about["mediaType"]))
+    said = json.loads(config.content)
+    image = LaidOut(
+        manifest=manifest,
+        config=config,
+        platform=(str(said["os"]), str(said["architecture"])),
+        variant=str(said.get("variant") or ""),
+    )
+    for layer in image.layers:
+        _checked(layer.digest)
+    return image
+
+
+def file_chunks(path: Path, start: int, size: int | None) -> Iterator[bytes]:
+    """A part of a file; all that follows where no size is given."""
+    with disk_faults(path), path.open("rb", buffering=0) as stream:
+        left = path.stat().st_size - start if size is None else size
+        stream.seek(start)
+        while left and (chunk := stream.read(min(left, _CHUNK))):
+            left -= len(chunk)
+            yield chunk
 
 
 def _checked(digest: object) -> str:

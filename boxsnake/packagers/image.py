@@ -13,22 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from boxsnake import oci
-from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe
 from boxsnake.container_layers.hooks import MOMENTS
-from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter_of_hook
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, tags_of
 from boxsnake.image.contents import base_of, contents
 from boxsnake.image.forecast import forecast_of
+from boxsnake.image.layout import LaidOut
 from boxsnake.image.startup import check_startup, commands_of, started
-from boxsnake.layers import DEFAULT_BUDGET, LayerBlob, TrimRule
+from boxsnake.image.write import write_layout
+from boxsnake.layers import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
-from boxsnake.oci import Document
 from boxsnake.plan import expected
-from boxsnake.store import Store
 from boxsnake.system import SystemPart
 
 if TYPE_CHECKING:
@@ -117,9 +114,8 @@ class Image:
         """See `boxsnake.packagers.Packager`."""
         made = contents(plan, materials)
         config, manifest = documents(plan, made.base, made.layers)
-        members = _members(plan, materials.store, config, manifest, (*made.base.layers, *made.layers))
-        with disk_faults(out), out.open("xb", buffering=0) as stream:
-            write_tar(members, stream, epoch=plan.epoch)
+        laid = LaidOut(manifest=manifest, config=config, platform=platform_of(plan), variant=made.base.variant)
+        write_layout(materials.store, laid, tags_of(plan), out, epoch=plan.epoch)
         return made.notes
 
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
@@ -157,17 +153,3 @@ def _check_activate(plan: Plan) -> None:
         if name.lower() not in known:
             step = "Correct `activate` in [boxes.image]: it takes names of conda packages."
             raise PackError(f"package {name}", "is to be activated, and is not in the lock", step, package=name)
-
-
-def _members(
-    plan: Plan, store: Store, config: Document, manifest: Document, layers: Sequence[LayerBlob]
-) -> list[Member]:
-    tags, platform = tags_of(plan), platform_of(plan)
-    blobs: dict[str, Path | bytes] = {document.digest: document.content for document in (config, manifest)}
-    blobs |= {layer.digest: store.path(layer.digest) for layer in layers}
-    return [
-        file_member("oci-layout", oci.LAYOUT_FILE),
-        file_member("index.json", oci.index(manifest, platform=platform, tags=tags)),
-        file_member("manifest.json", oci.docker_manifest(config, layers, tags)),
-        *(file_member(oci.blob_path(digest), source) for digest, source in blobs.items()),
-    ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from boxsnake import oci
 from boxsnake.errors import UsageError
-from boxsnake.image.layout import LaidOut, Layout
+from boxsnake.image.layout import Images, LaidOut
+from boxsnake.image.own import BASE_NAME
 from boxsnake.progress import track
 from boxsnake.reference import DEFAULT_TAG, Reference, parse
 from boxsnake.registry import Registries
@@ -16,8 +17,6 @@ from boxsnake.registry.conversation import Registry
 from boxsnake.registry.repository import Repository
 from boxsnake.registry.upload import Outcome, Parcel, Upload
 from boxsnake.store import Store
-
-BASE_NAME = "org.opencontainers.image.base.name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +32,11 @@ class Pushed:
     sent: int
 
 
-def where_to(registries: Registries, tags: Sequence[str]) -> tuple[Reference, ...]:
-    """The tags as places in registries. Errors: UsageError for what is no tag, or names no registry."""
+def where_to(registries: Registries, tags: Sequence[str], *, digests: bool = False) -> tuple[Reference, ...]:
+    """The tags as places in registries; with digests where those make sense.
+
+    Errors: UsageError for what is no tag, or names no registry.
+    """
     found = []
     for tag in tags:
         try:
@@ -45,7 +47,7 @@ def where_to(registries: Registries, tags: Sequence[str]) -> tuple[Reference, ..
         if meant is None:
             step = f"Name one such as {_EXAMPLE}, or set `default-registry` in your settings."
             raise UsageError(tag, "names no registry to push it to", step, tag=tag)
-        if meant.digest:
+        if meant.digest and not digests:
             raise UsageError(tag, "has a digest, which what is pushed has by itself", "Name a tag alone.", tag=tag)
         found.append(replace(meant, tag=meant.tag or DEFAULT_TAG))
     return tuple(dict.fromkeys(found))
@@ -54,7 +56,7 @@ def where_to(registries: Registries, tags: Sequence[str]) -> tuple[Reference, ..
 _EXAMPLE = "registry.example.org/team/name:1.0"
 
 
-def push(store: Store, registries: Registries, layouts: Sequence[Layout], tags: Sequence[Reference]) -> list[Pushed]:
+def push(store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference]) -> list[Pushed]:
     """Push the images of the layouts under each tag: one as it is, those of several platforms under an index.
 
     What was pushed where is remembered in the store, as other repositories of the same registry can take blobs from
@@ -69,15 +71,15 @@ def push(store: Store, registries: Registries, layouts: Sequence[Layout], tags: 
     return done
 
 
-def _images(layouts: Sequence[Layout]) -> list[tuple[Layout, LaidOut]]:
+def _images(layouts: Sequence[Images]) -> list[tuple[Images, LaidOut]]:
     found = {image.manifest.digest: (layout, image) for layout in layouts for image in layout.images}
     platforms: dict[tuple[tuple[str, str], str], str] = {}
     for layout, image in found.values():
         key = (image.platform, image.variant)
         if key in platforms:
             cause = f"and {platforms[key]} both hold an image for {'/'.join(image.platform)}"
-            raise UsageError(str(layout.path), cause, "Push them under tags of their own, one by one (--target).")
-        platforms[key] = str(layout.path)
+            raise UsageError(layout.name, cause, "Push them under tags of their own, one by one (--target).")
+        platforms[key] = layout.name
     return [found[digest] for digest in sorted(found, key=lambda digest: (found[digest][1].platform, digest))]
 
 
@@ -89,7 +91,7 @@ def _top(images: Sequence[LaidOut]) -> oci.Document:
 
 
 def _pushed(
-    store: Store, registry: Registry, images: Sequence[tuple[Layout, LaidOut]], top: oci.Document, tag: Reference
+    store: Store, registry: Registry, images: Sequence[tuple[Images, LaidOut]], top: oci.Document, tag: Reference
 ) -> Pushed:
     blobs = {parcel.digest: parcel for layout, image in images for parcel in _parcels(layout, image)}
     origins = {
@@ -127,7 +129,7 @@ def _pushed(
     )
 
 
-def _parcels(layout: Layout, image: LaidOut) -> list[Parcel]:
+def _parcels(layout: Images, image: LaidOut) -> list[Parcel]:
     config = Parcel(layout=layout, digest=image.config.digest, size=len(image.config.content))
     layers = (Parcel(layout=layout, digest=layer.digest, size=layer.size) for layer in image.layers)
     return [config, *layers]

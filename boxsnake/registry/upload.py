@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from boxsnake.errors import IntegrityError, NetworkError
 from boxsnake.fetch.exchange import LATER, AgainError, Answer, StoppedError, joined
-from boxsnake.image.layout import Layout
+from boxsnake.image.layout import Images
 from boxsnake.registry.conversation import Asked, Content
 from boxsnake.registry.repository import Repository
 
@@ -37,7 +37,7 @@ Outcome = Literal["there", "mounted", "uploaded"]
 class Parcel:
     """A blob and where its bytes are."""
 
-    layout: Layout
+    layout: Images
     digest: str
     size: int
 
@@ -197,7 +197,7 @@ class Upload:
         if self._hashed == self._parcel.size and found != self._parcel.digest:
             step = "Build or copy it again."
             cause = f"its blob {self._parcel.digest} has other bytes (found {found})"
-            raise IntegrityError(str(self._parcel.layout.path), cause, step, digest=self._parcel.digest)
+            raise IntegrityError(self._parcel.layout.name, cause, step, digest=self._parcel.digest)
 
 
 def _received(answer: Answer) -> int:
