@@ -150,6 +150,12 @@ def missing(
     }
 
 
+def deb_package(library: str) -> str:
+    """What Debian's package of a library is probably called."""
+    names = [*_packages(library)]
+    return names[-2] if names else library
+
+
 def _packages(library: str) -> Iterator[str]:
     """The names that packages which bring a library have, by Debian's rule and by custom."""
     yield from _RPM_NAMES.get(library, ())

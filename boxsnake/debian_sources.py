@@ -15,7 +15,8 @@ from pathlib import Path
 
 _APT = Path("/etc/apt")
 _OS_RELEASE = Path("/etc/os-release")
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""Debian's own keys, where the machine has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def _of_debian(candidates: Sequence[Source], own: str) -> Iterable[Source]:
 
 
 def _of_suite(source: Source, suite: str) -> Source:
-    key = source.signed_by or (str(_KEYRING) if _KEYRING.is_file() else "")
+    key = source.signed_by or (str(KEYRING) if KEYRING.is_file() else "")
     return Source(uri=source.uri, suite=suite, components=("main",), signed_by=key)
 
 

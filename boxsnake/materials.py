@@ -15,6 +15,7 @@ from boxsnake.credentials import Credentials
 from boxsnake.entries import APPLICATION, Tree, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
 from boxsnake.fetch import Wanted, fetch
+from boxsnake.image.base_name import MINIMAL
 from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Part, Plan
@@ -126,7 +127,12 @@ class StoreMaterials:
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         """See `boxsnake.packagers.Materials`."""
-        access = self._access
+        access, system = self._access, self._plan.lock.system
+        if name == MINIMAL and system is not None and system.base == MINIMAL:
+            from boxsnake.system_packages.minimal_base import minimal_base
+
+            packages = self.system_packages
+            return minimal_base(self.store, name, system, packages, platform=platform, epoch=self._plan.epoch)
         return base_image(
             self.store,
             name,

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.beside import beside, sweep
-from boxsnake.binaries import check_floor, missing
+from boxsnake.binaries import check_floor, deb_package, missing
 from boxsnake.boot_recipe import Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
-from boxsnake.lock import Lock, TargetLock
+from boxsnake.image.base_name import FORMATS, MINIMAL
+from boxsnake.lock import Lock, SystemLock, TargetLock
 from boxsnake.manifest import CheckTable, Manifest, Section, SharedBox
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.os_packages.system_wanted import system_wanted
@@ -30,6 +31,7 @@ from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.resolve import Asked
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
+from boxsnake.system_packages.minimal_base import libraries_of
 from boxsnake.target import DEFAULT_TARGET, Target
 from boxsnake.wheel_tags import best_fit, supported_tags
 
@@ -234,6 +236,9 @@ def _check_binaries(plan: Plan, packager: Packager, materials: StoreMaterials) -
             check_floor(materials.wheel_binaries(part), part.target)
     packages = materials.binaries() if plan.target.is_linux else ()
     check_floor(packages, plan.target)
+    if plan.lock.system is not None and plan.lock.system.base == MINIMAL and packager.name in FORMATS:
+        _check_minimal(plan.lock.system, missing(packages, (), brings_python=True), materials, plan.epoch)
+        return
     own = {"rpm": plan.requires_rpm, "deb": plan.requires_deb}
     lists = [packager.name] if packager.name in own else list(own)
     required = [requirement for name in lists for requirement in own[name]]
@@ -247,6 +252,20 @@ def _check_binaries(plan: Plan, packager: Packager, materials: StoreMaterials) -
     for library, users in lacking.items():
         more = f" and {len(users) - 1} more" if len(users) > 1 else ""
         yield f"the host must bring {library}, for {users[0]}{more}"
+
+
+def _check_minimal(
+    system: SystemLock, lacking: Mapping[str, Sequence[str]], materials: StoreMaterials, epoch: int
+) -> None:
+    """Errors: PackError for a library that a minimal base has not got: there is no host to bring it."""
+    there = libraries_of(materials.store, system, epoch=epoch)
+    unmet = {library: users for library, users in lacking.items() if library not in there}
+    if unmet:
+        packages = ", ".join(dict.fromkeys(f'"{deb_package(library)}"' for library in unmet))
+        cause = f"is needed by {next(iter(unmet.values()))[0]}, and the base {system.base} has not got it"
+        step = f"Require the Debian package that brings it, perhaps {packages}, in requires.deb, then lock again."
+        libraries = {name: list(users) for name, users in unmet.items()}
+        raise PackError(next(iter(unmet)), cause, step, libraries=libraries)
 
 
 def _system_notes(box: Box) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ _ARCHSPEC = {
 }
 _DEBIAN = {"12": (2, 36), "13": (2, 41)}
 """The glibc of Debian's releases, oldest first."""
+_DEBIAN_SUITES = {"12": "bookworm", "13": "trixie"}
 _DEFAULT_OSX = {"osx-64": "10.15", "osx-arm64": "11.0"}
 
 
@@ -64,6 +65,11 @@ class Target:
         """The oldest Debian release from 12 on that has the glibc floor; the newest known one where none has."""
         floor = tuple(map(int, (self.glibc or DEFAULT_GLIBC).split(".")))
         return next((release for release, glibc in _DEBIAN.items() if glibc >= floor), [*_DEBIAN][-1])
+
+    @property
+    def debian_suite(self) -> str:
+        """The code name of that release."""
+        return _DEBIAN_SUITES[self.debian]
 
     @property
     def deb_architecture(self) -> str:

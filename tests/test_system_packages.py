@@ -4,9 +4,7 @@ import dataclasses
 import gzip
 import io
 import shutil
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from boxsnake.manifest import Manifest
 from boxsnake.packagers.image import ImageOptions
 from boxsnake.publish import PUBLIC_KEY, publish
 from boxsnake.publish.deb_repository import DebRepository
-from boxsnake.publish.signing import Signer, signer
+from boxsnake.publish.signing import Signer
 from boxsnake.registry import Registries
 from boxsnake.resolve import Upgrade
 from boxsnake.settings import Settings
@@ -39,7 +37,7 @@ from boxsnake.system_packages import (
 from boxsnake.system_packages.fetched import fetched
 from boxsnake.target import Target
 
-from .test_publish import new_key
+from .debian_archive import deb, signing_key
 
 EPOCH = 1577836800
 AMD64 = ("linux", "amd64")
@@ -62,31 +60,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def key() -> Iterator[Signer]:
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))
-    home.chmod(0o700)
-    try:
-        new_key(home, "archive", "--passphrase", "")
-        yield signer("archive@example.org", home=home)
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def deb(folder: Path, name: str, version: str = "1.0", *, script: str = "", **fields: str) -> Path:
-    """A package with one file, and a postinst."""
-    tree = folder / f"{name}-{version}"
-    (tree / "DEBIAN").mkdir(parents=True)
-    said = {"Package": name, "Version": version, "Architecture": "amd64", "Maintainer": "Example <a@example.org>"}
-    said |= {field.replace("_", "-"): value for field, value in fields.items()} | {"Description": name}
-    (tree / "DEBIAN" / "control").write_text("".join(f"{field}: {value}\n" for field, value in said.items()))
-    (tree / "srv").mkdir()
-    (tree / "srv" / name).write_text(f"{name} {version}\n")
-    if script:
-        (tree / "DEBIAN" / "postinst").write_text(f"#!/bin/sh\nset -e\n{script}\n")
-        (tree / "DEBIAN" / "postinst").chmod(0o755)
-    out = folder / f"{name}_{version}_amd64.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, out], check=True, capture_output=True)
-    return out
+    with signing_key() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 A base is named by one of
 
     scratch              nothing
+    minimal              see `boxsnake.system_packages.minimal_base`, which makes it of packages that a lock holds
     host:NAME            the root file system of one of boxsnake's hosts
     ./folder, /folder    an OCI image layout
     ./file, /file        the tar of a root file system, or what `docker save` writes; compressed or not
@@ -26,6 +27,7 @@ from boxsnake.bases.archived import from_docker_archive, from_file, from_layout,
 from boxsnake.bases.value import Base, decode
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
+from boxsnake.image.base_name import MINIMAL
 from boxsnake.lock import BasePin
 from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
@@ -83,6 +85,9 @@ def _read(
 ) -> Base:
     if meant == SCRATCH:
         return Base(name=meant, digest=SCRATCH)
+    if meant == MINIMAL:
+        cause = "is made of packages that a lock holds, and nothing else can mean it"
+        raise PackError(f"base image {meant}", cause, "Name it in [boxes.image], and not in [bases] of your settings.")
     if meant.startswith(_HOST):
         return _from_host(store, meant.removeprefix(_HOST), offline=offline)
     if meant.startswith(("/", "./", "../")):
@@ -108,7 +113,7 @@ def parsed(name: str) -> Reference:
 
 def is_local(name: str) -> bool:
     """Whether a name means something on this machine alone, or nothing at all, and no registry's image."""
-    return name == SCRATCH or name.startswith((_HOST, _ENGINE, "/", "./", "../"))
+    return name in {SCRATCH, MINIMAL} or name.startswith((_HOST, _ENGINE, "/", "./", "../"))
 
 
 # Where a base comes from

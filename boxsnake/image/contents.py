@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from boxsnake.container_layers import Below, made_layer
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
-from boxsnake.image.base_name import base_for
+from boxsnake.image.base_name import MINIMAL, base_for
 from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Plan
@@ -49,7 +49,7 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     layers = [*layers[:own], *system, *layers[own:]]
     packages = _packages(plan, materials, base)
     layers = [*packages, *_with_hooks(plan, materials.store, base, packages, layers)]
-    said = sorted({note for layer in layers for note in layer.notes})
+    said = sorted({note for layer in (*base.layers, *layers) for note in layer.notes})
     return Contents(base=base, layers=tuple(layers), notes=(*said, *notes, *hints(plan, layers)))
 
 
@@ -74,7 +74,7 @@ def _mb(size: int) -> str:
 def _packages(plan: Plan, materials: Materials, base: Base) -> Sequence[LayerBlob]:
     """The layer of the packages of the base's own distribution, where some are locked."""
     system = plan.lock.system
-    if system is None or not system.packages:
+    if system is None or system.base == MINIMAL:
         return ()
     layer = packages_layer(
         materials.store, base, system, materials.system_packages, platform=platform_of(plan), epoch=plan.epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
-from boxsnake.errors import ResourceError
+from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.forecast import Forecast, Part, predicted
 from boxsnake.image.contents import base_name, base_of, groups_of, hints, treatment_of
 from boxsnake.layers import Group, LayerBlob
@@ -45,7 +45,7 @@ def _base_parts(plan: Plan, materials: Materials) -> list[Part]:
     name = base_name(plan)
     try:
         base = base_of(plan, materials)
-    except ResourceError:
+    except (NetworkError, ResourceError):
         return [Part(name="base", contents=(name,), size=None, state="to fetch")]
     if not base.layers:
         return []

@@ -38,8 +38,9 @@ class ImageOptions(Section):
     """`[boxes.image]`."""
 
     base: Annotated[str, Field(min_length=1)] | None = None
-    """An image's reference, a file or folder that holds one (./base.tar), "host:NAME" or "scratch". Left out: Debian's
-    slim image, "debian:12-slim" or for a target with a newer glibc "debian:13-slim"."""
+    """An image's reference, a file or folder that holds one (./base.tar), "host:NAME", "scratch", or "minimal", which
+    boxsnake makes of Debian's packages. Left out: Debian's slim image, "debian:12-slim" or for a target with a newer
+    glibc "debian:13-slim"."""
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt/env"
     """Where the environment lies in the image. The same in all images: that is how they share layers."""
     entrypoint: tuple[str, ...] | None = None

@@ -71,7 +71,9 @@ def _archive(distribution: str, suite: str, source: Source) -> Archive:
 def _of_mirrors(distribution: str, suite: str, mirrors: Mapping[str, str]) -> list[Archive]:
     main, security = mirrors.get(distribution), mirrors.get(f"{distribution}{_SECURITY}")
     suites = [(main, suite), (main, f"{suite}-updates"), (security, f"{suite}{_SECURITY}")]
-    sources = [Source(uri=uri, suite=name, components=("main",)) for uri, name in suites if uri]
+    keyring = debian_sources.KEYRING
+    key = str(keyring) if distribution == "debian" and keyring.is_file() else ""
+    sources = [Source(uri=uri, suite=name, components=("main",), signed_by=key) for uri, name in suites if uri]
     return [replace(_archive(distribution, suite, source), own="") for source in sources]
 
 

@@ -53,10 +53,10 @@ def resolve_deb(
     folder = store.cache_folder("apt") / f"{distribution}-{suite}-{architecture}"
     with store.lock(f"apt-{folder.name}"), disk_faults(folder):
         apt = _apt(folder, archives, architecture, files, kept)
-        _update(apt, f"the package lists of {distribution}'s {suite}", offline=offline)
+        update(apt, f"the package lists of {distribution}'s {suite}", offline=offline)
         answer = apt.answer("satisfy", "--print-uris", "-y", "-qq", *question.deb)
         if answer.code != 0:
-            raise _unsolvable(question, answer)
+            raise unsolvable(question, answer)
         packages = packages_of(apt, answer.output, archives)
     return system_lock(question, suite, packages, archives)
 
@@ -123,15 +123,19 @@ def _apt(
             (keys / path).write_bytes(content)
     status = folder / "status"
     status.write_bytes(files.get(STATUS, b""))
-    pins = (f"Package: {p.name}\nPin: version {p.version}\nPin-Priority: 1001\n" for p in kept)
     return private_apt(
         folder,
         [line_of(archive, keys) for archive in archives],
         architecture,
         status=status,
         trusted=keys / "etc/apt/trusted.gpg.d",
-        preferences="\n".join(pins),
+        preferences=pins(kept),
     )
+
+
+def pins(kept: Sequence[SystemPackage]) -> str:
+    """Preferences for the versions that were locked, as apt_preferences(5) has them."""
+    return "\n".join(f"Package: {p.name}\nPin: version {p.version}\nPin-Priority: 1001\n" for p in kept)
 
 
 def line_of(archive: Archive, keys: Path) -> str:
@@ -142,14 +146,16 @@ def line_of(archive: Archive, keys: Path) -> str:
     return f"deb {options}{source.uri} {source.suite} {' '.join(source.components)}".rstrip()
 
 
-def _update(apt: Apt, thing: str, *, offline: bool) -> None:
+def update(apt: Apt, thing: str, *, offline: bool) -> None:
+    """Bring apt's lists up to date; with `offline`, those of the last time are taken. Errors: NetworkError."""
     if not offline:
         apt.get("update", "--error-on=any", thing=thing)
     elif not any(apt.folder.glob("state/lists/*Packages*")):
         raise NetworkError(thing, "are not here, and nobody may be asked", "Run it without --offline once.")
 
 
-def _unsolvable(question: SystemQuestion, answer: Answer) -> UnsolvableError:
+def unsolvable(question: SystemQuestion, answer: Answer) -> UnsolvableError:
+    """What apt has said of requirements without a solution."""
     lines = [line.rstrip() for line in (answer.output + answer.errors).splitlines() if line.strip()]
     cause = "apt finds no solution:\n" + "\n".join(f"  {line}" for line in lines[-12:])
     step = "Correct requires.deb, or take a base of another release."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from boxsnake.image.base_name import base_of_target
+from boxsnake.image.base_name import MINIMAL, base_of_target
 from boxsnake.manifest import Manifest
 from boxsnake.target import Target
 
@@ -31,7 +31,7 @@ def system_questions(manifest: Manifest, targets: Sequence[Target]) -> tuple[Sys
         question = SystemQuestion(
             target=target, platform=platform, base=base, deb=manifest.requires.deb, rpm=manifest.requires.rpm
         )
-        if question.deb or question.rpm:
+        if question.deb or question.rpm or base == MINIMAL:
             found.append(question)
     return tuple(found)
 

@@ -12,11 +12,12 @@ from packaging.utils import canonicalize_name
 
 from boxsnake.bases import base_image
 from boxsnake.bases.files import read_files
+from boxsnake.image.base_name import MINIMAL
 from boxsnake.lock import BasePin, Lock, SystemKind, SystemLock, SystemPackage
 from boxsnake.progress import track
 from boxsnake.registry import Registries
 from boxsnake.store import Store
-from boxsnake.system_packages import debian
+from boxsnake.system_packages import debian, minimal
 from boxsnake.system_packages.question import SystemQuestion
 
 if TYPE_CHECKING:
@@ -84,6 +85,15 @@ def resolve_system(
     NetworkError, ResourceError.
     """
     store, settings = around.store, around.settings
+    if question.base == MINIMAL:
+        with track(f"resolve packages for {question.base}"):
+            return minimal.resolve_minimal(
+                question,
+                store=store,
+                mirrors=settings.mirrors,
+                kept=kept.packages if kept else (),
+                offline=around.offline,
+            )
     with track(f"resolve packages for {question.base}"):
         base = base_image(
             store,
