@@ -27,30 +27,20 @@ from boxsnake.publish.deb_repository import DebRepository, check_suite
 from boxsnake.publish.rpm_repository import RpmRepository
 from boxsnake.publish.signing import Signer, sign_detached, signer
 from boxsnake.store import Store
+from tests.signing_key import gpg_home, new_key
 
 EPOCH = 1577836800
 PASSPHRASE = "correct horse"  # noqa: S105 - of a key that lives as long as the test
 
 
-def new_key(home: Path, name: str, *arguments: str) -> None:
-    generate = ["--quick-generate-key", f"{name} <{name}@example.org>", "ed25519", "sign", "1y"]
-    command = ["gpg", "--homedir", str(home), "--batch", "--quiet", *arguments, *generate]
-    subprocess.run(command, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """gpg's folder with three keys. Its path is short, as that of the agent's socket must be."""
-    folder = Path(tempfile.mkdtemp(prefix="gpg-"))
-    folder.chmod(0o700)
-    try:
+    """gpg's folder with three keys."""
+    with gpg_home() as folder:
         new_key(folder, "release", "--passphrase", "")
         new_key(folder, "release-two", "--passphrase", "")
         new_key(folder, "locked", "--pinentry-mode", "loopback", "--passphrase", PASSPHRASE)
         yield folder
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -290,14 +280,10 @@ def test_keys_are_chosen_strictly(home: Path) -> None:
 
 
 def test_an_expired_key_is_refused() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="gpg-"))
-    try:
+    with gpg_home() as folder:
         new_key(folder, "old", "--passphrase", "", "--faked-system-time", "20200101T000000")
         with pytest.raises(PolicyError, match="expired"):
             signer("old", home=folder)
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_passphrase_comes_from_a_file(home: Path, built: Path, tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""The whole life of examples/hello-web as each kind of package, from signed repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lifecycle import HELLO_WEB, ROWS, VERSIONS, Row, host, publish, signing_home, sources
+
+pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index]
+
+APP = HELLO_WEB
+AS_USER = "setpriv --reuid hello-web --regid hello-web --clear-groups"
+STATE = "/var/lib/hello-web"
+CONFIG = ["/etc/hello-web", "/etc/hello-web/hello-web.args"]
+OWN = "/opt/hello-web/3.0.0-1/lib/python3.11/site-packages/hello_web/mine"
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with signing_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return sources(APP, tmp_path_factory.mktemp("hello-web"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path: Path) -> None:
+    one, two, three = VERSIONS
+    config = CONFIG if row.format == "deb" else []  # dpkg leaves it to `purge`; to rpm, what nobody edited is its own
+    with host(row, publish(row, versions, tmp_path, home), APP) as box:
+        # What a fresh installation of each gives; and nothing of it is left over.
+        for version in (three, two):
+            box.install(APP, version)
+            box.is_whole(APP, version)
+            box.works(APP)
+            box.erase(APP)
+            assert box.left() == config
+        box.install(APP, one)
+        box.is_whole(APP, one)
+        box.sh(f"{AS_USER} sh -c 'echo kept >{STATE}/data'")
+        box.reinstall(APP, one)
+        box.is_whole(APP, one)
+        box.upgrade(APP, two)
+        box.is_whole(APP, two)
+        box.upgrade(APP, three)
+        box.is_whole(APP, three)
+        box.undo(APP, two)
+        box.is_whole(APP, two)
+        box.downgrade(APP, one)
+        box.is_whole(APP, one)
+        box.upgrade(APP, three)
+        box.is_whole(APP, three)
+        box.works(APP)
+        # Erased while it serves. What others have made there stays.
+        box.sh(f"mkdir {OWN}; echo kept >{OWN}/notes")
+        box.sh(f"setsid {AS_USER} hello-web --port 8001 >/dev/null 2>&1 </dev/null & echo $! >/tmp/server; sleep 1")
+        box.erase(APP)
+        box.sh("kill $(cat /tmp/server)")
+        assert box.sh(f"cat {STATE}/data {OWN}/notes") == "kept\nkept"
+        parents = [path.as_posix() for path in Path(OWN).parents if path.is_relative_to("/opt/hello-web")]
+        assert box.left() == sorted([*config, STATE, f"{STATE}/data", OWN, f"{OWN}/notes", *parents])
