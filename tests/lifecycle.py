@@ -202,14 +202,15 @@ def _boxsnake(folder: Path, *arguments: str) -> str:
 
 
 # All that a version has on the host: paths, modes, owners, digests. What an installation writes about itself is not
-# the version's own. What the package does not name is somebody else's, and nobody else has written there.
+# the version's own. What the package does not name is somebody else's, and nobody else has written there. The digests of
+# the environment's files are in install/<version>/sums; the self-check compares each with its file.
 _LISTING = """\
 set -e
 [ "$(readlink /opt/{name}/current)" = {version}-1 ]
 listing() {{
     cd /opt/{name}
     find {version}-1 install/{version}-1 ! -name kept-copy -printf '%p %M %u %g %l\\n'
-    find {version}-1 install/{version}-1 -type f ! -name kept-copy -exec sha256sum {{}} +
+    find install/{version}-1 -type f ! -name kept-copy ! -path '*/archives/*' -exec sha256sum {{}} +
     {owned} | grep -v '^/opt' | while read -r path; do
         if [ -d "$path" ]; then continue; fi
         stat -c '%n %A %U %G' "$path"

@@ -46,17 +46,15 @@ def test_a_life_beside_another_application(
     publish(row, other, tmp_path, home)
     with host(row, publish(row, versions, tmp_path, home), APP, OTHER) as box:
         box.install(OTHER, one)
-        box.is_whole(OTHER, one)
         box.install(APP, one)
         box.is_whole(APP, one)
-        box.works(APP)
         box.upgrade(APP, two)
         box.is_whole(APP, two)
-        box.undo(APP, one)
-        box.is_whole(APP, one)
         box.is_whole(OTHER, one)
         box.erase(OTHER)
+        box.downgrade(APP, one)
         box.is_whole(APP, one)
+        box.works(APP)
         box.sh(
             f"/opt/report/current/bin/python -c '{RUNS}' </dev/null >/tmp/said 2>&1 & echo $! >/tmp/running; sleep 1"
         )
