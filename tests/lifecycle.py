@@ -202,8 +202,8 @@ def _boxsnake(folder: Path, *arguments: str) -> str:
 
 
 # All that a version has on the host: paths, modes, owners, digests. What an installation writes about itself is not
-# the version's own. What the package does not name is somebody else's, and nobody else has written there. The digests of
-# the environment's files are in install/<version>/sums; the self-check compares each with its file.
+# the version's own. What the package does not name is somebody else's, and nobody else has written there. The digests
+# of the environment's files are in install/<version>/sums; the self-check compares each with its file.
 _LISTING = """\
 set -e
 [ "$(readlink /opt/{name}/current)" = {version}-1 ]

@@ -1,9 +1,9 @@
 """Power cuts while a package is upgraded: the disk as it is at some moment, with all that was not written to it lost.
 
-The host's file system lies in a file, and that file on another file system, which is frozen while the file is copied: so
-a copy is what the disk held at one moment. A copy of a disk that is being written to would be nothing of the kind, nor
-would one that was made after the writers had been stopped: the kernel goes on writing for them. What a disk's own cache
-loses is beyond this: file systems order it by their barriers.
+The host's file system lies in a file, and that file on another file system, which is frozen while the file is copied:
+so a copy is what the disk held at one moment. A copy of a disk that is being written to would be nothing of the kind,
+nor would one that was made after the writers had been stopped: the kernel goes on writing for them. What a disk's own
+cache loses is beyond this: file systems order it by their barriers.
 
 BOXSNAKE_POWER_CUTS says how many disks are looked at, for each package manager.
 """
