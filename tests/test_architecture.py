@@ -44,10 +44,12 @@ CORE = {
 FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx", "docker", "rattler", "time"}
 
 KNOWN_BY = {
+    "cyclonedx": {"sbom"},
     "docker": {"engine"},
     "httpx": {"fetch.download", "fetch.exchange"},
     "installer": {"stage"},
     "isal": {"archive"},
+    "packageurl": {"sbom"},
     "platformdirs": {"store", "settings"},
     "rattler": {"link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},

@@ -117,6 +117,19 @@ def test_each_target_gets_its_own_boxes(folder: Path) -> None:
 
 
 @pytest.mark.channel
+def test_a_bundle_holds_the_boxes_of_all_targets_and_their_bills(folder: Path) -> None:
+    (folder / "README.md").write_text("How to run it.\n")
+    made = result("bundle", "--docs", "README.md", cwd=folder)
+    assert len(made["boxes"]) == 5
+    verified = result("bundle", "--verify", made["path"], cwd=folder)
+    # Five boxes and their bills, the document, the lock, README, verify.sh and the sums.
+    assert verified["files"] == 15
+    bills = result("sbom", "pex", cwd=folder)["bills"]
+    assert [Path(one["path"]).name for one in bills] == ["small-1.0.pex.cdx.json"] * 2
+    assert run("bundle", "--verify", "boxsnake.lock", cwd=folder).returncode == 7
+
+
+@pytest.mark.channel
 def test_a_format_for_a_target_that_does_not_take_it(folder: Path) -> None:
     done = run("build", "rpm", "--target", "other", cwd=folder)
     assert done.returncode == 2

@@ -20,6 +20,8 @@ COMMANDS = {
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
     "export": "Write how the image is run, for Kubernetes or compose.",
+    "sbom": "Write what is in each box, as CycloneDX.",
+    "bundle": "Pack boxes, bills and documents for a site without a network.",
     "publish": "Make signed repositories of RPMs and debs; push images.",
     "rebase": "Put an image's own layers on another base.",
     "channel": "Build a conda channel from recipes.",

@@ -122,7 +122,7 @@ def _publish(
 
     console = console_of(context, as_json=as_json)
     chosen = files or _built(manifest, packager)
-    signer = _signer(sign, gpg_home, passphrase_file)
+    signer = signer_of(sign, gpg_home, passphrase_file)
     with console.progress():
         published = publish(kind, folder, chosen, time=epoch(), signer=signer)
     for name in published.added:
@@ -153,7 +153,8 @@ def _built(manifest: Path | None, packager: str, targets: tuple[str, ...] = ()) 
     return paths
 
 
-def _signer(key: str | None, home: Path | None, passphrase_file: Path | None) -> Signer | None:
+def signer_of(key: str | None, home: Path | None, passphrase_file: Path | None) -> Signer | None:
+    """The key that is named, else the settings' own; None where there is neither. Errors: see `signing.signer`."""
     from boxsnake import settings
     from boxsnake.publish.signing import signer
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import child
-from boxsnake.errors import PolicyError, ResourceError, UsageError
+from boxsnake.errors import IntegrityError, PolicyError, ResourceError, UsageError
 
 _DEADLINE = 600.0
 """Seconds, within which a passphrase can be typed as well."""
@@ -87,6 +87,28 @@ def public_key(signer: Signer) -> bytes:
 def sign_detached(signer: Signer, path: Path, signature: Path, *, time: int) -> None:
     """Write the armoured signature of a file beside it. Errors: ResourceError."""
     _checked([*_signing(signer, time), "--armor", "--output", signature, "--detach-sign", "--", path], path.name)
+
+
+def check_detached(content: bytes, signature: bytes, key: Path) -> str:
+    """The fingerprint of the key in a file that made a signature; no other key is trusted, the user's least of all.
+
+    Errors: UsageError where the file holds no public key, IntegrityError where the signature is not of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="boxsnake-check-") as folder:
+        home = Path(folder)
+        (home / "content").write_bytes(content)
+        (home / "signature").write_bytes(signature)
+        base = Signer(fingerprint="", created=0, home=home)
+        done = _run([*_gpg(base), "--no-autostart", "--import", "--", key.absolute()], str(key))
+        if done.code != 0:
+            raise UsageError(str(key), "holds no public key", "Name a file with the sender's public key.")
+        check = ["--no-autostart", "--trust-model", "always", "--status-fd", "1", "--verify"]
+        done = _run([*_gpg(base), *check, home / "signature", home / "content"], "the signature")
+        valid = [line.split() for line in done.output.splitlines() if line.startswith("[GNUPG:] VALIDSIG ")]
+        if done.code != 0 or not valid:
+            step = "Ask the sender for the right key, or for the file again."
+            raise IntegrityError("the signature", f"is not of the key in {key.name}", step)
+        return valid[0][2]
 
 
 def sign_clear(signer: Signer, path: Path, signed: Path, *, time: int) -> None:
