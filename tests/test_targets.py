@@ -118,8 +118,9 @@ def test_each_target_gets_its_own_boxes(folder: Path) -> None:
 
 @pytest.mark.channel
 def test_a_bundle_holds_the_boxes_of_all_targets_and_their_bills(folder: Path) -> None:
-    (folder / "README.md").write_text("How to run it.\n")
-    made = result("bundle", "--docs", "README.md", cwd=folder)
+    # Not in the project: that would make other boxes of it.
+    (folder.parent / "README.md").write_text("How to run it.\n")
+    made = result("bundle", "--docs", "../README.md", cwd=folder)
     assert len(made["boxes"]) == 5
     verified = result("bundle", "--verify", made["path"], cwd=folder)
     # Five boxes and their bills, the document, the lock, README, verify.sh and the sums.
