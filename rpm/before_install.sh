@@ -2,7 +2,23 @@
 
 refuse() { say "$1"; exit 1; }
 
+# Links that lead elsewhere may be those of the same application in another place, which this one does not take over.
+check_commands_are_free() {
+    for command in $new_commands; do
+        found=$(readlink "$commands/$command") || found=$commands/$command
+        if [ "$found" = "$root/current/bin/$command" ] || [ ! -e "$commands/$command" ]; then continue; fi
+        case $found in
+            */"$name/current/bin/$command")
+                refuse "is installed in ${found%/current/bin/*} already: name that place, or remove it there first" ;;
+            *) refuse "$commands/$command is there already, and is not of $name" ;;
+        esac
+    done
+}
+
 name_installing_action
+fault=$(prefix_fault)
+[ -z "$fault" ] || refuse "$fault"
+if [ -n "$makes_commands" ]; then check_commands_are_free; fi
 remove_unfinished
 
 check_host

@@ -2,7 +2,7 @@
 
     python -I -B check.py present|quick|full SUPPORT PREFIX
 
-Run by the interpreter that is checked. SUPPORT/sums and SUPPORT/links say which files and links PREFIX holds,
+Run by the interpreter that is checked. SUPPORT/sums, placed-sums and links say which files and links PREFIX holds,
 SUPPORT/check.json what must be found in it: distributions with their versions, programs of one of them that must be
 importable, and commands that must succeed. `present` looks for the files and distributions alone, `quick` does
 everything but read the files. Exit status 0: all is well, 1: it is not, and standard output says what, each fault on a
@@ -48,7 +48,10 @@ def main(arguments: list[str]) -> int:
 
 def file_faults(support: Path, prefix: Path, *, read: bool) -> Iterator[str]:
     """Files and links that are missing or are not what they were."""
-    for line in (support / "sums").read_text(encoding="utf-8").splitlines():
+    lines = (support / "sums").read_text(encoding="utf-8").splitlines()
+    if (support / "place.py").exists():
+        lines += (support / "placed-sums").read_text(encoding="utf-8").splitlines()
+    for line in lines:
         digest, _, name = line.partition("  ")
         place = prefix / name
         try:

@@ -7,6 +7,10 @@
 #   keep            how many versions stay beside the one in use
 #   needed_kib      what this version takes on the disk
 #   owns_tree       "yes" where this package carries the version's folders, "no" where a package of their own does
+#   built_root      the root that the version was built for; it may lie elsewhere if
+#   longest_prefix  (how many bytes the path of a version may have then) is not empty
+#   commands        the folder of the commands
+#   makes_commands  not empty where the package manager does not bring the commands
 # and the function hook_script, which runs the one hook of this scriptlet, or does nothing.
 
 umask 022
@@ -80,6 +84,58 @@ read_state() {
     if [ -f "$state" ]; then read -r status state_version state_mark <"$state"; fi
 }
 
+# What makes $prefix a path that the version cannot be placed at; nothing where it can.
+prefix_fault() {
+    if [ -z "$longest_prefix" ]; then return; fi
+    bytes=$(printf '%s' "$prefix" | wc -c)
+    if [ "$bytes" -gt "$longest_prefix" ]; then
+        printf '%s has %s bytes; the packages have room for %s' "$prefix" "$((bytes))" "$longest_prefix"
+    fi
+    case $prefix in
+        *[\'\"\\\$\`:%]* | *[[:cntrl:]]*)
+            printf '%s holds a character that programs would not read as a part of a path' "$prefix" ;;
+    esac
+    # A unit's program must be one word.
+    if [ -n "$has_units" ] && [ "$root" != "$built_root" ]; then
+        case $root in
+            *[!A-Za-z0-9_./+-]*) printf 'units of systemd cannot name %s' "$root" ;;
+        esac
+    fi
+}
+
+commands_of() {
+    for stub in "$root/install/$1"/unfinished/bin/*; do
+        if [ -L "$stub" ]; then printf '%s\n' "${stub##*/}"; fi
+    done
+}
+
+# Links commands of version $2, and removes the links of those that only version $1 has.
+switch_commands() {
+    if [ -z "$makes_commands" ]; then return 0; fi
+    for command in $(commands_of "$1"); do
+        if [ ! -L "$root/install/$2/unfinished/bin/$command" ]; then drop_command "$command"; fi
+    done
+    mkdir -p "$commands" || return
+    for command in $(commands_of "$2"); do
+        ln -sfn "$root/current/bin/$command" "$commands/.$command.$name" &&
+            mv -fT "$commands/.$command.$name" "$commands/$command" || return
+    done
+}
+
+drop_command() {
+    if [ "$(readlink "$commands/$1")" = "$root/current/bin/$1" ]; then rm -f "$commands/$1"; fi
+}
+
+# Says which commands do not lead to the version in use.
+wrong_commands() {
+    for command in $(commands_of "$1"); do
+        place=$root/current/bin/$command
+        if [ "$(readlink -f "$commands/$command")" != "$(readlink -f "$place")" ]; then
+            printf '%s/%s does not lead to %s\n' "$commands" "$command" "$place"
+        fi
+    done
+}
+
 # A hook is the user's own script. It comes as standard input; its interpreter and that one's argument are the rest.
 # What it says goes to a file first: a service that it leaves running would hold a pipe open for ever.
 run_hook() {
@@ -143,21 +199,38 @@ lay_interpreter() {
 }
 linker_needs='import hashlib, json, os, pathlib, shutil, stat, tarfile'
 
+# The files that its interpreter is made of can depend on where it lies; it starts from others all the same.
+lay_unplaced() {
+    if [ -d "$root/install/$1/unplaced" ] && ! "$root/$1/bin/python" -I -B -S -c 'import hashlib, json' 2>/dev/null; then
+        cp -af "$root/install/$1/unplaced/." "$root/$1/"
+    fi
+}
+
+# What puts files to their places, and looks at them later: link.py what is packed as archives or shared, place.py what
+# depends on where the version lies.
+run_linkers() {
+    linkers_status=0
+    for one in link place; do
+        if [ ! -f "$root/install/$2/$one.py" ]; then continue; fi
+        word=$1
+        if [ "$word" = put ]; then word=$one; fi
+        "$root/$2/bin/python" -I -B -S "$root/install/$2/$one.py" "$word" "$root/install/$2" "$root/$2" ||
+            linkers_status=1
+    done
+    return "$linkers_status"
+}
+
 # Puts to its place what a version's package does not carry file by file; says why that fails.
 link_version() {
-    if [ ! -f "$root/install/$1/link.py" ]; then return 0; fi
-    lay_interpreter "$1" 2>&1 &&
-        "$root/$1/bin/python" -I -B -S "$root/install/$1/link.py" link "$root/install/$1" "$root/$1" 2>&1 || return
+    if [ ! -f "$root/install/$1/link.py" ] && [ ! -f "$root/install/$1/place.py" ]; then return 0; fi
+    lay_unplaced "$1" 2>&1 && lay_interpreter "$1" 2>&1 && run_linkers put "$1" 2>&1 || return
     # Files that the package manager did not write have not got the labels that SELinux's policy gives to their paths.
     if command -v selinuxenabled >/dev/null && selinuxenabled; then restorecon -R "$root/$1"; fi
     return 0
 }
 
-# Says what of a version is not as it was linked.
-verify_linked() {
-    if [ ! -f "$root/install/$1/link.py" ]; then return 0; fi
-    "$root/$1/bin/python" -I -B -S "$root/install/$1/link.py" verify "$root/install/$1" "$root/$1"
-}
+# Says what of a version is not as it was put to its place.
+verify_linked() { run_linkers verify "$1"; }
 
 # Removes what was linked into a version, where the package manager does not. A copy that is kept has its own links.
 unlink_version() {
@@ -172,7 +245,8 @@ check_version() {
     if ! "$interpreter" -I -S -B -c '' 2>/dev/null; then
         printf 'its interpreter %s does not start\n' "$interpreter"
         if [ "$2" = full ]; then
-            (cd "$root/$1" && sha256sum --check --quiet "$root/install/$1/sums" 2>/dev/null)
+            (cd "$root/$1" && cat "$root/install/$1/sums" "$root/install/$1/placed-sums" 2>/dev/null |
+                sha256sum -c 2>/dev/null | grep -v ': OK$')
         fi
         return 1
     fi
@@ -295,7 +369,11 @@ drop() {
 
 # Removes all files and links of a version's tree.
 remove_files() {
-    { cut -c 67- "$root/install/$1/sums" && cut -f 1 "$root/install/$1/links"; } | remove_listed "$root/$1"
+    {
+        cut -c 67- "$root/install/$1/sums"
+        cut -c 67- "$root/install/$1/placed-sums" 2>/dev/null
+        cut -f 1 "$root/install/$1/links"
+    } | remove_listed "$root/$1"
 }
 
 # Some at a time: a program's start takes longer than removing a file.

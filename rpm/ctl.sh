@@ -39,16 +39,6 @@ show_versions() {
     done
 }
 
-check_commands() {
-    for stub in "$root/install/$in_use"/unfinished/bin/*; do
-        command=${stub##*/}
-        place=$root/current/bin/$command
-        if [ -L "$stub" ] && [ "$(readlink -f "/usr/bin/$command")" != "$(readlink -f "$place")" ]; then
-            printf '/usr/bin/%s does not lead to %s\n' "$command" "$place"
-        fi
-    done
-}
-
 selfcheck() {
     which=${1:-$in_use}
     wrong=0
@@ -64,7 +54,7 @@ selfcheck() {
     [ -f "$root/install/$which/version" ] || refuse "there is no version $which; see $name-ctl versions"
     check_version "$which" full || wrong=1
     if [ "$which" = "$in_use" ]; then
-        fault=$(check_commands; wrong_units "$in_use")
+        fault=$(wrong_commands "$in_use"; wrong_units "$in_use")
         if [ -n "$fault" ]; then printf '%s\n' "$fault" && wrong=1; fi
     fi
     if [ "$wrong" -eq 0 ]; then printf '%s %s is whole and works\n' "$name" "$which"; fi
@@ -90,6 +80,7 @@ rollback() {
     [ -f "$root/install/$target/version" ] || refuse "there is no version $target; see $name-ctl versions"
     fault=$(check_version "$target" present) || refuse "$target is not put into use: $fault"
     point_current_to "$target" || refuse "$root/current could not be switched"
+    switch_commands "$in_use" "$target" || refuse "$target is in use, but its commands could not be put into $commands"
     switch_units "$in_use" "$target" || refuse "$target is in use, but its units could not be put into $units_folder"
     restart_units "$in_use" "$target"
     if is_installed "$target"; then

@@ -2,6 +2,7 @@
 # empty where nothing is wanted:
 #   system_user     the user's name
 #   system_home     its home
+#   has_units       not empty where it has services
 #   run_folders     "path mode owner group" on each line, of the folders that are made anew whenever the host starts
 # A version's units lie in install/<version>/units and are copied to where systemd looks when that version comes into
 # use: what another version needs would be wrong there. A host need not have systemd, nor be running it.
@@ -48,6 +49,9 @@ $run_folders
 END
 }
 
+# A unit as it must be where the application lies.
+unit_text() { sed "s|$built_root/current/|$root/current/|g" "$1"; }
+
 # Puts the units of version $2 into the place of those of $1; either may be empty. What only $1 has is ended.
 switch_units() {
     if [ -n "$1" ] && [ "$1" != "$2" ]; then
@@ -58,7 +62,7 @@ switch_units() {
         done
     fi
     for unit in $(units_of "$2"); do
-        mkdir -p "$units_folder" && cp "$root/install/$2/units/$unit" "$units_folder/.$unit" &&
+        mkdir -p "$units_folder" && unit_text "$root/install/$2/units/$unit" >"$units_folder/.$unit" &&
             mv -f "$units_folder/.$unit" "$units_folder/$unit" || return
     done
     if systemd_runs; then systemctl daemon-reload || say "systemd could not read its units again"; fi
@@ -93,7 +97,7 @@ stop_units() {
 # Says which units differ from those of the version in use.
 wrong_units() {
     for unit in $(units_of "$1"); do
-        if ! cmp -s "$root/install/$1/units/$unit" "$units_folder/$unit"; then
+        if ! unit_text "$root/install/$1/units/$unit" | cmp -s - "$units_folder/$unit"; then
             printf '%s is not that of %s\n' "$units_folder/$unit" "$1"
         fi
     done

@@ -19,4 +19,8 @@ if [ ! -x "$root/$in_use/bin/python" ]; then complain "$root/current leads to no
 fault=$(wrong_units "$in_use")
 if [ -n "$fault" ]; then complain "$fault"; fi
 verify_linked "$version" || wrong=1
+if [ -n "$makes_commands" ]; then
+    fault=$(wrong_commands "$in_use")
+    if [ -n "$fault" ]; then complain "$fault"; fi
+fi
 exit "$wrong"

@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from boxsnake.entries import APPLICATION, NOBODY, Entry, Tree, conda_owner, wheel_owner
+from boxsnake.entries import APPLICATION, NOBODY, Entry, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.lock import CondaPackage, TargetLock
 from boxsnake.packagers import Materials, Packager
 from boxsnake.packagers.rpm import PACKAGER, RpmOptions
 from boxsnake.plan import Application, Hook, Plan
+from boxsnake.relocation import placed
 from boxsnake.target import Target
 
 EPOCH = 1577836800
+PLACEHOLDER = "/placeholder" + "_" * 180
 
 # Stands for an interpreter: a host of RPMs has one of its own, as dnf needs it.
 _PYTHON = '#!/bin/sh\nexec /usr/bin/python3 "$@"\n'
@@ -53,6 +55,8 @@ def files_of(version: str) -> dict[str, tuple[str, str | bytes]]:
         "lib/python3.11/site-packages/app/__pycache__/__init__.cpython-311.pyc": (APPLICATION, b"\0\1\2" * 9),
         "lib/libx.so.1": (conda_owner("libx"), b"\x7fELF\0" + b"x" * 70_000),
         "lib/libx.so": (conda_owner("libx"), "->./libx.so.1"),
+        "etc/where.conf": (conda_owner("libx"), f"{PLACEHOLDER}/share\n"),
+        "lib/libz.so.2": (conda_owner("zlib"), b"\x7fELF\0" + PLACEHOLDER.encode() + b"/lib\0"),
         "share/libx/up": (conda_owner("libx"), "->../libx/../../lib"),
         "share/libx/dangling": (conda_owner("libx"), "->nowhere/at/all"),
         "share/libx/$HOME [a]*? '\" ü": (conda_owner("libx"), "$(id) ${HOME}\n"),
@@ -62,8 +66,10 @@ def files_of(version: str) -> dict[str, tuple[str, str | bytes]]:
     }
 
 
-def write_tree(root: Path, prefix: str, version: str) -> Tree:
+def write_tree(root: Path, prefix: str | None, version: str) -> Tree:
+    """A tree for a prefix; without one it is relocatable."""
     entries: list[Entry] = []
+    patches: list[Patch] = []
     for path, (owner, content) in files_of(version).items():
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +78,10 @@ def write_tree(root: Path, prefix: str, version: str) -> Tree:
             entries.append(Entry(path=path, kind="link", mode=0o777, owner=owner, target=content[2:]))
             continue
         data = content if isinstance(content, bytes) else content.encode()
+        if PLACEHOLDER.encode() in data:
+            patch = Patch(path=path, kind="binary" if isinstance(content, bytes) else "text")
+            patches.append(patch)
+            data = placed(data, patch.kind, PLACEHOLDER, prefix or PLACEHOLDER, {})
         mode = 0o755 if data.startswith(b"#!") else 0o644
         place.write_bytes(data)
         place.chmod(mode)
@@ -82,7 +92,13 @@ def write_tree(root: Path, prefix: str, version: str) -> Tree:
     entries.sort()
     for entry in reversed(entries):
         os.utime(root / entry.path, (EPOCH, EPOCH), follow_symlinks=False)
-    return Tree(root=root, prefix=prefix, entries=tuple(entries), notes=("a note of the tree",))
+    return Tree(
+        root=root,
+        prefix=prefix or PLACEHOLDER,
+        entries=tuple(entries),
+        notes=("a note of the tree",),
+        patches=tuple(patches) if prefix is None else (),
+    )
 
 
 class FakeMaterials:
@@ -94,7 +110,7 @@ class FakeMaterials:
         self._count = 0
 
     @contextmanager
-    def tree(self, prefix: str) -> Iterator[Tree]:
+    def tree(self, prefix: str | None) -> Iterator[Tree]:
         yield write_tree(self._new(), prefix, self._version)
 
     @contextmanager

@@ -210,6 +210,6 @@ def test_the_space_that_is_needed_counts_what_is_unpacked_later(installed: Insta
     layout = Layout(name="app", version="1.0.0-1")
     scratch = tmp_path / "files"
     scratch.mkdir()
-    files = as_files(installed.tree, layout, ("app",), scratch, texts=TEXTS).needed
+    files = as_files(installed.tree, layout, ("app",), scratch, texts=TEXTS, time=EPOCH).needed
     unpacked = sum(entry.size for entry in installed.tree.entries)
     assert unpacked < files < installed.needed < 3 * files

@@ -11,11 +11,12 @@ import pytest
 
 from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter
-from boxsnake.os_packages.scriptlets import control, hook_function, scripts, text
+from boxsnake.os_packages.scriptlets import Placing, control, hook_function, scripts, text
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
 
 LAYOUT = Layout(name="app", version="1.0.0-1")
+ANYWHERE = Placing(root='"${RPM_INSTALL_PREFIX:-/opt}/app"', commands="/usr/bin", longest_prefix=255, names=("app",))
 HOSTILE = "a'b\"c $(touch marker) `touch marker` $IFS \\ %(id) %{lua:x} ; touch marker #"
 
 
@@ -40,9 +41,10 @@ def test_every_scriptlet_is_sound_shell() -> None:
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=()))
-    rendered["control"] = control(LAYOUT, app_version="1.0")
+@pytest.mark.parametrize("placing", [None, ANYWHERE], ids=["fixed", "anywhere"])
+def test_shellcheck_finds_nothing(placing: Placing | None) -> None:
+    rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=(), placing=placing))
+    rendered["control"] = control(LAYOUT, app_version="1.0", placing=placing)
     for name, script in rendered.items():
         # Not every scriptlet uses all of what they share.
         command = ["shellcheck", "--shell", "sh", "--exclude", "SC2034,SC2317", "-"]

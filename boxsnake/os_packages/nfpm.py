@@ -81,6 +81,8 @@ class Package:
     requires: tuple[str, ...] = ()
     requires_before: tuple[str, ...] = ()
     """What must be there before the package is unpacked; known to deb alone."""
+    prefixes: tuple[str, ...] = ()
+    """The folders whose place is chosen when the package is installed; known to RPM alone."""
     compression: str
     """Of the payload: "zstd:3", "gzip:6", "xz"."""
     time: int
@@ -184,6 +186,7 @@ def _document(package: Package, scripts: dict[str, str], contents: Iterable[Cont
             "group": package.group,
             "buildhost": "localhost",
             "compression": package.compression,
+            "prefixes": list(package.prefixes),
             "scripts": _named(scripts, verify="verify"),
         },
         "deb": {"compression": package.compression, "predepends": [_literal(one) for one in package.requires_before]},

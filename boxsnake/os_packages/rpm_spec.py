@@ -92,6 +92,8 @@ def _tags(package: nfpm.Package) -> Iterator[tuple[str, str]]:
     yield "Packager", package.maintainer
     yield "Group", package.group
     yield "ExclusiveArch", package.architecture
+    for prefix in package.prefixes:
+        yield "Prefix", prefix
     for requirement in package.requires:
         yield "Requires", requirement
 

@@ -7,9 +7,11 @@ quoted for the shell; the texts are files that stand as they are.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import resources
@@ -17,7 +19,7 @@ from boxsnake.hook_script import hook_text, interpreter_of_hook
 from boxsnake.os_packages import system_payload
 from boxsnake.os_packages.nfpm import Scripts
 from boxsnake.os_packages.rpm_version import order_key
-from boxsnake.os_packages.versioned_layout import Layout
+from boxsnake.os_packages.versioned_layout import COMMANDS, Layout
 from boxsnake.plan import Hook
 from boxsnake.system import NOTHING, System
 
@@ -30,6 +32,24 @@ MOMENTS = {
 """The moments of hooks, and the scriptlet that runs each."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """Of a version that can lie anywhere: how its scripts learn where it does.
+
+    `root` (the folder of all versions) and `commands` (that of the commands) are words of the shell, `longest_prefix`
+    is in bytes, `names` are those of the commands.
+    """
+
+    root: str
+    commands: str
+    longest_prefix: int
+    names: tuple[str, ...]
+
+
+OWN_ROOT = '"$(here=$(readlink -f "$0") && printf "%s" "${here%/install/*}")"'
+"""The folder of all versions, to the program `<name>-ctl` that lies in it."""
+
+
 def scripts(
     layout: Layout,
     *,
@@ -39,13 +59,16 @@ def scripts(
     keep: int = 1,
     system: System = NOTHING,
     owns_tree: bool = True,
+    placing: Placing | None = None,
 ) -> Scripts:
     """All scriptlets of one version.
 
     `needed` is what it takes on the disk, in bytes; `keep` how many other versions stay beside it; `owns_tree` whether
     the package carries the version's environment, or another one does.
     """
-    values = assignments(layout, app_version=app_version, needed=needed, keep=keep, owns_tree=owns_tree)
+    values = assignments(
+        layout, app_version=app_version, needed=needed, keep=keep, owns_tree=owns_tree, placing=placing
+    )
     by_scriptlet = {MOMENTS[hook.moment]: hook for hook in hooks}
 
     def rendered(scriptlet: str) -> str:
@@ -66,10 +89,19 @@ def environment_scripts(layout: Layout, *, app_version: str, needed: int) -> Scr
     return Scripts(**{scriptlet: rendered(scriptlet) for scriptlet in (*MOMENTS.values(), "verify")})
 
 
-def control(layout: Layout, *, app_version: str, system: System = NOTHING) -> str:
-    """The program `<name>-ctl` that comes with one version."""
-    values = assignments(layout, app_version=app_version, needed=0, keep=0)
-    return "\n".join(("#!/bin/sh", values, functions(system), text("ctl.sh")))
+def control(
+    layout: Layout,
+    *,
+    app_version: str,
+    system: System = NOTHING,
+    placing: Placing | None = None,
+    more: Sequence[str] = (),
+) -> str:
+    """The program `<name>-ctl` that comes with one version; `more` are texts of its own that add to what it can do."""
+    if placing:
+        placing = dataclasses.replace(placing, root=OWN_ROOT)
+    values = assignments(layout, app_version=app_version, needed=0, keep=0, placing=placing)
+    return "\n".join(("#!/bin/sh", values, functions(system), *more, text("ctl.sh")))
 
 
 def functions(system: System) -> str:
@@ -86,19 +118,32 @@ def _order(layout: Layout, app_version: str) -> str:
     return order_key(app_version, layout.version.rpartition("-")[2])
 
 
-def assignments(layout: Layout, *, app_version: str, needed: int, keep: int, owns_tree: bool = True) -> str:
+def assignments(
+    layout: Layout,
+    *,
+    app_version: str,
+    needed: int,
+    keep: int,
+    owns_tree: bool = True,
+    placing: Placing | None = None,
+) -> str:
     """The variables that the shared functions read."""
     values = {
         "name": layout.name,
         "app_version": app_version,
         "version": layout.version,
         "order": _order(layout, app_version),
-        "root": layout.root,
         "keep": str(keep),
         "needed_kib": str(-(-needed // 1024)),
         "owns_tree": "yes" if owns_tree else "no",
+        "built_root": layout.root,
+        "longest_prefix": str(placing.longest_prefix) if placing else "",
+        "makes_commands": "yes" if placing else "",
+        "new_commands": " ".join(placing.names) if placing else "",
     }
-    return _assigned(values)
+    root = placing.root if placing else shlex.quote(layout.root)
+    commands = placing.commands if placing else shlex.quote(COMMANDS)
+    return f"{_assigned(values)}root={root}\ncommands={commands}\n"
 
 
 def _assigned(values: Mapping[str, str]) -> str:

@@ -70,6 +70,7 @@ def assignments(system: System) -> dict[str, str]:
     return {
         "system_user": system.user or "",
         "system_home": system_files.home(system),
+        "has_units": "yes" if system.units else "",
         "run_folders": "\n".join(f"{made.path} {made.mode:04o} {made.owner} {made.group}" for made in folders),
     }
 

@@ -110,7 +110,7 @@ class VersionedPackager(ABC):
         """The package with what it requires of the host."""
 
     @abstractmethod
-    def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+    def scripts(self, plan: Plan, *, needed: int, placing: scriptlets.Placing | None) -> nfpm.Scripts:
         """The scripts of the application's own package; `needed` is what it takes on the disk, in bytes."""
 
     @abstractmethod
@@ -163,23 +163,31 @@ class VersionedPackager(ABC):
         version = f"{self.version_of(plan).folder}-{plan.options.release}"
         return Layout(name=self.package_name(plan), version=version, prefix_root=plan.options.prefix_root)
 
-    def package(self, plan: Plan, *, needed: int) -> nfpm.Package:
+    def placing(self, plan: Plan, tree: Tree) -> scriptlets.Placing | None:  # noqa: ARG002 - RPM's alone
+        """How the package's scripts learn where it was installed; None where that is fixed."""
+        return None
+
+    def prefix(self, plan: Plan) -> str | None:
+        """The prefix that the tree is linked for; None where it is chosen when the package is installed."""
+        return self.layout(plan).prefix
+
+    def package(self, plan: Plan, *, needed: int, placing: scriptlets.Placing | None = None) -> nfpm.Package:
         """The package without its paths; `needed` is what they take on the disk, in bytes. Errors: PackError."""
-        scripts = self.scripts(plan, needed=needed)
+        scripts = self.scripts(plan, needed=needed, placing=placing)
         return dataclasses.replace(self.requiring(self.described(plan), plan), scripts=scripts)
 
     def payload(self, plan: Plan, tree: Tree, scratch: Path) -> Payload:
         """What the package carries of the application; `scratch` is an empty folder."""
-        layout, texts = self.layout(plan), self._texts(plan)
+        layout, texts = self.layout(plan), self._texts(plan, self.placing(plan, tree))
         if plan.options.payload == "files":
-            return as_files(tree, layout, commands_of(plan), scratch, texts=texts)
+            return as_files(tree, layout, commands_of(plan), scratch, texts=texts, time=plan.epoch)
         carried = _interpreter(plan)
         return as_archives(tree, layout, commands_of(plan), scratch, texts=texts, carried=carried, time=plan.epoch)
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
         layout = self.layout(plan)
-        with materials.tree(layout.prefix) as tree, materials.scratch() as scratch:
+        with materials.tree(self.prefix(plan)) as tree, materials.scratch() as scratch:
             for name in ("payload", "system", "package"):
                 (scratch / name).mkdir()
             of_system = tuple(system_contents(plan.system, layout, scratch / "system"))
@@ -188,7 +196,7 @@ class VersionedPackager(ABC):
                 self._write_all(parts, out, scratch / "package", time=plan.epoch)
             else:
                 payload = self.payload(plan, tree, scratch / "payload")
-                package = self.package(plan, needed=payload.needed)
+                package = self.package(plan, needed=payload.needed, placing=self.placing(plan, tree))
                 self.write(package, (*payload.contents, *of_system), out, scratch / "package")
             return [*tree.notes, *environment_notes(plan, self.article)]
 
@@ -236,8 +244,8 @@ class VersionedPackager(ABC):
         with disk_faults(out), out.open("xb") as stream:
             write_tar(members, stream, epoch=time)
 
-    def _texts(self, plan: Plan) -> SupportTexts:
-        return support_texts(plan, self.layout(plan), run_checks=plan.options.run_checks)
+    def _texts(self, plan: Plan, placing: scriptlets.Placing | None = None) -> SupportTexts:
+        return support_texts(plan, self.layout(plan), run_checks=plan.options.run_checks, placing=placing)
 
     def _check_split(self, plan: Plan) -> None:
         if not plan.options.split:

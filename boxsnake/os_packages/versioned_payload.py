@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxsnake import relocation
 from boxsnake.archive import Member, write_tar
 from boxsnake.disk import disk_faults
 from boxsnake.entries import Entry, Tree
@@ -54,7 +55,14 @@ class SupportTexts:
     """What the check of an installed version must find, as JSON."""
 
 
-def support_texts(plan: Plan, layout: Layout, *, run_checks: bool) -> SupportTexts:
+def support_texts(
+    plan: Plan,
+    layout: Layout,
+    *,
+    run_checks: bool,
+    placing: scriptlets.Placing | None = None,
+    more_control: Sequence[str] = (),
+) -> SupportTexts:
     """The texts for a plan; with `run_checks` the installed version must pass its checks that start no server."""
     application = plan.application
     there = expected(plan, conda=True)
@@ -67,25 +75,32 @@ def support_texts(plan: Plan, layout: Layout, *, run_checks: bool) -> SupportTex
         "checks": commands,
     }
     return SupportTexts(
-        control=scriptlets.control(layout, app_version=application.version, system=plan.system),
+        control=scriptlets.control(
+            layout, app_version=application.version, system=plan.system, placing=placing, more=more_control
+        ),
         version=scriptlets.self_description(layout, app_version=application.version),
         check=json.dumps(check, indent=1, sort_keys=True),
     )
 
 
-def as_files(tree: Tree, layout: Layout, commands: Sequence[str], scratch: Path, *, texts: SupportTexts) -> Payload:
+def as_files(
+    tree: Tree, layout: Layout, commands: Sequence[str], scratch: Path, *, texts: SupportTexts, time: int
+) -> Payload:
     """The package's paths where the tree is carried file by file.
 
-    What is not in the tree is written into `scratch`, an empty folder. Errors: PackError where the tree lacks a command
-    or an interpreter.
+    What is not in the tree is written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
+    since 1970. Errors: PackError where the tree lacks a command or an interpreter.
     """
     _check_programs(tree, commands)
+    waiting = {patch.path for patch in tree.patches}
     contents = (
-        *_frame(layout, commands),
+        *_frame(tree, layout, commands),
         *_support(tree, layout, texts, scratch),
-        *(_carried(entry, tree, layout) for entry in tree.entries),
+        *_unplaced(tree, layout, scratch, time),
+        *(_ghost(entry, layout) if entry.path in waiting else _carried(entry, tree, layout) for entry in tree.entries),
     )
-    return Payload(contents=contents, needed=_on_disk(entry.size for entry in tree.entries))
+    sizes = [*(entry.size for entry in tree.entries), *(entry.size for entry in tree.entries if entry.path in waiting)]
+    return Payload(contents=contents, needed=_on_disk(sizes))
 
 
 def as_archives(
@@ -103,7 +118,13 @@ def as_archives(
     What is not in the tree is written into `scratch`, an empty folder; `time` is the one time of all files, in seconds
     since 1970. Errors: PackError where the tree lacks a command or an interpreter.
     """
-    packed = [entry for entry in tree.entries if entry.kind != "folder" and not set(entry.owners) & set(carried)]
+    unpacked = set(carried)
+    waiting = {patch.path for patch in tree.patches}
+    packed = [
+        entry
+        for entry in tree.entries
+        if entry.kind != "folder" and entry.path not in waiting and unpacked.isdisjoint(entry.owners)
+    ]
     archives = list(_write_archives(packed, tree, scratch, time))
     sources = [({"archive": path.name}, entries) for path, entries in archives]
     linked = _as_linked(tree, layout, commands, scratch, texts=texts, sources=sources, time=time)
@@ -165,10 +186,11 @@ def _as_linked(
     described = [{**source, "entries": {e.path: _promise(e) for e in entries}} for source, entries in sources]
     with disk_faults(manifest):
         manifest.write_text(json.dumps({"time": time, "sources": described}, separators=(",", ":")), encoding="ascii")
-    as_ghosts = {entry.path for _, entries in sources for entry in entries}
+    as_ghosts = {entry.path for _, entries in sources for entry in entries} | {patch.path for patch in tree.patches}
     return (
-        *_frame(layout, commands),
+        *_frame(tree, layout, commands),
         *_support(tree, layout, texts, scratch),
+        *_unplaced(tree, layout, scratch, time),
         *(
             _ghost(entry, layout) if entry.path in as_ghosts else _carried(entry, tree, layout)
             for entry in tree.entries
@@ -210,7 +232,7 @@ def _check_programs(tree: Tree, commands: Sequence[str]) -> None:
             )
 
 
-def _frame(layout: Layout, commands: Sequence[str]) -> Iterator[Content]:
+def _frame(tree: Tree, layout: Layout, commands: Sequence[str]) -> Iterator[Content]:
     """What every version brings: its folders, what it writes while it is installed, its commands."""
     for folder in (layout.root, layout.prefix, f"{layout.root}/install", layout.support, layout.unfinished):
         yield Content(path=folder, kind="folder")
@@ -226,13 +248,19 @@ def _frame(layout: Layout, commands: Sequence[str]) -> Iterator[Content]:
     yield Content(path=stub, kind="file", mode=0o755, source=scriptlets.resource("unfinished.sh"))
     for command in commands:
         path, target = layout.command(command)
-        yield Content(path=path, kind="link", target=target)
+        # Of a tree that can lie anywhere, it is not known yet where they lead to.
+        yield (
+            Content(path=path, kind="ghost", mode=0o777)
+            if tree.patches
+            else Content(path=path, kind="link", target=target)
+        )
         yield Content(path=f"{layout.unfinished}/bin/{command}", kind="link", target="../unfinished.sh")
 
 
 def _support(tree: Tree, layout: Layout, texts: SupportTexts, scratch: Path) -> Iterator[Content]:
     """What it takes to check a version, to keep it and to remove it, without a package manager."""
-    files = [entry for entry in tree.entries if entry.kind == "file"]
+    waiting = {patch.path for patch in tree.patches}
+    files = [entry for entry in tree.entries if entry.kind == "file" and entry.path not in waiting]
     links = [entry for entry in tree.entries if entry.kind == "link"]
     written = {
         "ctl": texts.control,
@@ -247,6 +275,33 @@ def _support(tree: Tree, layout: Layout, texts: SupportTexts, scratch: Path) -> 
             path.write_text(content, encoding="utf-8")
         yield Content(path=f"{layout.support}/{name}", kind="file", mode=0o755 if name == "ctl" else 0o644, source=path)
     yield Content(path=f"{layout.support}/check.py", kind="file", mode=0o644, source=scriptlets.resource("check.py"))
+
+
+def _unplaced(tree: Tree, layout: Layout, scratch: Path, time: int) -> Iterator[Content]:
+    """The files that depend on where the tree is placed, as they are before that, and what places them."""
+    if not tree.patches:
+        return
+    by_path = {entry.path: entry for entry in tree.entries}
+    folders = {layout.support + "/unplaced"}
+    for patch in tree.patches:
+        path = f"{layout.support}/unplaced/{patch.path}"
+        yield Content(path=path, kind="file", mode=by_path[patch.path].mode, source=tree.root / patch.path)
+        while (path := posixpath.dirname(path)) not in folders:
+            folders.add(path)
+    for path in sorted(folders):
+        yield Content(path=path, kind="folder")
+    rows = [
+        {"path": patch.path, "kind": patch.kind, "mode": entry.mode, "sha256": entry.sha256}
+        for patch in tree.patches
+        for entry in [by_path[patch.path]]
+    ]
+    document = scratch / "patches.json"
+    with disk_faults(document):
+        text = json.dumps({"placeholder": tree.prefix, "time": time, "patches": rows}, indent=1)
+        document.write_text(text, encoding="utf-8")
+    yield Content(path=f"{layout.support}/patches.json", kind="file", mode=0o644, source=document)
+    yield Content(path=f"{layout.support}/place.py", kind="file", mode=0o644, source=Path(relocation.__file__))
+    yield Content(path=f"{layout.support}/{relocation.PLACED_SUMS}", kind="ghost", mode=0o644)
 
 
 def _carried(entry: Entry, tree: Tree, layout: Layout) -> Content:

@@ -112,7 +112,13 @@ class Deb(VersionedPackager):
         own = (" ".join(requirement.split()) for requirement in plan.requires_deb)
         return dataclasses.replace(package, requires_before=(*glibc, *users, *own))
 
-    def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+    def scripts(
+        self,
+        plan: Plan,
+        *,
+        needed: int,
+        placing: scriptlets.Placing | None = None,  # noqa: ARG002 - RPM's alone
+    ) -> nfpm.Scripts:
         """See `VersionedPackager`."""
         return maintainer_scripts.scripts(
             self.layout(plan),

@@ -18,10 +18,12 @@ from boxsnake.boot_recipe import Takes
 from boxsnake.errors import PackError
 from boxsnake.os_packages import nfpm, rpm_header, scriptlets
 from boxsnake.os_packages.rpm_version import rpm_version
+from boxsnake.os_packages.versioned_layout import COMMANDS
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
-from boxsnake.os_packages.versioned_plan import described_line, described_text
+from boxsnake.os_packages.versioned_plan import commands_of, described_line, described_text
 
 if TYPE_CHECKING:
+    from boxsnake.entries import Tree
     from boxsnake.os_packages.package_version import PackageVersion
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
@@ -45,6 +47,8 @@ _SENSES = {
 class RpmOptions(VersionedOptions):
     """`[boxes.rpm]`."""
 
+    relocatable: bool = False
+    """Whether `rpm --prefix` can put it elsewhere; what depends on the place is then written when it is installed."""
     release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([._+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """RPM's release: tells two packages of one version apart."""
     vendor: str = ""
@@ -83,6 +87,9 @@ class Rpm(VersionedPackager):
         """See `VersionedPackager`."""
         for requirement in plan.requires_rpm:
             _parse_requirement(requirement)
+        if plan.options.relocatable and plan.options.split:
+            cause = "names the store that applications share by its path, and `relocatable = true` asks for any path"
+            raise PackError("split in [boxes.rpm]", cause, "Take one of the two out.")
 
     def described(self, plan: Plan) -> nfpm.Package:
         """See `VersionedPackager`."""
@@ -103,6 +110,7 @@ class Rpm(VersionedPackager):
             vendor=described_line("vendor", options.vendor),
             maintainer=described_line("app.maintainer", application.maintainer),
             group=described_line("group", options.group),
+            prefixes=(options.prefix_root,) if options.relocatable else (),
             compression=options.compression,
             time=plan.epoch,
         )
@@ -113,7 +121,23 @@ class Rpm(VersionedPackager):
         own = (requirement.strip() for requirement in plan.requires_rpm)
         return dataclasses.replace(package, requires=("/bin/sh", *glibc, *own))
 
-    def scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
+    def prefix(self, plan: Plan) -> str | None:
+        """See `VersionedPackager`."""
+        return None if plan.options.relocatable else super().prefix(plan)
+
+    def placing(self, plan: Plan, tree: Tree) -> scriptlets.Placing | None:
+        """See `VersionedPackager`: rpm tells scriptlets the prefix that was chosen."""
+        if not plan.options.relocatable:
+            return None
+        name, usual = self.package_name(plan), plan.options.prefix_root
+        return scriptlets.Placing(
+            root=f'"${{RPM_INSTALL_PREFIX:-{usual}}}/{name}"',
+            commands=COMMANDS,
+            longest_prefix=len(tree.prefix.encode()),
+            names=commands_of(plan),
+        )
+
+    def scripts(self, plan: Plan, *, needed: int, placing: scriptlets.Placing | None) -> nfpm.Scripts:
         """See `VersionedPackager`."""
         return scriptlets.scripts(
             self.layout(plan),
@@ -123,6 +147,7 @@ class Rpm(VersionedPackager):
             keep=plan.options.keep,
             system=plan.system,
             owns_tree=not plan.options.split,
+            placing=placing,
         )
 
     def environment_scripts(self, plan: Plan, *, needed: int) -> nfpm.Scripts:
