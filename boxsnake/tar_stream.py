@@ -29,7 +29,7 @@ def tar_stream(source: Path, name: str) -> Iterator[bytes]:
 
 
 def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) -> Iterator[bytes]:
-    """A tar of files and folders again, each under the name and with the size that `change` gives.
+    """A tar again, each under the name and with the size that `change` gives.
 
     Without a name, it is left out; a smaller size cuts it off. Times are left out. Errors: ResourceError where the
     disk does not give the bytes.
@@ -39,11 +39,17 @@ def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) 
             name, size = change(member)
             if not name:
                 continue
-            yield _header(name, member.type, member.mode, size=size)
+            yield _header(name, member.type, member.mode, size=size, link=member.linkname)
             stream.seek(member.offset_data)
             yield from _content(stream, size)
             stream.seek(member.offset_data)
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def tar_file(name: str, content: bytes) -> Iterator[bytes]:
+    """A file of a tar, before what ends with the tar's own end."""
+    yield _header(name, tarfile.REGTYPE, 0o644, size=len(content))
+    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def _entry(source: Path, name: str) -> Iterator[bytes]:

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from boxsnake import hosts
 from boxsnake.boot import boot
-from boxsnake.boot.image import read_archive
+from boxsnake.boot.image import loaded, read_archive
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import BootError
@@ -113,11 +115,34 @@ def test_an_image_boots_as_it_is_started_in_production(engine: Engine, store: St
 
 
 @pytest.mark.engine
-def test_an_image_goes_again_and_gives_names_back(engine: Engine, store: Store, archive: Path) -> None:
+def test_an_image_goes_again_and_takes_no_names(engine: Engine, store: Store, archive: Path) -> None:
     former = hosts.image_id(engine, store, hosts.load_hosts()["debian-12-python"])
     engine.tag(former, TAG)
-    boot(engine, store, archive, RECIPE, [])
+    with loaded(engine, archive) as identity:
+        assert id_of(engine, TAG) == former != identity
     assert id_of(engine, TAG) == former
+    assert engine.image(read_archive(archive).id) is None
+
+
+@pytest.mark.engine
+def test_an_image_stays_for_as_long_as_somebody_boots_it(engine: Engine, archive: Path) -> None:
+    with loaded(engine, archive) as first:
+        with loaded(engine, archive) as second:
+            assert first == second
+        assert engine.image(first) is not None
+    assert engine.image(first) is None
+
+
+@pytest.mark.engine
+def test_what_a_killed_run_has_loaded_goes_with_the_next(engine: Engine, archive: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from boxsnake.boot.image import loaded\n"
+        "from boxsnake.engine import connect\n"
+        "with loaded(connect(), Path(sys.argv[1])): os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(archive)]).returncode == -9
+    assert engine.image(read_archive(archive).id) is not None
+    connect()
     assert engine.image(read_archive(archive).id) is None
 
 

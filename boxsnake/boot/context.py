@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import Base
 from boxsnake.boot_recipe import BuildContext
 from boxsnake.disk import disk_faults
-from boxsnake.engine import Engine
+from boxsnake.engine import Engine, passing_name
 from boxsnake.image.load import load
 from boxsnake.store import Store
 from boxsnake.tar_stream import retold
@@ -27,17 +26,17 @@ def built(engine: Engine, store: Store, archive: Path, context: BuildContext, ba
 
     Errors: BootError where the engine cannot build it, and those of `base_of`.
     """
-    name = f"boxsnake-boot/{uuid.uuid4().hex}"
+    name = passing_name("built")
     with contextlib.ExitStack() as stack:
         arguments = {}
         if context.base is not None:
             base = base_of(context.base, context.platform)
-            arguments["BASE"] = f"{name}:base"
+            arguments["BASE"] = passing_name("base")
             stack.callback(engine.remove_image, arguments["BASE"])
             _give_base(engine, store, base, context.platform, arguments["BASE"])
-        stack.callback(engine.remove_image, f"{name}:built")
+        stack.callback(engine.remove_image, name)
         parts = retold(archive, lambda member: (member.name.partition("/")[2], member.size))
-        yield engine.build(parts, f"{name}:built", arguments=arguments, thing=str(archive))
+        yield engine.build(parts, name, arguments=arguments, thing=str(archive))
 
 
 def _give_base(engine: Engine, store: Store, base: Base, platform: tuple[str, str], tag: str) -> None:

@@ -1,4 +1,4 @@
-"""The artifact that is itself an image: into the engine to be booted, and out again, other images' names untouched."""
+"""The artifact that is itself an image: into the engine to be booted, and out again, all names untouched."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.disk import disk_faults
-from boxsnake.engine import Engine
+from boxsnake.engine import Engine, passing_name
 from boxsnake.errors import BootError
+from boxsnake.tar_stream import retold, tar_file
+
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +28,35 @@ class ArchivedImage:
 
 @contextlib.contextmanager
 def loaded(engine: Engine, archive: Path) -> Iterator[str]:
-    """Have the archive's image in the engine for the block: its id.
+    """Have the archive's image in the engine for the block, under a name of its own: its id.
 
-    An image that was there before stays; one that was not goes again, and the tags that it took go back to the images
-    that they were taken from. Errors: BootError where the archive holds no image that the engine takes.
+    The names that the archive gives stay whose they are, and several blocks may have one image at a time. It goes with
+    its last name. Errors: BootError where the archive holds no image that the engine takes.
     """
     described = read_archive(archive)
-    if engine.image(described.id) is not None:
-        yield described.id
-        return
-    # Asked one by one: engines list a name with or without the registry that they take it to be of.
-    before = {tag: image.id for tag in described.tags if (image := engine.image(tag)) is not None}
-    names = engine.load(archive)
+    name = passing_name("booted")
     try:
-        # An engine with another way to name images (the digest of the manifest) knows it by its tag.
-        found = engine.image(described.id) or next(filter(None, map(engine.image, names)), None)
+        if engine.image(described.id) is not None:
+            engine.tag(described.id, name)
+        else:
+            engine.load(_renamed(archive, name))
+        found = engine.image(name)
         if found is None:
             step = "See the engine's log; `docker load` with the same file may tell more."
             raise BootError(str(archive), "the engine took it, but has no image of it", step)
         yield found.id
     finally:
-        for tag in described.tags:
-            if tag in before:
-                engine.tag(before[tag], tag)
-            else:
-                engine.remove_image(tag)
-        engine.remove_image(described.id)
+        engine.remove_image(name)
+
+
+def _renamed(archive: Path, name: str) -> Iterator[bytes]:
+    """The docker archive with this as its image's only name. Of an OCI layout's index, which has others, nothing."""
+    with disk_faults(archive), tarfile.open(archive) as members:
+        document = json.loads(_bytes_of(members, _MANIFEST))
+    document[0]["RepoTags"] = [name]
+    left_out = {_MANIFEST, "index.json", "oci-layout"}
+    yield from tar_file(_MANIFEST, json.dumps(document).encode())
+    yield from retold(archive, lambda member: ("" if member.name in left_out else member.name, member.size))
 
 
 def read_archive(archive: Path) -> ArchivedImage:
@@ -59,7 +65,7 @@ def read_archive(archive: Path) -> ArchivedImage:
     with disk_faults(archive):
         try:
             with tarfile.open(archive) as members:
-                document = json.loads(_bytes_of(members, "manifest.json"))
+                document = json.loads(_bytes_of(members, _MANIFEST))
                 image = document[0]
                 config = _bytes_of(members, image["Config"])
         except (tarfile.TarError, KeyError, IndexError, TypeError, ValueError, EOFError) as error:

@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.engine import places
 from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
 from boxsnake.engine.container import Change, Container, Finished
-from boxsnake.engine.owner import LIFETIME_SECONDS, OWNER_LABEL, RUN_LABEL, is_leftover, own_name
+from boxsnake.engine.owner import (
+    LIFETIME_SECONDS,
+    OWNER_LABEL,
+    RUN_LABEL,
+    is_leftover,
+    is_leftover_name,
+    own_name,
+    passing_name,
+)
 from boxsnake.engine.places import Place
 from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
 from boxsnake.urls import redact
@@ -42,6 +50,7 @@ __all__ = [
     "Place",
     "connect",
     "diagnose",
+    "passing_name",
     "sleeper",
 ]
 
@@ -352,13 +361,16 @@ class Engine:
             self._remove(identity)
 
     def reap(self) -> int:
-        """Remove the containers of runs that were killed: how many."""
+        """Remove the containers and passing images of runs that were killed: how many."""
         with self._connection.faults("leftover containers"):
             found = self._connection.client().containers(all=True, filters={"label": OWNER_LABEL})
         left = [container for container in found if is_leftover(container)]
         for container in left:
             self._remove(container["Id"])
-        return len(left)
+        names = [name for name in self.tags() if is_leftover_name(name)]
+        for name in names:
+            self.remove_image(name)
+        return len(left) + len(names)
 
     def _remove(self, identity: str) -> None:
         from docker.errors import APIError

@@ -1,9 +1,12 @@
-"""Whose container is it: what a run writes on its containers, and when a container is a leftover."""
+"""Whose is it: what a run writes on its containers and passing images, and when one of them is a leftover."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,28 @@ LIFETIME_SECONDS = 7200
 def own_name() -> str:
     """Name this process so that nobody mistakes another for it: boot, namespace of process ids, id, start time."""
     return f"{_scope()} {os.getpid()} {_start_time(os.getpid())}"
+
+
+def passing_name(word: str) -> str:
+    """A name for an image that is there for a while: nobody else's, and told to be a leftover by its owner's death."""
+    return f"{_PASSING}{_scope_name()}-{os.getpid()}-{_start_time(os.getpid())}-{uuid.uuid4().hex[:12]}:{word}"
+
+
+def is_leftover_name(name: str) -> bool:
+    """Whether the image of this name was there for a run of this machine that is over."""
+    found = _PASSING_NAME.fullmatch(name)
+    return found is not None and found["scope"] == _scope_name() and _start_time(int(found["pid"])) != found["start"]
+
+
+_PASSING = "boxsnake-passing/"
+# podman puts a registry before names that have none.
+_PASSING_NAME = re.compile(
+    rf"(?:[^/]+/)?{_PASSING}(?P<scope>[0-9a-f]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]*)-[0-9a-f]+:[a-z]+"
+)
+
+
+def _scope_name() -> str:
+    return hashlib.sha256(_scope().encode()).hexdigest()[:12]
 
 
 def _scope() -> str:
