@@ -22,7 +22,7 @@ from boxsnake.engine.container import Container
 from boxsnake.errors import BoxsnakeError, IntegrityError, PolicyError, ResourceError, UsageError
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.os_packages import nfpm, rpm_header
-from boxsnake.publish import PUBLIC_KEY, Published, Repository, publish
+from boxsnake.publish import PUBLIC_KEY, Published, Repository, package_files, publish
 from boxsnake.publish.deb_repository import DebRepository, check_suite
 from boxsnake.publish.rpm_repository import RpmRepository
 from boxsnake.publish.signing import Signer, sign_detached, signer
@@ -168,6 +168,22 @@ def test_damaged_packages_are_refused(kind: str, built: Path, tmp_path: Path, da
     with pytest.raises(IntegrityError):
         put(kind, tmp_path / "r", path)
     assert not (tmp_path / "r").exists()
+
+
+def test_boxes_of_several_packages_are_taken_as_what_is_in_them(built: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.rpms", tmp_path / "other.rpms"
+    for folder in (one, other):
+        shutil.copytree(built, folder, ignore=shutil.ignore_patterns("other", "*.deb", "app-?.0"))
+    (other / "app-2.0-1.x86_64.rpm").unlink()
+    archive = tmp_path / "one.rpms.tar"
+    archive.touch()
+    files = package_files([archive, other, tmp_path / "alone.rpm"], ".rpm")
+    assert sorted(path.name for path in files) == ["alone.rpm", "app-1.0-1.x86_64.rpm", "app-2.0-1.x86_64.rpm"]
+    shutil.copy(built / "other" / "app-1.0-1.x86_64.rpm", other)
+    with pytest.raises(PolicyError, match="other bytes"):
+        package_files([one, other], ".rpm")
+    with pytest.raises(UsageError, match=r"no \.deb file"):
+        package_files([one], ".deb")
 
 
 def test_a_folder_that_is_no_repository_is_left_alone(built: Path, tmp_path: Path) -> None:

@@ -118,10 +118,10 @@ def _publish(
     as_json: bool,
 ) -> None:
     from boxsnake.pack import epoch
-    from boxsnake.publish import publish
+    from boxsnake.publish import package_files, publish
 
     console = console_of(context, as_json=as_json)
-    chosen = files or _built(manifest, packager)
+    chosen = package_files(files or _built(manifest, packager), kind.suffix)
     signer = signer_of(sign, gpg_home, passphrase_file)
     with console.progress():
         published = publish(kind, folder, chosen, time=epoch(), signer=signer)

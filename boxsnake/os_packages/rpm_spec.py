@@ -43,6 +43,13 @@ class RpmSpec(Rpm):
     summary = "the RPM as a spec and its sources, for rpmbuild"
     unfolds = True
 
+    def check(self, plan: Plan) -> None:
+        """See `boxsnake.packagers.Packager`."""
+        if plan.options.split:
+            cause = "gives several packages, and `--spec` writes one spec"
+            raise PackError("split in [boxes.rpm]", cause, "Take `split` out, or build without --spec.")
+        super().check(plan)
+
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
         return f"{super().file_name(plan).removesuffix('.rpm')}.spec.tar"

@@ -83,8 +83,6 @@ class VersionedPackager(ABC):
     """The form with its article: "an RPM"."""
     manager: Takes
     """The program that installs it."""
-    database: tuple[str, ...]
-    """Where the package manager writes down what is installed."""
     moments = frozenset(scriptlets.MOMENTS)
     system = frozenset(PARTS)
     unfolds = True
@@ -140,6 +138,10 @@ class VersionedPackager(ABC):
     @abstractmethod
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """What removes the packages from the host, of which the files are there."""
+
+    @abstractmethod
+    def database(self, plan: Plan) -> tuple[str, ...]:
+        """Where the package manager writes down what it does, beside what it installs."""
 
     @abstractmethod
     def other_paths(self, plan: Plan) -> tuple[str, ...]:
@@ -266,7 +268,7 @@ class VersionedPackager(ABC):
         unpack = (("tar", "-xf", there, "-C", posixpath.dirname(folder)),) if plan.options.split else ()
         store = (f"{plan.options.prefix_root}/{shared_store.FOLDER}",) if plan.options.split else ()
         commands = (layout.command(command)[0] for command in commands_of(plan))
-        remaining = (*self.database, there, folder, *remains(plan.system))
+        remaining = (*self.database(plan), there, folder, *remains(plan.system))
         return BootRecipe(
             host=self.host(plan),
             takes=self.manager,

@@ -50,7 +50,6 @@ class Deb(VersionedPackager):
     manager: Takes = "dpkg"
     summary = "a Debian package with its own interpreter under /opt, for Debian, Ubuntu and their kin"
     options = DebOptions
-    database = ("/var/lib/dpkg", "/var/log/dpkg.log")
 
     def package_name(self, plan: Plan) -> str:
         """See `VersionedPackager`. Debian's names have no underscores."""
@@ -167,20 +166,25 @@ class Deb(VersionedPackager):
     def commands_to_install(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         # dpkg says what it finds, and ends with 0 all the same.
-        verify = 'found=$(dpkg --verify); printf "%s" "$found"; [ -z "$found" ]'
+        names = _names_in(packages) if plan.options.split else self.package_name(plan)
+        verify = f'found=$(dpkg --verify {names}); printf "%s" "$found"; [ -z "$found" ]'
         selfcheck = (self.layout(plan).control[0], "selfcheck")
         if plan.options.split:
             # In the order that they require each other: dpkg itself does not look for it among files.
-            in_order = f"apt-get install --quiet=2 --assume-yes --no-download {packages}"
+            in_order = f"apt-get install --quiet=2 --assume-yes {packages}"
             return (("sh", "-c", in_order), ("sh", "-c", verify), selfcheck)
         return (("dpkg", "--install", packages), ("sh", "-c", verify), selfcheck)
 
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if plan.options.split:
-            each = f'for one in {packages}; do dpkg-deb --field "$one" Package; done'
-            return (("sh", "-c", f"dpkg --purge $({each})"),)
+            return (("sh", "-c", f"dpkg --purge {_names_in(packages)}"),)
         return (("dpkg", "--purge", self.package_name(plan)),)
+
+    def database(self, plan: Plan) -> tuple[str, ...]:
+        """See `VersionedPackager`."""
+        apt = ("/var/lib/apt", "/var/cache/apt", "/var/log/apt") if plan.options.split else ()
+        return ("/var/lib/dpkg", "/var/log/dpkg.log", *apt)
 
     def other_paths(self, plan: Plan) -> tuple[str, ...]:
         """See `VersionedPackager`."""
@@ -188,6 +192,11 @@ class Deb(VersionedPackager):
 
 
 PACKAGER = Deb()
+
+
+def _names_in(packages: str) -> str:
+    """The names of the packages in files that a pattern fits, for the shell."""
+    return f'$(for one in {packages}; do dpkg-deb --field "$one" Package; done)'
 
 
 def _documents(name: str) -> str:

@@ -65,7 +65,6 @@ class Rpm(VersionedPackager):
     manager: Takes = "rpm"
     summary = "an RPM with its own interpreter under /opt, for hosts whose software comes as RPMs"
     options = RpmOptions
-    database = ("/var/lib/rpm",)
 
     def package_name(self, plan: Plan) -> str:
         """See `VersionedPackager`."""
@@ -193,6 +192,10 @@ class Rpm(VersionedPackager):
             names = f"rpm --query --queryformat '%{{NAME}} ' --package {packages}"
             return (("sh", "-c", f"rpm --erase $({names})"),)
         return (("rpm", "--erase", self.package_name(plan)),)
+
+    def database(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - part of the contract
+        """See `VersionedPackager`."""
+        return ("/var/lib/rpm",)
 
     def other_paths(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - other package managers have some
         """See `VersionedPackager`."""

@@ -99,6 +99,29 @@ def publish(kind: Repository, folder: Path, files: Sequence[Path], *, time: int,
             remove_tree(staged)
 
 
+def package_files(given: Sequence[Path], suffix: str) -> tuple[Path, ...]:
+    """The files themselves, and the packages in those that are folders of packages or the tar of such a folder.
+
+    What several folders hold alike is taken once. Errors: UsageError for a folder without packages, PolicyError where
+    two hold other bytes under one name.
+    """
+    found: dict[str, Path] = {}
+    others: list[Path] = []
+    for path in given:
+        folder = path.with_suffix("") if path.suffix == ".tar" else path
+        if not folder.is_dir():
+            others.append(path)
+            continue
+        inside = sorted(folder.glob(f"*{suffix}"))
+        if not inside:
+            raise UsageError(str(path), f"holds no {suffix} file", f"Name {suffix} files, or a folder of them.")
+        for package in inside:
+            there = found.setdefault(package.name, package)
+            if there != package and not filecmp.cmp(there, package, shallow=False):
+                raise refuse_other(package.name, there, package)
+    return (*others, *found.values())
+
+
 def _check(kind: Repository, files: Sequence[Path]) -> None:
     if not files:
         raise UsageError("publish", "there is no package to publish", "Name package files, or build some first.")

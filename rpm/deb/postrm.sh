@@ -10,14 +10,19 @@ case $1 in
         read_state
         new=$state_version
         if [ "$status" != installing ]; then exit 0; fi
-        reason=$(check_version "$new" quick) || {
+        reason=$(link_version "$new") && reason=$(check_version "$new" quick) || {
+            # dpkg does not know what was linked, and takes along the list of it.
+            if [ "$new" != "$version" ] && [ "$owns_tree" = yes ]; then unlink_version "$new"; fi
             printf '%s %s: NOT INSTALLED: it is not whole, or does not work: %s\n' "$name" "$new" "$reason" >&2
             exit 1
         }
         sync -f "$root" 2>/dev/null || sync
         point_current_to "$new" || exit
-        # Bytecode that dpkg does not know would stop it from removing the folders.
-        if [ "$new" != "$version" ] && [ "$owns_tree" = yes ]; then tidy "$prefix"; fi
+        # What dpkg does not know would stop it from removing the folders: bytecode, and what was linked.
+        if [ "$new" != "$version" ] && [ "$owns_tree" = yes ]; then
+            unlink_version "$version"
+            tidy "$prefix"
+        fi
         exit 0
         ;;
     failed-upgrade) exit 1 ;; # the old version's postrm has said why

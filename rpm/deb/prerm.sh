@@ -7,6 +7,7 @@ case $1 in
         # dpkg leaves a folder in which it finds what is not its own, and comes back for it only after the postrm.
         forget_versions
         rm -f "$before"
+        if [ "$owns_tree" = yes ]; then unlink_version "$version"; fi
         tidy_version
         ;;
     upgrade)
