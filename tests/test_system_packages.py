@@ -4,12 +4,14 @@ import dataclasses
 import gzip
 import io
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from boxsnake import resources
 from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import base_image
 from boxsnake.bases.files import read_files
@@ -35,6 +37,7 @@ from boxsnake.system_packages import (
     system_questions,
 )
 from boxsnake.system_packages.fetched import fetched
+from boxsnake.system_packages.redhat import resolve_rpm
 from boxsnake.target import Target
 
 from .debian_archive import deb, signing_key
@@ -273,6 +276,14 @@ def test_a_version_that_the_archive_has_dropped_is_named(
     assert caught.value.exit_code == 6
 
 
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
+def test_shellcheck_finds_nothing() -> None:
+    folder = resources.folder("docker")
+    scripts = [folder / f"{name}.sh" for name in ("install-debs", "install-rpms", "resolve-rpms")]
+    done = subprocess.run(["shellcheck", "--shell", "sh", *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 # On a real Debian
 
 
@@ -312,3 +323,93 @@ def test_packages_are_installed_without_a_network_and_leave_nothing_but_themselv
     unfit = resolved(store, question(base_tar(tmp_path / "other.tar", repository), "lead"))
     with pytest.raises(PackError, match=r"(?s)failed with exit status 100.*lock --upgrade"):
         install(unfit)
+
+
+# On a system with rpm
+
+SPEC = """\
+Name: {name}
+Version: {version}
+Release: 1
+Summary: {name}
+License: MIT
+BuildArch: noarch
+{more}
+%description
+{name}
+%install
+mkdir -p %{{buildroot}}/srv
+echo {name} {version} >%{{buildroot}}/srv/{name}
+%files
+/srv/{name}
+%post
+mkdir -p /var/log/{name}
+date >/var/log/{name}/log
+"""
+
+
+@pytest.fixture(scope="module")
+def rpm_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tar of a repository of RPMs in /srv/repo, and of the file that tells dnf of it."""
+    folder = tmp_path_factory.mktemp("rpms")
+    more = {"lead": "Requires: needed >= 1.0\nEpoch: 2", "needed": ""}
+    for name, version in (("lead", "1.0"), ("needed", "1.0"), ("needed", "1.1")):
+        spec = folder / f"{name}-{version}.spec"
+        spec.write_text(SPEC.format(name=name, version=version, more=more[name]))
+        command = ["rpmbuild", "--quiet", "-bb", "--define", f"_topdir {folder / 'top'}", str(spec)]
+        subprocess.run(command, check=True, capture_output=True)
+    repository = folder / "repo"
+    (repository / "Packages").mkdir(parents=True)
+    for path in (folder / "top" / "RPMS" / "noarch").iterdir():
+        path.rename(repository / "Packages" / path.name)
+    subprocess.run(["createrepo_c", "--quiet", repository], check=True, capture_output=True)
+    files = [
+        file_member(f"srv/repo/{path.relative_to(repository)}", path)
+        for path in repository.rglob("*")
+        if path.is_file()
+    ]
+    files.append(
+        file_member("etc/yum.repos.d/tiny.repo", b"[tiny]\nname=tiny\nbaseurl=file:///srv/repo/\ngpgcheck=0\n")
+    )
+    with (folder / "layer.tar").open("wb") as stream:
+        write_tar(files, stream, epoch=0)
+    return folder / "layer.tar"
+
+
+@pytest.mark.engine
+def test_rpms_are_locked_and_installed_in_the_same_way(
+    tmp_path: Path, rpm_layer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from boxsnake.system_packages import resolve
+
+    store = Store(Store.default_root())
+    host = base_image(store, "host:debian-12-rpm", bases={}, root=tmp_path, wanted=AMD64)
+    more = base_image(store, str(rpm_layer), bases={}, root=tmp_path, wanted=AMD64)
+    base = dataclasses.replace(host, layers=(*host.layers, *more.layers))
+    monkeypatch.setattr(resolve, "base_image", lambda *_given, **_named: base)
+    asked = SystemQuestion(target=TARGET, platform=AMD64, base="tiny", deb=(), rpm=("lead >= 1.0",))
+    system = resolve_system(asked, around(store))
+    assert system is not None
+    assert (system.kind, system.suite, system.archives) == ("rpm", "debian 12", (("tiny", "file:///srv/repo/"),))
+    assert versions(system) == {"lead": "2:1.0-1", "needed": "1.1-1"}
+    assert [package.path for package in system.packages] == [
+        "Packages/lead-1.0-1.noarch.rpm",
+        "Packages/needed-1.1-1.noarch.rpm",
+    ]
+
+    def archives(_system: SystemLock) -> Mapping[str, Path]:
+        return fetched(store, system, mirrors={}, credentials=Credentials(), offline=True)
+
+    layer = packages_layer(store, base, system, archives, platform=AMD64, epoch=EPOCH)
+    assert layer is not None
+    files = contents(store, layer)
+    assert files["srv/needed"] == b"needed 1.1\n"
+    assert sorted(name for name in files if not name.startswith("srv/")) == ["var/lib/rpm/rpmdb.sqlite"]
+    older = dataclasses.replace(system.packages[1], version="1.0-1")
+    kept = dataclasses.replace(system, packages=(system.packages[0], older))
+    again = resolve_rpm(asked, base, {}, store=store, kept=kept.packages)
+    assert versions(again) == {"lead": "2:1.0-1", "needed": "1.0-1"}
+    with pytest.raises(UnsolvableError, match=r"(?s)requires.rpm on tiny.*nosuch"):
+        resolve_rpm(dataclasses.replace(asked, rpm=("nosuch",)), base, {}, store=store)
+    with pytest.raises(NetworkError, match="nobody may be asked"):
+        resolve_rpm(asked, base, {}, store=store, offline=True)

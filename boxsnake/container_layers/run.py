@@ -12,7 +12,7 @@ from typing import Any
 from boxsnake import oci
 from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, file_member, write_tar
 from boxsnake.container_layers.changed import changed_members
-from boxsnake.engine import INSTALLING, Engine, Finished, connect, sleeper
+from boxsnake.engine import INSTALLING, Container, Engine, Finished, connect, sleeper
 from boxsnake.errors import BootError, EngineError, PackError
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import History, Runtime
@@ -70,7 +70,7 @@ def made_layer(store: Store, below: Below, job: Job, *, epoch: int, twice: bool 
     if known is not None and (known["twice"] or not twice) and _is_whole(store, known["digest"]):
         return _layer(job, known)
     with track(job.title), store.scratch("container") as folder:
-        engine = _engine(below, job)
+        engine = _engine(below, job.title)
         with _in_engine(engine, store, below, epoch, folder) as image:
             runs = [_run(engine, image, job, folder / str(number), epoch) for number in range(2 if twice else 1)]
         _compare(job, runs)
@@ -114,17 +114,32 @@ def _layer(job: Job, made: Mapping[str, Any]) -> LayerBlob | None:
     )
 
 
-def _engine(below: Below, job: Job) -> Engine:
+@contextlib.contextmanager
+def container_of(store: Store, below: Below, title: str, *, network: bool = False) -> Iterator[Container]:
+    """A started container of the layers, in which root may install; `title` says in messages what it is for.
+
+    Errors: EngineError without an engine for it, PackError where the layers hold nothing that waits.
+    """
+    engine = _engine(below, title)
+    with (
+        store.scratch("container") as folder,
+        _in_engine(engine, store, below, 0, folder) as image,
+        _started(engine, image, sleeper(), title, network=network) as container,
+    ):
+        yield container
+
+
+def _engine(below: Below, title: str) -> Engine:
     try:
         engine = connect()
     except EngineError as error:
-        cause = f"is run in a container when an image is built, and there is no engine for it: {error.cause}"
-        raise EngineError(job.title, cause, error.next_step, **error.data) from None
+        cause = f"is run in a container of the image, and there is no engine for it: {error.cause}"
+        raise EngineError(title, cause, error.next_step, **error.data) from None
     wanted = below.platform[1]
     if engine.architecture != wanted:
         cause = f"is to be run in an image for {wanted}, and the engine's containers are {engine.architecture}"
         step = f"Build this image on a machine for {wanted}, or name such an engine by DOCKER_HOST."
-        raise EngineError(job.title, cause, step)
+        raise EngineError(title, cause, step)
     return engine
 
 
@@ -183,7 +198,7 @@ def _run(engine: Engine, image: str, job: Job, folder: Path, epoch: int) -> list
             (given / name).hardlink_to(content)
     environment = dict(job.environment) | {"SOURCE_DATE_EPOCH": str(epoch)}
     sleep = sleeper((job.python,) if job.python else ())
-    with _started(engine, image, sleep, job) as container:
+    with _started(engine, image, sleep, job.title) as container:
         # Mount points and the like, which the container's own start has made.
         before = frozenset(container.changes())
         container.copy(given, job.folder)
@@ -201,24 +216,33 @@ def _run(engine: Engine, image: str, job: Job, folder: Path, epoch: int) -> list
 
 
 @contextlib.contextmanager
-def _started(engine: Engine, image: str, sleep: Sequence[str], job: Job) -> Iterator[Any]:
+def _started(
+    engine: Engine, image: str, sleep: Sequence[str], title: str, *, network: bool = False
+) -> Iterator[Container]:
     with contextlib.ExitStack() as stack:
         try:
             container = stack.enter_context(
-                engine.container(image, sleep=sleep, user="0:0", capabilities=INSTALLING, hostname=_HOSTNAME)
+                engine.container(
+                    image, sleep=sleep, user="0:0", capabilities=INSTALLING, hostname=_HOSTNAME, network=network
+                )
             )
         except BootError as error:
             cause = f"cannot be run in the image: {error.cause}"
-            raise PackError(job.title, cause, "Take a base with a shell and its usual programs for it.") from None
+            raise PackError(title, cause, "Take a base with a shell and its usual programs for it.") from None
         yield container
+
+
+def last_lines(ended: Finished) -> list[str]:
+    """What a command said last, as it may be shown."""
+    text = (ended.output + ended.errors).decode("utf-8", "replace")
+    return [escaped(line) for line in text.splitlines() if line.strip()][-_LAST_LINES:]
 
 
 def _failed(job: Job, ended: Finished) -> PackError:
     how = f"failed with exit status {ended.exit_code}"
     if ended.ended_by:
         how = "took too long" if ended.ended_by == "timeout" else "took more memory than it may have"
-    text = (ended.output + ended.errors).decode("utf-8", "replace")
-    lines = [escaped(line) for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+    lines = last_lines(ended)
     said = "; it said nothing" if not lines else "; it said last:\n" + "\n".join(f"  {line}" for line in lines)
     return PackError(job.title, f"{how}{said}", job.step, status=ended.exit_code, output=lines)
 

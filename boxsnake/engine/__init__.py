@@ -294,13 +294,15 @@ class Engine:
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
         hostname: str | None = None,
+        network: bool = False,
         may_keep: bool = False,
     ) -> Iterator[Container]:
-        """Start a container without network that only sleeps (`sleep`: a command that lasts), to run commands in.
+        """Start a container that only sleeps (`sleep`: a command that lasts), to run commands in.
 
-        Its /tmp is outside of what `Container.changes` reports. `capabilities` are those of its root (`INSTALLING`),
-        none by default. Without a `hostname` it has one of its own. It is removed when the block ends, however that
-        ends; with `may_keep`, the block may decide otherwise (`Container.keep`).
+        It has a network only where `network` says so. Its /tmp is outside of what `Container.changes` reports.
+        `capabilities` are those of its root (`INSTALLING`), none by default. Left out, `hostname` is one of its own. It
+        is removed when the block ends, however that ends; with `may_keep`, the block may decide otherwise
+        (`Container.keep`).
 
         Errors: EngineError; BootError where the image cannot run the command.
         """
@@ -321,9 +323,9 @@ class Engine:
                 volumes=None if read_only else ["/tmp"],  # noqa: S108 - inside the box
                 # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.
                 labels={RUN_LABEL: self.run} if may_keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
-                network_disabled=True,
+                network_disabled=not network,
                 host_config=client.create_host_config(
-                    network_mode="none",
+                    network_mode="bridge" if network else "none",
                     read_only=read_only,
                     cap_drop=["ALL"],
                     cap_add=list(capabilities),

@@ -165,6 +165,14 @@ class Container:
             for chunk in self._connection.client(TRANSFER_SECONDS).export(self.id):
                 out.write(chunk)
 
+    def take(self, path: str, archive: Path) -> None:
+        """Write a file or a folder as a tar, whose one member at its top has the path's last name."""
+        reading = self._connection.faults(f"reading {path} in a container")
+        with disk_faults(archive), archive.open("wb") as out, reading:
+            chunks, _ = self._connection.client(TRANSFER_SECONDS).get_archive(self.id, path)
+            for chunk in chunks:
+                out.write(chunk)
+
     def _end(self, late: threading.Event) -> None:
         late.set()
         with contextlib.suppress(Exception):

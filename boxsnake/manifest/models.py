@@ -171,7 +171,8 @@ class Requires(Section):
     sdists: tuple[DistributionName, ...] = ()
     """Distributions of an index that may be built from their sdist where no wheel fits."""
     rpm: tuple[Word, ...] = ()
-    """What RPM systems must bring: an RPM requires it."""
+    """What RPM systems must bring ("libglvnd-glx >= 1.3"): an RPM requires it, and an image whose base has rpm and dnf
+    gets it installed."""
     deb: tuple[Word, ...] = ()
     """What Debian systems must bring ("libgl1 (>= 1.2)"): a deb depends on it, and an image whose base is of Debian's
     family gets it installed."""

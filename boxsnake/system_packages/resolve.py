@@ -17,7 +17,7 @@ from boxsnake.lock import BasePin, Lock, SystemKind, SystemLock, SystemPackage
 from boxsnake.progress import track
 from boxsnake.registry import Registries
 from boxsnake.store import Store
-from boxsnake.system_packages import debian, minimal
+from boxsnake.system_packages import debian, minimal, redhat
 from boxsnake.system_packages.question import SystemQuestion
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ def resolve_system(
             return debian.resolve_deb(
                 question, files, release, store=store, mirrors=settings.mirrors, kept=pins, offline=around.offline
             )
+        if kind == "rpm":
+            return redhat.resolve_rpm(question, base, release, store=store, kept=pins, offline=around.offline)
     return None
 
 
