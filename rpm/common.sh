@@ -39,8 +39,12 @@ is_installed() {
     if [ -d "$root/install/labels" ]; then [ -f "$root/install/labels/$1" ]; else [ ! -f "$root/install/$1/kept-copy" ]; fi
 }
 
-# One rename: who looks sees the old version or the new one.
-point_current_to() { ln -sfn "$1" "$root/.current" && mv -fT "$root/.current" "$root/current"; }
+# Makes the disk hold a file or a folder's names; where `sync` is older than that, it takes care of everything.
+hold() { sync "$1" 2>/dev/null || :; }
+
+# One rename: who looks sees the old version or the new one. A power cut must find it on the disk before the files that
+# it led to are removed.
+point_current_to() { ln -sfn "$1" "$root/.current" && mv -fT "$root/.current" "$root/current" && hold "$root"; }
 
 # <name>-ctl is that of the version installed last.
 point_ctl_to() { ln -sfn "$1/ctl" "$root/install/.ctl" && mv -fT "$root/install/.ctl" "$root/install/ctl"; }
@@ -74,7 +78,7 @@ name_installing_action() {
 # it "new", if its folder holds only what is being unpacked), and why.
 write_state() {
     mkdir -p "$root/install" && printf '%s %s\n%s\n' "$1" "$2" "$3" >"$root/install/.state" &&
-        mv -f "$root/install/.state" "$state"
+        hold "$root/install/.state" && mv -f "$root/install/.state" "$state"
 }
 
 read_state() {

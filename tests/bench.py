@@ -164,12 +164,35 @@ def bench_image(application: Path, scratch: Path) -> None:
 
 
 def bench_rpm(application: Path, scratch: Path) -> None:
-    """Packing an RPM of a staged tree by nfpm against rpmbuild of the same tree, both zstd level 3."""
+    """Packing an RPM of a staged tree against rpmbuild and against nfpm alone, all with zstd level 3."""
     script = ROOT / "tests" / "bench_rpm.py"
     figures = json.loads(run(sys.executable, script, application, scratch, cwd=ROOT).splitlines()[-1])
-    mine, peers = figures["ours"], figures["rpmbuild"]
+    (mine, our_cpu), (peers, their_cpu), (alone, _) = (figures[name] for name in ("ours", "rpmbuild", "nfpm"))
+    # Of CPU: rpmbuild runs on one core, and what else the machine does falls upon both alike.
+    ratio = their_cpu / our_cpu
+    figure = f"{our_cpu:.2f} s of CPU, rpmbuild {their_cpu:.2f} s: {ratio:.1f} times faster"
+    row(f"RPM (files) of {application.name}", figure, ">= 3 times", reached=ratio >= 3)
     figure = f"{mine:.2f} s, rpmbuild {peers:.2f} s: {peers / mine:.1f} times faster"
-    row("RPM (files) of the same tree", figure, ">= 2.5 times", reached=peers / mine >= 2.5)
+    row("the same, by the clock", figure, ">= 3 times", reached=peers / mine >= 3)
+    figure = f"{mine:.2f} s, nfpm alone {alone:.2f} s: {mine / alone:.2f} times"
+    row("the same, against nfpm alone", figure, "<= 1.2 times", reached=mine / alone <= 1.2)
+
+
+def bench_install(scratch: Path) -> None:
+    """Installing and upgrading both payloads in a container, beside `rpm -i` of the same tree made by rpmbuild."""
+    script = ROOT / "tests" / "bench_install.py"
+    said = run(sys.executable, script, scratch, cwd=ROOT, environment={"PYTHONPATH": str(ROOT)})
+    figures = json.loads(said.splitlines()[-1])
+    peer = figures["rpmbuild"]["install"][1]
+    for payload in ("files", "archives"):
+        steps = figures[payload]
+        for step in ("install", "upgrade", "verify", "selfcheck", "erase"):
+            elapsed, cpu = steps[step]
+            beside = f"; rpm -i of rpmbuild's {peer:.2f} s: {cpu / peer:.1f} times" if step == "install" else ""
+            row(f"report, {payload}: {step}", f"{elapsed:.2f} s, {cpu:.2f} s of CPU{beside}", "(no goal)", reached=True)
+        for step in ("rollback", "switch"):
+            elapsed = steps[step][0]
+            row(f"report, {payload}: {step}", f"{elapsed:.2f} s", "<= 1.00 s", reached=elapsed <= 1)
 
 
 def bench_memory() -> None:
@@ -185,10 +208,15 @@ def main() -> None:
         application = scratch / "hello-web"
         ignored = shutil.ignore_patterns("dist", "boxsnake.lock", "__pycache__")
         shutil.copytree(ROOT / "examples" / "hello-web", application, ignore=ignored)
+        larger = scratch / "report"
+        shutil.copytree(ROOT / "examples" / "report", larger, ignore=ignored)
         bench_help(application)
         bench_lock(application)
         bench_image(application, scratch)
-        bench_rpm(application, scratch)
+        bench_rpm(application, scratch / "rpm")
+        boxsnake("lock", cwd=larger)
+        bench_rpm(larger, scratch / "larger")
+        bench_install(scratch / "larger")
         bench_unchanged(application)
         bench_memory()
 

@@ -177,20 +177,23 @@ def sources(example: Example, folder: Path, versions: Sequence[str] = VERSIONS) 
     return found
 
 
+def build(source: Path, form: str, options: str) -> list[Path]:
+    """Make the source's box of one format, with options as TOML; its packages."""
+    manifest = source / "boxsnake.toml"
+    text, _, _ = manifest.read_text().partition("[boxes.")
+    manifest.write_text(f"{text}[boxes.{form}]\n{options}\n")
+    return [Path(box["path"]) for box in json.loads(_boxsnake(source, "build", form, "--json"))["boxes"]]
+
+
 def publish(row: Row, found: Mapping[str, Path], folder: Path, home: Path) -> Path:
     """A signed repository with these sources as packages of the row's kind, beside those that are in it already."""
     repository = folder / "packages"
     for source in found.values():
-        manifest = source / "boxsnake.toml"
-        text, _, _ = manifest.read_text().partition("[boxes.")
-        manifest.write_text(f'{text}[boxes.{row.format}]\ncompression = "zstd:1"\n{row.options}\n')
-        boxes = json.loads(_boxsnake(source, "build", row.format, "--json"))["boxes"]
-        built = [str(box["path"]) for box in boxes]
-        _boxsnake(
-            source, "publish", row.manager.publish, str(repository), *built, "--sign", KEY, "--gpg-home", str(home)
-        )
+        built = build(source, row.format, f'compression = "zstd:1"\n{row.options}')
+        command = ["publish", row.manager.publish, str(repository), *map(str, built)]
+        _boxsnake(source, *command, "--sign", KEY, "--gpg-home", str(home))
         for path in built:
-            Path(path).unlink()
+            path.unlink()
     return repository
 
 

@@ -368,6 +368,42 @@ def test_a_disk_that_fills_up_meanwhile_harms_nothing(box: HostBox, halves: int)
     box.works("2.0")
 
 
+def test_without_a_shell_nothing_changes(box: HostBox) -> None:
+    box.install("1.0")
+    before = usual(box.sh(LIST))
+    box.succeeds("mv", "/usr/bin/sh", "/usr/bin/sh-away")
+    try:
+        for command in (("--install", package("2.0")), ("--remove", "app")):
+            done = box.run("dpkg", *command)
+            assert done.exit_code != 0
+            assert "'sh' not found in PATH" in done.said
+    finally:
+        box.succeeds("mv", "/usr/bin/sh-away", "/usr/bin/sh")
+    assert box.sh("app; app-admin") == "app 1.0\napp 1.0"
+    box.run("dpkg", "--configure", "--pending")
+    box.works("1.0")
+    assert usual(box.sh(LIST)) == before
+
+
+def test_scripts_may_run_twice(box: HostBox) -> None:
+    box.install("1.0")
+    box.install("2.0")
+    whole = usual(box.sh(LIST))
+    box.hooks()
+    box.sh("cp /var/lib/dpkg/info/app.prerm /var/lib/dpkg/info/app.postrm /tmp")
+    for _ in range(2):
+        box.sh("/var/lib/dpkg/info/app.postinst configure 1.0.0-1")
+        assert usual(box.sh(LIST)) == whole
+        box.works("2.0")
+    assert box.hooks() == ["post-install install 2.0.0-1 2.0 2.0"] * 2
+    box.sh("/tmp/app.prerm remove; /tmp/app.prerm remove")
+    box.dpkg("--remove", "app")
+    box.sh("/tmp/app.postrm remove; /tmp/app.postrm remove")
+    box.is_clean()
+    removed = [f"{moment} remove 2.0.0-1 2.0 2.0" for moment in ("pre-remove", "post-remove")]
+    assert box.hooks() == [removed[0]] * 3 + [removed[1]] * 3
+
+
 def test_apt_takes_it_from_a_repository(box: HostBox) -> None:
     assert box.apt("update").exit_code == 0
     for version, arguments in (

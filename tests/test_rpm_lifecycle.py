@@ -28,6 +28,7 @@ MOMENTS = ("pre-install", "post-install", "pre-remove", "post-remove")
 # Each hook writes down what it is told, and fails or kills rpm where the test has asked for it.
 HOOK = """\
 echo "{moment} $BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_VERSION over ${{BOXSNAKE_OLD_VERSION:-none}}" >>/tmp/hooks
+[ ! -e /tmp/fill-{moment} ] || head -c "$(cat /tmp/fill-{moment})" /dev/zero >/opt/filler
 [ ! -e /tmp/fail-{moment} ] || {{ echo "the reason"; exit 9; }}
 [ ! -e /tmp/kill-{moment} ] || kill -9 "$(cut -d' ' -f4 /proc/$PPID/stat)" $PPID
 """
@@ -352,6 +353,73 @@ def test_a_disk_too_small_for_what_is_unpacked_later_is_refused(
     assert "KiB on the file system of /opt, which has" in done.said
     assert box.installed() == []
     box.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("payload", "left", "told"),
+    [
+        # rpm's own words: it has lost the reason by then.
+        ("files", 40, "unpacking of archive failed"),
+        # Enough for what rpm unpacks, and too little for what is linked then.
+        ("archives", 200, "NOT INSTALLED: OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_a_disk_that_fills_up_meanwhile_leaves_the_old_version_in_use(
+    new_box: Callable[..., HostBox], payload: str, left: int, told: str
+) -> None:
+    box = new_box("SYS_ADMIN")
+    box.sh("mount -t tmpfs -o size=2m tmpfs /opt")
+    box.install(payload, "1.0")
+    box.sh(f"echo $((($(df -k --output=avail /opt | tail -n 1) - {left}) * 1024)) >/tmp/fill-pre-install")
+    done = box.run("rpm", "-U", package(payload, "2.0"))
+    assert done.exit_code == 1
+    assert told in done.said
+    assert box.sh("app; app-admin") == "app 1.0\napp 1.0"
+    assert box.run("rpm", "-V", "app").exit_code != 0
+    box.sh("rm /opt/filler /tmp/fill-pre-install")
+    box.install(payload, "2.0")
+    box.works("2.0")
+    assert box.installed() == ["app-2.0.0-1.x86_64"]
+
+
+def test_without_a_shell_nothing_changes(box: HostBox) -> None:
+    box.install("files", "1.0")
+    before = box.sh(LIST)
+    box.succeeds("mv", "/usr/bin/sh", "/usr/bin/sh-away")
+    for command in (("-U", package("files", "2.0")), ("-e", "app")):
+        done = box.run("rpm", *command)
+        assert done.exit_code == 1
+        assert "failed to exec scriptlet interpreter /bin/sh: No such file or directory" in done.said
+    box.succeeds("mv", "/usr/bin/sh-away", "/usr/bin/sh")
+    box.works("1.0")
+    assert box.sh(LIST) == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_scriptlets_may_run_twice(box: HostBox, payload: str) -> None:
+    def save(version: str) -> None:
+        for moment in ("prein", "postin", "preun", "postun"):
+            box.sh(f"rpm -q --queryformat '%{{{moment}}}' app-{version}.0 >/tmp/{moment}-{version}")
+
+    box.install(payload, "1.0")
+    save("1.0")
+    box.install(payload, "2.0")
+    save("2.0")
+    whole = box.sh(LIST)
+    box.hooks()
+    for _ in range(2):
+        box.sh("sh /tmp/prein-2.0 2; sh /tmp/postin-2.0 2; sh /tmp/preun-1.0 1; sh /tmp/postun-1.0 1")
+        assert box.sh(LIST) == whole
+        box.works("2.0")
+    moments = ["pre-install install 2.0.0-1 2.0 over 2.0", "post-install install 2.0.0-1 2.0 over 2.0"]
+    assert box.hooks() == moments * 2
+    box.sh("sh /tmp/preun-2.0 0; sh /tmp/preun-2.0 0")
+    box.works("2.0")
+    box.rpm("-e", "app")
+    box.sh("sh /tmp/postun-2.0 0; sh /tmp/postun-2.0 0")
+    box.is_clean()
+    removed = [f"{moment} remove 2.0.0-1 2.0 over 2.0" for moment in ("pre-remove", "post-remove")]
+    assert box.hooks() == [removed[0]] * 3 + [removed[1]] * 3
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
