@@ -19,7 +19,8 @@ from packaging.version import InvalidVersion, Version
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest_file import PYPROJECT, read_bytes, read_text, text_of
 from boxsnake.plain_text import escaped
-from boxsnake.requirements.environment_yml import EnvironmentFile, parse_environment_yml
+from boxsnake.requirements.environment import EnvironmentFile
+from boxsnake.requirements.environment_yml import parse_environment_yml
 
 REQUIREMENTS = "requirements.txt"
 ENVIRONMENTS = ("environment.yml", "environment.yaml")

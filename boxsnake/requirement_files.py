@@ -16,7 +16,7 @@ from boxsnake.manifest import Manifest
 from boxsnake.manifest_file import read_bytes, text_of
 from boxsnake.requirements import CondaRequirement, Requirements
 from boxsnake.requirements.conda_requirement import python_of, python_specifier
-from boxsnake.requirements.environment_yml import EnvironmentFile, parse_environment_yml
+from boxsnake.requirements.environment import EnvironmentFile
 from boxsnake.requirements.pip_requirement import pip_requirement
 from boxsnake.requirements.requirements_txt import PipFile, merge_index_options, parse_requirements_txt
 
@@ -57,6 +57,9 @@ class _Gathered:
             return
         try:
             if path.endswith((".yml", ".yaml")):
+                # Its parser takes a while to import, and few manifests name such a file.
+                from boxsnake.requirements.environment_yml import parse_environment_yml
+
                 environment = parse_environment_yml(text, path, self.read, environ=self.environ)
                 self.environments.append(environment)
                 self.pip_files.append(environment.pip)

@@ -14,7 +14,8 @@ from boxsnake.manifest import Manifest
 from boxsnake.requirement_files import collect
 from boxsnake.requirements import CondaRequirement, IndexOptions, PipRequirement
 from boxsnake.requirements.conda_requirement import check_match_spec, python_of, python_specifier
-from boxsnake.requirements.environment_yml import EnvironmentFile, parse_environment_yml
+from boxsnake.requirements.environment import EnvironmentFile
+from boxsnake.requirements.environment_yml import parse_environment_yml
 from boxsnake.requirements.pip_requirement import checked_hash, pip_requirement
 from boxsnake.requirements.requirements_txt import PipFile, parse_requirements_txt
 from boxsnake.urls import redact, without_credentials

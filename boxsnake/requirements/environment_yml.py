@@ -13,6 +13,7 @@ import yaml
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.plain_text import check_plain, escaped, shortened
 from boxsnake.requirements.conda_requirement import check_match_spec, python_of
+from boxsnake.requirements.environment import EnvironmentFile
 from boxsnake.requirements.requirements_txt import PipFile, Read, parse_requirement_lines
 from boxsnake.requirements.values import CondaRequirement
 from boxsnake.urls import redact
@@ -20,18 +21,6 @@ from boxsnake.urls import redact
 _STRING = "tag:yaml.org,2002:str"
 _KEYS = ("name", "channels", "dependencies", "variables", "prefix")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentFile:
-    """What an environment.yml asks for. `python` is a PEP 440 specifier set, `environment` its `variables`."""
-
-    name: str | None = None
-    python: str | None = None
-    channels: tuple[str, ...] = field(default=(), repr=False)
-    conda: tuple[CondaRequirement, ...] = ()
-    pip: PipFile = field(default_factory=PipFile)
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 def parse_environment_yml(
