@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import SEEK_END
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from boxsnake.errors import PackError
 
@@ -267,3 +267,11 @@ def gzip_member(data: bytes) -> bytes:
     from isal import isal_zlib
 
     return bytes(isal_zlib.compress(data, _GZIP_LEVEL, wbits=31))
+
+
+def gunzipped(path: Path) -> BinaryIO:
+    """What a file compressed by gzip holds, for reading; its members are read as one."""
+    from isal import igzip
+
+    opened: Callable[..., BinaryIO] = igzip.open
+    return opened(path, "rb")

@@ -52,17 +52,26 @@ class Compiler:
 
 def expected_compiler(lock: TargetLock) -> str:
     """The version of the Python that will compile for this target on this machine, or "none": known without staging."""
-    if _runs_here(lock):
+    if runs_here(lock):
         return lock.python
     other = _other_python(lock.python_minor)
     return other.version if other else _NONE
 
 
+def own_compiler(root: Path, lock: TargetLock) -> Compiler | None:
+    """The target's own interpreter in a folder that has it, if it starts on this machine."""
+    program = root / "bin" / f"python{lock.python_minor}"
+    if not runs_here(lock) or _probe(program) is None:
+        return None
+    return Compiler(program=program, version=lock.python)
+
+
 def compile_sources(
-    store: Store, root: Path, sources: Sequence[Sources], lock: TargetLock
+    store: Store, root: Path, sources: Sequence[Sources], lock: TargetLock, compiler: Compiler | None = None
 ) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
     """Put byte-code beside the sources in the tree: each path that was added with its owner, and notes for the user.
 
+    It is compiled by `compiler`, where one is given, else by the tree's own interpreter or one like it.
     Errors: PackError where the compiling process fails.
     """
     added: list[tuple[str, str]] = []
@@ -76,7 +85,7 @@ def compile_sources(
             added += [(path, one.owner) for path in known]
     if not missing:
         return added, ()
-    compiler, notes = _choose(root, lock)
+    compiler, notes = (compiler, ()) if compiler else _choose(root, lock)
     if compiler is None:
         return added, notes
     with store.scratch("bytecode") as folder:
@@ -97,10 +106,9 @@ def _key(sources: Sources, version: str) -> dict[str, object]:
 
 
 def _choose(root: Path, lock: TargetLock) -> tuple[Compiler | None, tuple[str, ...]]:
-    if _runs_here(lock):
-        own = root / "bin" / f"python{lock.python_minor}"
-        if _probe(own) is not None:
-            return Compiler(program=own, version=lock.python), ()
+    own = own_compiler(root, lock)
+    if own is not None:
+        return own, ()
     other = _other_python(lock.python_minor)
     if other is not None:
         return other, (f"byte-code was compiled by this machine's Python {other.version}",)
@@ -108,7 +116,8 @@ def _choose(root: Path, lock: TargetLock) -> tuple[Compiler | None, tuple[str, .
     return None, (f"no byte-code: the target's Python does not run here, and there is no Python {minor} that does",)
 
 
-def _runs_here(lock: TargetLock) -> bool:
+def runs_here(lock: TargetLock) -> bool:
+    """Whether programs of the target run on this machine."""
     return sys.platform == "linux" and lock.target.is_linux and platform.machine() == lock.target.machine
 
 

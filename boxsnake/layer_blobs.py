@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -40,19 +40,23 @@ def layer_blobs(
     prefix: str,
     epoch: int,
     treatment: Treatment = AS_THEY_ARE,
-    tree: Callable[[], AbstractContextManager[Tree]],
+    tree: Callable[[Mapping[Group, LayerBlob | None]], AbstractContextManager[Tree]],
 ) -> list[LayerBlob]:
     """One compressed layer for each group, in order, whose paths lie below `prefix`.
 
     A layer is a pure function of its packages' digests, the Python that they are linked for, `prefix`, `epoch` and
-    `treatment`. `tree` stages the environment, treated; it is called once, and only if the store lacks a layer.
-    Errors are those of staging, and of `boxsnake.stage.activation`.
+    `treatment`. `tree` stages, treated, what those groups are made of that it is told no layer of; it is called once,
+    and only if the store lacks a layer. Errors are those of staging, and of `boxsnake.stage.activation`.
     """
     keys = [_key(group, lock, application, prefix, epoch, treatment) for group in groups]
     found = [_known(store, group, key) for group, key in zip(groups, keys, strict=True)]
     missing = [number for number, layer in enumerate(found) if layer is None]
     if missing:
-        with tree() as staged, track("compressing", len(missing)) as advance, ThreadPoolExecutor(_AT_ONCE) as pool:
+        with (
+            tree(dict(zip(groups, found, strict=True))) as staged,
+            track("compressing", len(missing)) as advance,
+            ThreadPoolExecutor(_AT_ONCE) as pool,
+        ):
             # One layer is read while another is written out.
             made = {
                 number: pool.submit(_make, store, groups[number], keys[number], staged, epoch, treatment)

@@ -23,6 +23,9 @@ from boxsnake.registry import Registries
 from boxsnake.store import Store
 from boxsnake.target import Target
 
+_APART = "apart"
+"""The kind of selectors for applications that share no file with another package."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
@@ -104,8 +107,55 @@ class StoreMaterials:
             prefix=prefix,
             epoch=self._plan.epoch,
             treatment=treatment,
-            tree=lambda: self._removed_beside(self.tree(prefix, treatment)),
+            tree=lambda layers: self._removed_beside(self._tree_of(layers, prefix, treatment)),
         )
+
+    @contextmanager
+    def _tree_of(self, layers: Mapping[Group, LayerBlob | None], prefix: str, treatment: Treatment) -> Iterator[Tree]:
+        """A tree with the groups that have no layer yet, as small as it can be.
+
+        Whoever edits an application has all other layers, and a wheel with the same files as before. For those it is
+        known already that no other package brings one of them, so the wheel is staged by itself.
+        """
+        application = self._plan.application.wheel
+        key = self._places_of(application) if application else {}
+        is_alone = all(group.owners == (APPLICATION,) for group, layer in layers.items() if layer is None)
+        interpreter = next((layer for group, layer in layers.items() if conda_owner("python") in group.owners), None)
+        if application and is_alone and interpreter and self.store.selected(_APART, key) is not None:
+            with self._application_tree(application, prefix, interpreter) as tree:
+                yield tree
+            return
+        with self.tree(prefix, treatment) as tree:
+            if application and not any(APPLICATION in entry.owners and entry.also for entry in tree.entries):
+                self.store.select(_APART, key, {})
+            yield tree
+
+    def _places_of(self, application: Wheel) -> dict[str, object]:
+        """Which files the application has, beside which packages."""
+        from boxsnake.project.wheel_archive import installed_members
+
+        path = self.wheels([application])[application.file_name]
+        others = self._digests()
+        del others[APPLICATION]
+        return {"format": 1, "packages": others, "paths": sorted(installed_members(path, application.file_name))}
+
+    @contextmanager
+    def _application_tree(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
+        from boxsnake.bytecode import runs_here
+        from boxsnake.stage.staging import stage_application
+
+        plan = self._plan
+        with stage_application(
+            self.store,
+            plan.lock,
+            wheel=self.wheels([application])[application.file_name],
+            application=application,
+            layer=self.store.path(interpreter.digest) if runs_here(plan.lock) else None,
+            prefix=prefix,
+            epoch=plan.epoch,
+        ) as tree:
+            remember_tree(self.store, tree, {APPLICATION: application.sha256}, plan.target)
+            yield tree
 
     def known_layers(
         self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE

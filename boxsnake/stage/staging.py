@@ -6,18 +6,20 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boxsnake.bytecode import Sources, compile_sources
+from boxsnake.bytecode import Compiler, Sources, compile_sources, own_compiler
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
-from boxsnake.errors import PackError
+from boxsnake.errors import PackError, ResourceError
 from boxsnake.layers import Treatment
 from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.relocation import placed
+from boxsnake.stage.interpreter import unpack_interpreter
 from boxsnake.stage.inventory import Known, inventory, set_times, with_folders, write_entry
 from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.place import staging_folder
@@ -97,6 +99,38 @@ def stage(
             )
         finally:
             beside.enter_context(removed_meanwhile(root))
+
+
+@contextmanager
+def stage_application(
+    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: Path | None, prefix: str, epoch: int
+) -> Iterator[Tree]:
+    """The application alone, as `stage` would have it among all others.
+
+    `layer` is one with the environment's interpreter, which compiles it; None where that does not run here. It is for
+    the caller to know that no other package brings one of its paths. Errors: those of `stage`; ResourceError where the
+    interpreter does not start.
+    """
+    with staging_folder(store, [wheel]) as folder, disk_faults(folder), track("staging", 2) as advance:
+        root, interpreter = folder / "tree", folder / "interpreter"
+        root.mkdir()
+        interpreter.mkdir()
+        staging = _Staging(store, replace(lock, wheels=()), root, prefix)
+        compiler = None
+        if layer is not None:
+            unpack_interpreter(layer, prefix, lock.python_minor, interpreter)
+            staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
+            compiler = own_compiler(interpreter, lock)
+            if compiler is None:
+                raise ResourceError("the environment's Python", "does not start", "Build the image again.")
+        advance(1)
+        staging.install({application.file_name: wheel}, application)
+        remove_leftovers(root, staging.owners, staging.layout.site_packages)
+        notes = staging.compile(application, compiler)
+        entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
+        set_times(root, entries, epoch)
+        advance(1)
+        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes)
 
 
 def _check(lock: TargetLock) -> None:
@@ -216,7 +250,7 @@ class _Staging:
         found = trim(self._root, self.owners, treatment.trim, site_packages=site_packages, keep=treatment.keep)
         return tuple((one.owner, one.rule, one.size) for one in found)
 
-    def compile(self, application: Wheel | None) -> tuple[str, ...]:
+    def compile(self, application: Wheel | None, compiler: Compiler | None = None) -> tuple[str, ...]:
         """Byte-code for all that lies where Python imports from; notes for the user."""
         if "python" not in self._packages:
             return ()
@@ -232,7 +266,7 @@ class _Staging:
                 for owner in self.owners.of(path):
                     paths.setdefault(owner, []).append(path)
         sources = [Sources(owner=owner, digest=digests[owner], paths=tuple(paths[owner])) for owner in sorted(paths)]
-        added, notes = compile_sources(self._store, self._root, sources, self._lock)
+        added, notes = compile_sources(self._store, self._root, sources, self._lock, compiler)
         for path, owner in added:
             self.owners.share(path, owner)
         return notes

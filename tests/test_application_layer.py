@@ -1,0 +1,95 @@
+"""The application's layer after an edit: staged by itself, with the same bytes as among all others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsnake.credentials import Credentials
+from boxsnake.errors import PackError
+from boxsnake.layers import LayerBlob, group
+from boxsnake.materials import Access, StoreMaterials
+from boxsnake.packagers.image import ImageOptions
+from boxsnake.plan import Application, Plan
+from boxsnake.store import Store
+from tests.trees import EPOCH, PYTHON_FILES, SITE, VERSION, Program, Workshop
+
+SCRIPTS = "[console_scripts]\nhello = hello:main\n"
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    (tmp_path / "archives").mkdir()
+    made = Workshop(tmp_path / "archives")
+    # From a folder, as the materials fetch by URL.
+    made.conda("python", PYTHON_FILES, version=VERSION, url=made.folder.as_uri())
+    return made
+
+
+@pytest.fixture(autouse=True)
+def staged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How trees were staged: "all" or "application"."""
+    import boxsnake.stage.staging as module
+
+    found: list[str] = []
+
+    def noted(name: str, function: Any) -> Any:
+        def note(*arguments: Any, **more: Any) -> Any:
+            found.append(name)
+            return function(*arguments, **more)
+
+        return note
+
+    monkeypatch.setattr(module, "stage", noted("all", module.stage))
+    monkeypatch.setattr(module, "stage_application", noted("application", module.stage_application))
+    return found
+
+
+def layers(workshop: Workshop, store: Store, **files: str) -> list[LayerBlob]:
+    """The layers with an application of these modules."""
+    sources = {f"{name}.py": text for name, text in files.items()}
+    scripts = {"hello-1.0.data/scripts/run": Program("#!python\nimport hello\n")}
+    wheel = workshop.wheel("hello", {**sources, **scripts}, entry_points=SCRIPTS, own=True)
+    for name, path in workshop.archives.items():
+        store.put_file(path)
+        assert name
+    application = Application(name="hello", version="1.0", wheel=wheel)
+    plan = Plan(
+        application=application, lock=workshop.lock(), options=ImageOptions(), root=workshop.folder, epoch=EPOCH
+    )
+    with StoreMaterials(store, plan, Access(credentials=Credentials(), offline=True)) as materials:
+        return list(materials.layers("/opt/env", group(plan.lock, application=True)))
+
+
+def test_after_an_edit_the_application_is_staged_alone(workshop: Workshop, tmp_path: Path, staged: list[str]) -> None:
+    workshop.wheel("other", {"other.py": ""})
+    store = Store(tmp_path / "store")
+    first = layers(workshop, store, hello="def main(): ...\n", data="1")
+    second = layers(workshop, store, hello="def main(): print()\n", data="2")
+    assert staged == ["all", "application"]
+    assert first[:-1] == second[:-1]
+    assert layers(workshop, Store(tmp_path / "fresh"), hello="def main(): print()\n", data="2") == second
+    assert staged == ["all", "application", "all"]
+
+
+def test_a_file_more_is_looked_at_among_all_others(workshop: Workshop, tmp_path: Path, staged: list[str]) -> None:
+    workshop.wheel("other", {"other.py": "OTHER = 1\n"})
+    store = Store(tmp_path / "store")
+    layers(workshop, store, hello="")
+    layers(workshop, store, hello="", more="")
+    assert staged == ["all", "all"]
+    with pytest.raises(PackError, match="both bring this path"):
+        layers(workshop, store, hello="", other="OTHER = 2\n")
+
+
+def test_a_file_that_others_bring_as_well_is_compared_each_time(
+    workshop: Workshop, tmp_path: Path, staged: list[str]
+) -> None:
+    workshop.conda("other", {f"{SITE}/shared.py": ""}, distribution=True, url=workshop.folder.as_uri())
+    store = Store(tmp_path / "store")
+    layers(workshop, store, hello="", shared="")
+    with pytest.raises(PackError, match="both bring this path"):
+        layers(workshop, store, hello="", shared="CHANGED = 1\n")
+    assert staged == ["all", "all"]
