@@ -285,7 +285,12 @@ def test_an_image_holds_the_layers_of_its_hooks_where_they_belong(
     )
     PACKAGER.check(plan)
     store = Store(tmp_path / "store")
+    places = {"base": "there", "pre-install hook": "to make", "interpreter": "to make", "application": "to make"}
+    places["post-install hook"] = "to make"
+    assert {part.name: part.state for part in PACKAGER.forecast(plan, workshop.materials(store)).parts} == places
     PACKAGER.pack(plan, workshop.materials(store), tmp_path / "out.tar")
+    foreseen = PACKAGER.forecast(plan, workshop.materials(store)).parts
+    assert [(part.name, part.state) for part in foreseen] == [(name, "there") for name in places]
     first = (tmp_path / "out.tar").read_bytes()
     with tarfile.open(tmp_path / "out.tar") as archive:
         stream = archive.extractfile("manifest.json")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +11,15 @@ import pytest
 from boxsnake import debian_sources
 from boxsnake.bases import Base
 from boxsnake.binaries import deb_package
+from boxsnake.container_layers import Below, made_layer
+from boxsnake.container_layers.hooks import hook_job
 from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, PackError
 from boxsnake.image.base_name import MINIMAL
+from boxsnake.layers import group
 from boxsnake.lock import SystemLock
 from boxsnake.pack import _check_minimal
+from boxsnake.plan import Application, Hook
 from boxsnake.publish import PUBLIC_KEY, publish
 from boxsnake.publish.deb_repository import DebRepository
 from boxsnake.registry import Registries
@@ -27,6 +32,8 @@ from boxsnake.system_packages.minimal_base import libraries_of, minimal_base
 from boxsnake.target import Platform, Target
 
 from .debian_archive import deb, signing_key
+from .test_image import interpreter
+from .trees import Workshop
 
 EPOCH = 1577836800
 LIBRARIES = "lib/x86_64-linux-gnu"
@@ -83,10 +90,13 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _key_of_the_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian_sources, "KEYRING", mirror / PUBLIC_KEY)
     monkeypatch.setattr(debian_sources, "family", lambda _suite: [])
+
+
+of_the_mirror = pytest.mark.usefixtures("_key_of_the_mirror")
 
 
 def locked(store: Store, mirror: Path, *deb: str, platform: Platform = "linux-64") -> SystemLock:
@@ -121,6 +131,7 @@ def text(store: Store, base: Base, name: str) -> bytes:
         return stream.read()
 
 
+@of_the_mirror
 def test_its_packages_are_locked_without_what_only_their_scripts_need(store: Store, mirror: Path) -> None:
     system = locked(store, mirror, "libextra2 (>= 1.0)")
     assert [package.name for package in system.packages] == sorted([*BASE, "libextra2"])
@@ -128,6 +139,7 @@ def test_its_packages_are_locked_without_what_only_their_scripts_need(store: Sto
     assert {package.archive for package in system.packages} == {"debian"}
 
 
+@of_the_mirror
 @pytest.mark.parametrize(("platform", "architecture"), [("linux-64", "amd64"), ("linux-aarch64", "arm64")])
 def test_it_is_a_system_without_programs_for_any_platform(
     store: Store, mirror: Path, platform: Platform, architecture: str
@@ -154,6 +166,7 @@ def test_it_is_a_system_without_programs_for_any_platform(
     assert base.layers[0].notes == ()
 
 
+@of_the_mirror
 def test_it_is_made_once_and_alike_everywhere(store: Store, mirror: Path, tmp_path: Path) -> None:
     system = locked(store, mirror)
     first = made(store, mirror, system)
@@ -162,12 +175,14 @@ def test_it_is_made_once_and_alike_everywhere(store: Store, mirror: Path, tmp_pa
     assert made(Store(tmp_path / "other"), mirror, system) == first
 
 
+@of_the_mirror
 def test_scripts_that_are_not_run_are_told(store: Store, mirror: Path) -> None:
     base = made(store, mirror, locked(store, mirror, "libextra2"))
     assert base.layers[0].notes == ("the base runs no scripts of packages; libextra2 has one",)
     assert "usr/lib/libextra.so.2" in members(store, base)
 
 
+@of_the_mirror
 def test_a_library_that_it_has_not_got_is_an_error_that_names_a_package(store: Store, mirror: Path) -> None:
     class Materials:
         def __init__(self) -> None:
@@ -195,6 +210,7 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
             read_deb(path)
 
 
+@of_the_mirror
 def test_two_packages_with_one_path_are_told(store: Store, tmp_path: Path, mirror: Path) -> None:
     system = locked(store, mirror)
     one, other = (deb(tmp_path, name, files={"etc/same": name.encode()}) for name in ("one", "other"))
@@ -206,3 +222,51 @@ def test_two_packages_with_one_path_are_told(store: Store, tmp_path: Path, mirro
     archives = {"0" * 64: one, "1" * 64: other}
     with pytest.raises(PackError, match="/etc/same: comes in other and in another"):
         minimal_base(store, MINIMAL, both, lambda _: archives, platform=("linux", "amd64"), epoch=EPOCH)
+
+
+# Of Debian's own packages
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
+def test_python_runs_on_a_real_one_and_so_do_hooks_in_python(channel: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    target = Target(name="default", glibc="2.36")
+    asked = SystemQuestion(target=target, platform=("linux", "amd64"), base=MINIMAL, deb=(), rpm=())
+    system = resolve_system(
+        asked, Surroundings(store=store, settings=Settings(), registries=Registries(), root=tmp_path)
+    )
+    assert system is not None
+    base = minimal_base(
+        store,
+        MINIMAL,
+        system,
+        lambda system: fetched(store, system, mirrors={}, credentials=Credentials(), offline=False),
+        platform=("linux", "amd64"),
+        epoch=EPOCH,
+    )
+    (tmp_path / "archives").mkdir()
+    workshop = Workshop(tmp_path / "archives")
+    workshop.packages, workshop.archives = interpreter(channel)
+    version = next(package.version for package in workshop.packages if package.name == "python")
+    lock = dataclasses.replace(workshop.lock(), python=version)
+    materials = workshop.materials(store, lock)
+    layers = materials.layers("/opt/env", group(lock, application=False))
+    code = (
+        "import grp, os, pwd, socket, sqlite3, ssl, time\n"
+        "assert (pwd.getpwuid(10001).pw_name, grp.getgrgid(0).gr_name) == ('app', 'root')\n"
+        "bundle = '/etc/ssl/certs/ca-certificates.crt'\n"
+        "assert len(ssl.create_default_context(cafile=bundle).get_ca_certs()) > 100\n"
+        "os.environ['TZ'] = 'Asia/Tokyo'\n"
+        "time.tzset()\n"
+        "assert (time.tzname[0], socket.getservbyname('https')) == ('JST', 443)\n"
+        "assert not os.path.exists('/bin/sh')\n"
+        "open('/etc/seen', 'w').write('by Python')\n"
+    )
+    hook = Hook(moment="post-install", file_name="check.py", content=code.encode())
+    job = hook_job(hook, Application(name="hello", version="1.0"), "/opt/env", ())
+    made = made_layer(store, Below(layers=(*base.layers, *layers), platform=("linux", "amd64")), job, epoch=EPOCH)
+    assert made is not None
+    with tarfile.open(store.path(made.digest)) as archive:
+        assert [member.name for member in archive if member.isreg()] == ["etc/seen"]

@@ -316,7 +316,7 @@ def test_packages_are_installed_without_a_network_and_leave_nothing_but_themselv
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
     assert install(system) == layer
     without = dataclasses.replace(system, packages=system.packages[:1])
-    with pytest.raises(EngineError, match="installing 1 packages on"):
+    with pytest.raises(EngineError, match="installing 1 package on"):
         install(without)
     monkeypatch.delenv("DOCKER_HOST")
     # It needs what this base, unlike the one that it was resolved for, has not got.

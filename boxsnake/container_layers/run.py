@@ -65,10 +65,8 @@ def made_layer(store: Store, below: Below, job: Job, *, epoch: int, twice: bool 
     in two containers, and compares. Errors: EngineError without an engine for it, PackError where the job fails,
     leaves what no layer can hold, or its two runs differ.
     """
-    key = _key(below, job, epoch)
-    known = store.selected("container-layer", key)
-    if known is not None and (known["twice"] or not twice) and _is_whole(store, known["digest"]):
-        return _layer(job, known)
+    if (known := known_layer(store, below, job, epoch=epoch, twice=twice)) is not None:
+        return known[0] if known else None
     with track(job.title), store.scratch("container") as folder:
         engine = _engine(below, job.title)
         with _in_engine(engine, store, below, epoch, folder) as image:
@@ -79,8 +77,19 @@ def made_layer(store: Store, below: Below, job: Job, *, epoch: int, twice: bool 
             with store.writer(origin=f"layer {job.layer}") as writer, GzipSink(writer) as sink:
                 write_tar(runs[0], sink, epoch=epoch)
             made |= {"digest": writer.blob.digest, "size": writer.blob.size, "diff_id": sink.diff_id}
-    store.select("container-layer", key, made)
+    store.select("container-layer", _key(below, job, epoch), made)
     return _layer(job, made)
+
+
+def known_layer(
+    store: Store, below: Below, job: Job, *, epoch: int, twice: bool = False
+) -> tuple[LayerBlob, ...] | None:
+    """What the job is known to make: its layer, or nothing; None where it would have to be run."""
+    known = store.selected("container-layer", _key(below, job, epoch))
+    if known is None or (twice and not known["twice"]) or not _is_whole(store, known["digest"]):
+        return None
+    layer = _layer(job, known)
+    return (layer,) if layer else ()
 
 
 def _key(below: Below, job: Job, epoch: int) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boxsnake.container_layers import Below, made_layer
+from boxsnake.container_layers import Below, Job, made_layer
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
 from boxsnake.image.base_name import MINIMAL, base_for
 from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, Treatment, group
-from boxsnake.plan import Plan
+from boxsnake.plan import Hook, Plan
 from boxsnake.store import Store
 from boxsnake.system_layer import system_layer
 from boxsnake.system_packages import packages_layer
@@ -43,7 +43,7 @@ def contents(plan: Plan, materials: Materials) -> Contents:
         waited_for = beside.submit(_verified_base, plan, materials)
         layers = materials.layers(options.prefix, groups_of(plan), treatment_of(plan))
         base = waited_for.result()
-    system, notes = _system_layer(plan, materials.store)
+    system, notes = wanted_layer(plan, materials.store)
     # The application stays on top: of all layers it changes most often.
     own = len(layers) - (plan.application.wheel is not None)
     layers = [*layers[:own], *system, *layers[own:]]
@@ -87,15 +87,20 @@ def _with_hooks(
 ) -> list[LayerBlob]:
     """The layers with those of the hooks: pre-install's goes below them, post-install's on top."""
     found = list(layers)
-    environment = runtime(plan, base, layers).environment
-    for hook in sorted((hook for hook in plan.hooks if hook.moment in MOMENTS), key=lambda hook: hook.moment != FIRST):
+    for hook, job in hook_jobs(plan, base, layers):
         first = hook.moment == FIRST
         below = Below(layers=(*base.layers, *packages, *(() if first else found)), platform=platform_of(plan))
-        job = hook_job(hook, plan.application, plan.options.prefix, environment)
         layer = made_layer(store, below, job, epoch=plan.epoch, twice=plan.options.verify_hooks)
         place = 0 if first else len(found)
         found[place:place] = [layer] if layer else []
     return found
+
+
+def hook_jobs(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> list[tuple[Hook, Job]]:
+    """The hooks of an image, in the order in which they are run."""
+    environment = runtime(plan, base, layers).environment
+    hooks = sorted((hook for hook in plan.hooks if hook.moment in MOMENTS), key=lambda hook: hook.moment != FIRST)
+    return [(hook, hook_job(hook, plan.application, plan.options.prefix, environment)) for hook in hooks]
 
 
 def treatment_of(plan: Plan) -> Treatment:
@@ -129,7 +134,7 @@ def _verified_base(plan: Plan, materials: Materials) -> Base:
     return base_of(plan, materials)
 
 
-def _system_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
+def wanted_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
     """The layer of `[system]`, where it wants one; a note where its owner cannot be known."""
     uid, _, gid = plan.options.user.partition(":")
     if not plan.system.directories and not plan.system.files:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from boxsnake.bases.value import Base
+from boxsnake.container_layers import Below, Job, known_layer
+from boxsnake.container_layers.hooks import FIRST
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.forecast import Forecast, Part, predicted
-from boxsnake.image.contents import base_name, base_of, groups_of, hints, treatment_of
+from boxsnake.image.base_name import MINIMAL
+from boxsnake.image.configuration import platform_of
+from boxsnake.image.contents import base_name, base_of, groups_of, hints, hook_jobs, treatment_of, wanted_layer
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.plan import Plan
+from boxsnake.system_packages import install_job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from boxsnake.packagers import Materials
     from boxsnake.packagers.image import ImageOptions
@@ -30,7 +37,59 @@ def forecast_of(plan: Plan, materials: Materials) -> Forecast:
     own = len(layers) - (plan.application.wheel is not None)
     layers[own:own] = _system_parts(plan)
     notes += hints(plan, [layer for layer in known if layer])
-    return Forecast(parts=(*_base_parts(plan, materials), *layers), notes=tuple(notes))
+    base = _base(plan, materials)
+    below, above = _run_parts(plan, materials, base, known)
+    parts = (*_base_parts(plan, base), *below, *layers, *above)
+    return Forecast(parts=parts, notes=tuple(notes))
+
+
+def _run_parts(
+    plan: Plan, materials: Materials, base: Base | None, known: Sequence[LayerBlob | None]
+) -> tuple[list[Part], list[Part]]:
+    """What programs make, below the environment and on top of all: system packages and hooks."""
+    there = [layer for layer in known if layer] if all(known) else None
+    if there is not None:
+        own = len(there) - (plan.application.wheel is not None)
+        there[own:own] = wanted_layer(plan, materials.store)[0]
+    below: list[Part] = []
+    above: list[Part] = []
+    under: Sequence[LayerBlob] | None = base.layers if base else None
+    if (system := plan.lock.system) is not None and system.base != MINIMAL and system.packages:
+        names = tuple(f"{package.name} {package.version}" for package in system.packages)
+        size = predicted(sum(package.size for package in system.packages))
+        job = install_job(system, materials.system_packages)
+        under = _run_part(
+            plan, materials, job, under, Part(name=job.layer, contents=names, size=size, state="to make"), below
+        )
+    for hook, job in hook_jobs(plan, base or Base(name="", digest=""), there or ()):
+        part = Part(name=job.layer, contents=(hook.file_name,), size=None, state="to make")
+        if hook.moment == FIRST:
+            under = _run_part(plan, materials, job, under if there is not None else None, part, below)
+        else:
+            stacked = None if under is None or there is None else (*under, *there)
+            _run_part(plan, materials, job, stacked, part, above)
+    return below, above
+
+
+def _run_part(
+    plan: Plan,
+    materials: Materials,
+    job: Job,
+    under: Sequence[LayerBlob] | None,
+    part: Part,
+    parts: list[Part],
+) -> Sequence[LayerBlob] | None:
+    """Add the part, as it is known to be or as it is given; the layers with its own on top, None where not known."""
+    known = None
+    if under is not None:
+        below = Below(layers=tuple(under), platform=platform_of(plan))
+        twice = plan.options.verify_hooks and part.size is None
+        known = known_layer(materials.store, below, job, epoch=plan.epoch, twice=twice)
+    if known is None:
+        parts.append(replace(part, is_predicted=True))
+        return None
+    parts += [replace(part, size=layer.size, state="there") for layer in known]
+    return (*(under or ()), *known)
 
 
 def _system_parts(plan: Plan) -> list[Part]:
@@ -41,11 +100,17 @@ def _system_parts(plan: Plan) -> list[Part]:
     return [Part(name="system", contents=contents, size=size, state="to make", is_predicted=True)] if contents else []
 
 
-def _base_parts(plan: Plan, materials: Materials) -> list[Part]:
-    name = base_name(plan)
+def _base(plan: Plan, materials: Materials) -> Base | None:
+    """The base; None where it would have to be fetched."""
     try:
-        base = base_of(plan, materials)
+        return base_of(plan, materials)
     except (NetworkError, ResourceError):
+        return None
+
+
+def _base_parts(plan: Plan, base: Base | None) -> list[Part]:
+    name = base_name(plan)
+    if base is None:
         return [Part(name="base", contents=(name,), size=None, state="to fetch")]
     if not base.layers:
         return []

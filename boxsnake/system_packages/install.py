@@ -11,6 +11,7 @@ from boxsnake.bases import Base
 from boxsnake.container_layers import Below, Job, made_layer
 from boxsnake.layers import LayerBlob
 from boxsnake.lock import SystemLock
+from boxsnake.plain_text import counted
 from boxsnake.store import Store
 
 _FOLDER = "/tmp/boxsnake-packages"  # noqa: S108 - in a container of ours
@@ -34,14 +35,17 @@ def packages_layer(
     """
     if not system.packages:
         return None
+    return made_layer(store, Below(layers=base.layers, platform=platform), install_job(system, archives), epoch=epoch)
+
+
+def install_job(system: SystemLock, archives: Callable[[SystemLock], Mapping[str, Path]]) -> Job:
+    """What installing the packages is, for `boxsnake.container_layers.made_layer`."""
     name = _SCRIPTS[system.kind]
     script = (resources.folder("docker") / name).read_bytes()
-    facts = [
-        *(f"{package.sha256} {package.file_name}" for package in system.packages),
-        hashlib.sha256(script).hexdigest(),
-    ]
-    job = Job(
-        title=f"installing {len(system.packages)} packages on {system.base}",
+    facts = [f"{package.sha256} {package.file_name}" for package in system.packages]
+    facts.append(hashlib.sha256(script).hexdigest())
+    return Job(
+        title=f"installing {counted(len(system.packages), 'package')} on {system.base}",
         layer="system packages",
         command=("/bin/sh", f"{_FOLDER}/{name}"),
         environment=(("HOME", "/root"), ("LC_ALL", "C.UTF-8"), ("PATH", _PATH)),
@@ -50,7 +54,6 @@ def packages_layer(
         content=hashlib.sha256("\n".join(facts).encode()).hexdigest(),
         step="If the base has changed since they were locked, run `boxsnake lock --upgrade`.",
     )
-    return made_layer(store, Below(layers=base.layers, platform=platform), job, epoch=epoch)
 
 
 def _named(system: SystemLock, archives: Mapping[str, Path]) -> dict[str, Path | bytes]:
