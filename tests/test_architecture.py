@@ -46,7 +46,7 @@ FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx"
 KNOWN_BY = {
     "cyclonedx": {"sbom"},
     "docker": {"engine"},
-    "httpx": {"fetch.download", "fetch.exchange"},
+    "httpx": {"fetch.exchange"},
     "installer": {"stage"},
     "isal": {"archive"},
     "packageurl": {"sbom"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from boxsnake.fetch.exchange import Client, Patience
     from boxsnake.progress import Advance
     from boxsnake.store import Store
+
+# httpx takes its own command line along where rich is installed, which costs as much again as all the rest of it: None
+# says that it is not there.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # what typeshed does not know sys.modules to hold
 
 # A file whose size nobody has told may be this large, in bytes: it keeps a wrong server from filling the disk.
 _LARGEST = 16 << 30

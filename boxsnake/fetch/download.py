@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import httpx
-
 from boxsnake.credentials import Credentials, Login
 from boxsnake.errors import IntegrityError, PolicyError
 from boxsnake.fetch.exchange import (
@@ -27,6 +25,7 @@ from boxsnake.fetch.exchange import (
     Exchange,
     Meaning,
     Patience,
+    Response,
     StoppedError,
     origin,
 )
@@ -163,7 +162,7 @@ class Download:
                 headers["If-Range"] = self._validator
         return url, headers
 
-    def _answer(self, url: str, response: httpx.Response, *, sent_login: bool) -> None:
+    def _answer(self, url: str, response: Response, *, sent_login: bool) -> None:
         status = response.status_code
         if status == _RANGE_REFUSED and self._sink.size:
             self.restart()
@@ -189,11 +188,11 @@ class Download:
             # Without a length the end of the connection is the end of the answer, whatever ended it.
             raise AgainError(self._exchange.fault(url, "the answer broke off", LATER))
 
-    def _goes_on(self, response: httpx.Response) -> bool:
+    def _goes_on(self, response: Response) -> bool:
         found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         return found is not None and self._sink.size > 0 and int(found[1]) == self._sink.size
 
-    def _receive(self, url: str, response: httpx.Response) -> None:
+    def _receive(self, url: str, response: Response) -> None:
         most = self._request.size if self._request.size is not None else self._request.limit
         self._refuse_html(url, response.headers.get("Content-Type", ""), b"")
         window_end = time.monotonic() + self._exchange.patience.window
@@ -256,7 +255,7 @@ def _meaning(status: int, sent_login: bool, /) -> tuple[str, str]:
     return meanings.get(status, (f"the server answered {status}", "Check the URL of the channel or index."))
 
 
-def _validator(response: httpx.Response) -> str | None:
+def _validator(response: Response) -> str | None:
     """What If-Range may hold: a strong entity tag, or the date of the last change (RFC 9110, 13.1.5)."""
     tag: str = response.headers.get("ETag", "")
     if tag.startswith('"'):

@@ -31,6 +31,8 @@ from boxsnake.urls import without_credentials
 
 Client = httpx.Client
 """What `http_client` opens; who downloads need not know the library."""
+Response = httpx.Response
+"""What its `stream` gives."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
