@@ -131,6 +131,16 @@ def test_a_bundle_holds_the_boxes_of_all_targets_and_their_bills(folder: Path) -
 
 
 @pytest.mark.channel
+def test_a_delta_is_made_against_an_earlier_house(folder: Path) -> None:
+    earlier = "dist/old/small-1.0.wheelhouse.tar"
+    (made,) = result("build", "wheelhouse", "--since", earlier, cwd=folder)["boxes"]
+    assert Path(made["path"]) == folder / "dist" / "old" / "small-1.0.wheelhouse-delta.tar"
+    assert "0 of 1 wheels: the earlier house has the others" in made["notes"]
+    done = run("build", "pex", "--since", earlier, cwd=folder)
+    assert (done.returncode, json.loads(done.stderr)["error"]["cause"]) == (2, "is for wheelhouse alone")
+
+
+@pytest.mark.channel
 def test_a_format_for_a_target_that_does_not_take_it(folder: Path) -> None:
     done = run("build", "rpm", "--target", "other", cwd=folder)
     assert done.returncode == 2

@@ -82,7 +82,7 @@ def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequ
         raise UsageError("--since", "cannot go with --spec: that writes RPMs alone", "Give one of them.")
     for option, wanted in {**spec, **since}.items():
         if set(formats) - {wanted}:
-            raise UsageError(option, f"is for {wanted} alone", f"Run `boxsnake build {wanted} {option}`.")
+            raise UsageError(option, f"is for {wanted} alone", f"Run `boxsnake build {wanted}` with it.")
 
 
 def _boxes(
