@@ -279,16 +279,6 @@ tidy_version() {
     done
 }
 
-# rpm unpacks a file beside its place, as <name>;<eight digits>.
-remove_unpacked() {
-    for entry in "$1"/* "$1"/.[!.]*; do
-        case $entry in
-            *\;[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]) rm -f "$entry" ;;
-            *) if [ -d "$entry" ] && [ ! -L "$entry" ]; then remove_unpacked "$entry"; fi ;;
-        esac
-    done
-}
-
 # Removes what an installation left that was killed while its files were unpacked.
 remove_unfinished() {
     read_state
@@ -299,6 +289,7 @@ remove_unfinished() {
         esac
     done
     remove_unpacked "$root/bin"
+    remove_unpacked "$root/install/labels"
     if [ "$state_mark" = new ] && [ "$state_version" != "$(current)" ]; then
         rm -rf "${root:?}/${state_version:?}" "$root/install/$state_version"
     else

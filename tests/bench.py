@@ -215,6 +215,18 @@ def bench_registry(scratch: Path) -> None:
     sys.stdout.write(f"  (docker build of a bare copy of the source, and push: {figures['copied']:.2f} s)\n")
 
 
+def bench_split(application: Path, scratch: Path) -> None:
+    """Ten applications that share numpy and Python: split into packages, and as RPMs of files."""
+    (scratch / "split").mkdir()
+    script = ROOT / "tests" / "bench_split.py"
+    said = run(sys.executable, script, application, scratch / "split", cwd=ROOT)
+    figures = json.loads(said.splitlines()[-1])
+    for what, name in (("wire", "on the wire"), ("disk", "on the disk")):
+        ours, theirs = (figures[kind][what] / 1e6 for kind in ("split", "files"))
+        figure = f"{ours:.0f} MB, as files {theirs:.0f} MB: {theirs / ours:.1f} times less"
+        row(f"ten applications split, {name}", figure, ">= 4 times", reached=theirs / ours >= 4)
+
+
 def bench_memory() -> None:
     """The largest process of everything that ran above."""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
@@ -240,6 +252,7 @@ def main() -> None:
         bench_registry(scratch)
         bench_pex(application, scratch)
         bench_unchanged(application)
+        bench_split(larger, scratch)
         bench_memory()
 
 

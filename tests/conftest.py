@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,3 +38,16 @@ def _engine_runs(request: pytest.FixtureRequest) -> None:
     """Start the engine once when a test that needs one was chosen."""
     if any(item.get_closest_marker("engine") for item in request.session.items):
         assert _engine_answers(), "no container engine: run `make engine`"
+
+
+@pytest.fixture(scope="session")
+def strace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This machine's strace with its libraries, as hosts have none."""
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("needs strace")
+    folder = tmp_path_factory.mktemp("strace")
+    libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for path in (program, *re.findall(r"=> (\S*/lib(?:unwind|lzma)\S*)", libraries)):
+        shutil.copy(path, folder)
+    return folder

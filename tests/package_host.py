@@ -40,9 +40,21 @@ class PackageHost:
     def copy(self, source: Path, target: str) -> None:
         self.container.copy(source, target)
 
+    def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
+        """Run a command of which the process dies instead of its count-th renaming or removing of a file.
+
+        With `follow` that holds for each of the programs that it starts.
+        """
+        calls = "rename,renameat,renameat2,unlink,unlinkat,rmdir"
+        tracer = ("env", "LD_LIBRARY_PATH=/strace", "/strace/strace", "-q", "-o", "/tmp/trace", "-E", "LD_LIBRARY_PATH")
+        options = ("-f",) if follow else ()
+        injected = f"inject={calls}:signal=KILL:when={count}"
+        return self.run(*tracer, *options, "-e", f"trace={calls}", "-e", injected, *command)
+
     def is_clean(self) -> None:
         """Nothing of an application is left."""
-        assert self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true") == ""
+        left = self.sh("find /opt -mindepth 1; ls -d /usr/bin/app* 2>/dev/null || true")
+        assert left == ""
 
     def hooks(self) -> list[str]:
         """What the hooks have written down, once."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from boxsnake.hosts import image_id, load_hosts
 from boxsnake.os_packages import versioned_payload
 from boxsnake.plan import Hook
 from boxsnake.store import Store
-from tests.package_host import Done, RpmHost
+from tests.package_host import RpmHost
 from tests.rpm_trees import build, plan_for
 
 pytestmark = pytest.mark.engine
@@ -56,17 +54,6 @@ TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts ' -exec sha256sum {{
 
 class HostBox(RpmHost):
     """A clean host with the packages in /repo."""
-
-    def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
-        """Run a command of which the process dies instead of its count-th renaming or removing of a file.
-
-        With `follow` that holds for each of the programs that it starts.
-        """
-        calls = "rename,renameat,renameat2,unlink,unlinkat,rmdir"
-        tracer = ("env", "LD_LIBRARY_PATH=/strace", "/strace/strace", "-q", "-o", "/tmp/trace", "-E", "LD_LIBRARY_PATH")
-        options = ("-f",) if follow else ()
-        injected = f"inject={calls}:signal=KILL:when={count}"
-        return self.run(*tracer, *options, "-e", f"trace={calls}", "-e", injected, *command)
 
     def install(self, payload: str, version: str) -> None:
         self.rpm("-U", "--oldpackage", "--replacepkgs", package(payload, version))
@@ -559,19 +546,6 @@ def test_what_runs_goes_on_while_it_is_removed(box: HostBox) -> None:
     box.is_clean()
     box.sh('while kill -0 "$(cat /tmp/running)" 2>/dev/null; do sleep 0.1; done')
     assert box.sh("cat /tmp/said") == "1"
-
-
-@pytest.fixture(scope="module")
-def strace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This machine's strace with its libraries, as the host has none."""
-    program = shutil.which("strace")
-    if program is None:
-        pytest.skip("needs strace")
-    folder = tmp_path_factory.mktemp("strace")
-    libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    for path in (program, *re.findall(r"=> (\S*/lib(?:unwind|lzma)\S*)", libraries)):
-        shutil.copy(path, folder)
-    return folder
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

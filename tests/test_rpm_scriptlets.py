@@ -11,6 +11,7 @@ import pytest
 
 from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter
+from boxsnake.os_packages import maintainer_scripts, scriptlets
 from boxsnake.os_packages.scriptlets import Placing, control, hook_function, scripts, text
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
@@ -45,6 +46,11 @@ def test_every_scriptlet_is_sound_shell() -> None:
 def test_shellcheck_finds_nothing(placing: Placing | None) -> None:
     rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=(), placing=placing))
     rendered["control"] = control(LAYOUT, app_version="1.0", placing=placing)
+    for module in (scriptlets, maintainer_scripts):
+        of_environment = asdict(module.environment_scripts(LAYOUT, app_version="1.0", needed=10_000))
+        of_store = asdict(module.store_scripts("/opt/boxsnake-store/x-1-0"))
+        for kind, several in (("environment", of_environment), ("store", of_store)):
+            rendered |= {f"{module.__name__} {kind} {name}": script for name, script in several.items()}
     for name, script in rendered.items():
         # Not every scriptlet uses all of what they share.
         command = ["shellcheck", "--shell", "sh", "--exclude", "SC2034,SC2317", "-"]

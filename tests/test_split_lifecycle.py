@@ -279,6 +279,26 @@ def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: 
     box.is_clean()
 
 
+# While the store is unpacked, the environment, and the label.
+@pytest.mark.parametrize("count", [7, 24, 31])
+def test_rpm_killed_at_any_call_leaves_one_whole_version_in_use(
+    box: HostBox, boxes: Path, strace: Path, count: int
+) -> None:
+    box.copy(strace, "/strace")
+    for version in ("1.0", "2.0"):
+        box.copy(boxes / f"app-{version}.0-1.x86_64.rpms", f"/box/{version}")
+    box.sh("rpm -U /box/1.0/*.rpm")
+    assert box.kill_at(count, "sh", "-c", "exec rpm -U --replacepkgs /box/2.0/*.rpm").exit_code == 137
+    assert box.sh("app") in {"app 1.0", "app 2.0"}
+    box.sh("rpm -U --replacepkgs /box/2.0/*.rpm")
+    box.works("2.0")
+    assert box.installed() == ["app-2.0.0", "app-env-1.0.0-1-1.0.0", "app-env-2.0.0-1-2.0.0"]
+    assert box.sh(f"{CONTROL} rollback; app").endswith("app 1.0")
+    box.rpm("-e", "app")
+    box.sh("rpm -e $(rpm -qa 'app*' 'boxsnake-*')")
+    box.is_clean()
+
+
 def test_what_users_made_stays(box: HostBox) -> None:
     box.does("install", "app-1.0.0")
     site = "/opt/app/1.0.0-1/lib/python3.11/site-packages"

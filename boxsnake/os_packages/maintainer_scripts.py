@@ -59,7 +59,7 @@ def environment_scripts(layout: Layout, *, app_version: str, needed: int) -> Scr
     """The same of a version's environment, where that is a package of its own."""
     values = scriptlets.assignments(layout, app_version=app_version, needed=needed, keep=0)
     parts = {script: map(scriptlets.text, names) for script, names in _ENVIRONMENT_PARTS.items()}
-    shared = scriptlets.text("common.sh")
+    shared = scriptlets.shared_text()
     return Scripts(**{script: "\n".join((_START, values, shared, *texts)) for script, texts in parts.items()})
 
 

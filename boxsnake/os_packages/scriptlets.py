@@ -84,9 +84,15 @@ def environment_scripts(layout: Layout, *, app_version: str, needed: int) -> Scr
     values = assignments(layout, app_version=app_version, needed=needed, keep=0)
 
     def rendered(scriptlet: str) -> str:
-        return "\n".join((values, text("common.sh"), text(f"env/{scriptlet}.sh")))
+        return "\n".join((values, shared_text(), text(f"env/{scriptlet}.sh")))
 
     return Scripts(**{scriptlet: rendered(scriptlet) for scriptlet in (*MOMENTS.values(), "verify")})
+
+
+def store_scripts(folder: str) -> Scripts:
+    """All scriptlets of a package of the store that applications share; `folder` is its own."""
+    parts = (_assigned({"folder": folder}), text("unpacked.sh"), text("store_before_install.sh"))
+    return Scripts(before_install="\n".join(parts))
 
 
 def control(
@@ -106,7 +112,12 @@ def control(
 
 def functions(system: System) -> str:
     """The functions that all of them share, and the values of those that look after the host's own system."""
-    return "\n".join((text("common.sh"), _assigned(system_payload.assignments(system)), text("system.sh")))
+    return "\n".join((shared_text(), _assigned(system_payload.assignments(system)), text("system.sh")))
+
+
+def shared_text() -> str:
+    """The functions that know nothing of the host's own system."""
+    return "\n".join((text("common.sh"), text("unpacked.sh")))
 
 
 def self_description(layout: Layout, *, app_version: str) -> str:

@@ -116,6 +116,10 @@ class VersionedPackager(ABC):
         """The scripts of the package of an environment."""
 
     @abstractmethod
+    def store_scripts(self, plan: Plan, folder: str) -> nfpm.Scripts:
+        """The scripts of a package of the shared store; `folder` is its own."""
+
+    @abstractmethod
     def store_package(self, plan: Plan) -> nfpm.Package:
         """What the packages of the shared store have in common; nothing in it may be the application's."""
 
@@ -205,10 +209,12 @@ class VersionedPackager(ABC):
     def _parts(self, plan: Plan, tree: Tree, of_system: Sequence[nfpm.Content], scratch: Path) -> Iterator[Part]:
         """The packages that the application is split into."""
         layout, common, root = self.layout(plan), self.store_package(plan), plan.options.prefix_root
-        decides = {"package": dataclasses.asdict(common), "nfpm": nfpm.version()}
+        scripts = dataclasses.asdict(self.store_scripts(plan, ""))
+        decides = {"package": dataclasses.asdict(common), "scripts": scripts, "nfpm": nfpm.version()}
         store = shared_store.shared(tree, plan.lock, root, decides)
         for one in store:
-            yield store_part(common, one, shared_store.contents(one, tree, root))
+            package = dataclasses.replace(common, scripts=self.store_scripts(plan, one.folder))
+            yield store_part(package, one, shared_store.contents(one, tree, root))
         payload = as_shared(
             tree,
             layout,
@@ -221,8 +227,8 @@ class VersionedPackager(ABC):
         )
         contents = (*payload.contents, *of_system)
         package = self.requiring(self.described(plan), plan)
-        scripts = self.environment_scripts(plan, needed=payload.needed)
-        yield environment_part(dataclasses.replace(package, scripts=scripts), layout, contents, store)
+        of_environment = self.environment_scripts(plan, needed=payload.needed)
+        yield environment_part(dataclasses.replace(package, scripts=of_environment), layout, contents, store)
         mark = scratch / "label"
         with disk_faults(mark):
             mark.touch()

@@ -134,6 +134,10 @@ class Deb(VersionedPackager):
         layout, version = self.layout(plan), plan.application.version
         return maintainer_scripts.environment_scripts(layout, app_version=version, needed=needed)
 
+    def store_scripts(self, plan: Plan, folder: str) -> nfpm.Scripts:  # noqa: ARG002 - other package managers ask it
+        """See `VersionedPackager`."""
+        return maintainer_scripts.store_scripts(plan.options.prefix_root)
+
     def store_package(self, plan: Plan) -> nfpm.Package:
         """See `VersionedPackager`."""
         return nfpm.Package(
@@ -148,7 +152,6 @@ class Deb(VersionedPackager):
             group="libs",
             compression=plan.options.compression,
             time=plan.epoch,
-            scripts=maintainer_scripts.store_scripts(plan.options.prefix_root),
         )
 
     def write(self, package: nfpm.Package, contents: Sequence[nfpm.Content], out: Path, scratch: Path) -> None:

@@ -153,6 +153,10 @@ class Rpm(VersionedPackager):
         """See `VersionedPackager`."""
         return scriptlets.environment_scripts(self.layout(plan), app_version=plan.application.version, needed=needed)
 
+    def store_scripts(self, plan: Plan, folder: str) -> nfpm.Scripts:  # noqa: ARG002 - other package managers ask it
+        """See `VersionedPackager`."""
+        return scriptlets.store_scripts(folder)
+
     def store_package(self, plan: Plan) -> nfpm.Package:
         """See `VersionedPackager`."""
         return nfpm.Package(
@@ -164,6 +168,7 @@ class Rpm(VersionedPackager):
             description="",
             license="Unspecified",
             group="System Environment/Libraries",
+            requires=("/bin/sh",),
             compression=plan.options.compression,
             time=plan.epoch,
         )

@@ -25,5 +25,5 @@ mark=$root/install/.laying-$version
 if [ ! -f "$mark" ]; then
     word=new
     if [ -e "$prefix" ] || [ -e "$support" ]; then word=; fi
-    mkdir -p "$root/install" && printf '%s\n' "$word" >"$mark" || refuse "$root cannot be written"
+    { mkdir -p "$root/install" && printf '%s\n' "$word" >"$mark"; } || refuse "$root cannot be written"
 fi
