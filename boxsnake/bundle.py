@@ -37,6 +37,12 @@ _HOW = {
     "rpm": "dnf install ./boxes/{file}",
     "wheelhouse": "tar -xf boxes/{file} && sh {folder}/install.sh /opt/{name}",
 }
+# Of boxes that are several files in one tar.
+_IN_TAR = {
+    "deb": "tar -xf boxes/{file} && apt install ./{folder}/*.deb",
+    "pex": "tar -xf boxes/{file} && {folder}/__main__.py",
+    "rpm": "tar -xf boxes/{file} && dnf install ./{folder}/*.rpm",
+}
 _README = """\
 # {name} {version}
 
@@ -216,7 +222,8 @@ def _described(artifact: Artifact, bundle: Bundle) -> str:
     if artifact.format not in _HOW:
         return lines
     folder = artifact.name.rpartition("/")[2].removesuffix(".tar")
-    how = _HOW[artifact.format].format(file=artifact.name, folder=folder, name=bundle.name)
+    how = _IN_TAR.get(artifact.format) if artifact.name.endswith(".tar") else None
+    how = (how or _HOW[artifact.format]).format(file=artifact.name, folder=folder, name=bundle.name)
     return f"{lines}\n\n      {how}"
 
 
