@@ -342,6 +342,13 @@ def test_a_redirect_to_this_machine_is_followed_without_the_login(
     assert plain(store, pull(store, registry, name)) == [LOWER]
 
 
+@pytest.mark.parametrize("realm", ["http://r.example/token", "ftp://127.0.0.1/token", "/token"])
+def test_a_login_goes_to_no_unencrypted_server_elsewhere(store: Store, registry: Proxy, realm: str) -> None:
+    registry.fault = answering(401, **{"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'})
+    with pytest.raises(IntegrityError, match="for logins, which is not encrypted"):
+        pull(store, registry, "any:1")
+
+
 def test_an_unencrypted_registry_elsewhere_is_only_asked_where_the_settings_say_so() -> None:
     def address(name: str, **given: Any) -> str:
         registries = Registries(settings={name: RegistrySettings(**given)})

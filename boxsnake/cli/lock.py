@@ -34,7 +34,7 @@ _ALL = "*"
     is_flag=False,
     flag_value=_ALL,
     metavar="[NAME]",
-    help="Take the newest of everything, or of NAME alone; may be repeated.",
+    help="Take the newest of everything, or of NAME alone, a package or a base image; may be repeated.",
 )
 @click.option("-P", "--upgrade-package", "packages", multiple=True, metavar="NAME", help="The same as --upgrade NAME.")
 @click.option("--diff", is_flag=True, help="Say what would change, and write nothing.")

@@ -186,7 +186,9 @@ class Registry:
     def _token(self, scope: Scope, challenge: Challenge, login: RegistryLogin | None) -> str:
         realm = challenge.parameters["realm"]
         parts = urlsplit(realm)
-        if parts.scheme not in ("https", "http") or (self.address.startswith("https:") and parts.scheme != "https"):
+        here = urlsplit(self.address)
+        is_near = _is_loopback(parts.hostname or "") or parts.hostname == here.hostname
+        if parts.scheme != "https" and not (parts.scheme == here.scheme == "http" and is_near):
             cause = f"the registry names {without_credentials(realm)} for logins, which is not encrypted"
             raise IntegrityError(self.name, cause, "Tell who runs the registry.")
         exchange = Exchange(
