@@ -1,12 +1,13 @@
 """Place what depends on its prefix in an environment that was packed for none.
 
-    python -B -S place.py place SUPPORT PREFIX
+    python -B -S place.py place SUPPORT PREFIX [FOLDER]
     python -B -S place.py verify SUPPORT PREFIX
 
 boxsnake imports this module, and boxes carry it as a file of its own: it needs nothing but the standard library of
 Python 3.8. SUPPORT/patches.json names a placeholder, which stands where the prefix belongs, and the files that hold it;
 SUPPORT/unplaced has them as they were packed. `place` writes each to its place under PREFIX, aside and renamed, so that
-placing again repairs and being killed harms nothing; what was packed stays as it is. SUPPORT/placed-sums then has the
+placing again repairs and being killed harms nothing; what was packed stays as it is. With FOLDER it
+is written there, to be moved to PREFIX. SUPPORT/placed-sums then has the
 digests of what was written. `verify` says what is not as placing would make it.
 
 Exit status 0: all is well, 1: it is not, and standard error (of `verify`, standard output) says what.
@@ -46,11 +47,11 @@ class PlaceError(Exception):
 def main(arguments: list[str]) -> int:
     """Carry out the command line."""
     actions = {"place": place, "verify": verify}
-    if len(arguments) != 3 or arguments[0] not in actions:
-        sys.stderr.write("usage: place.py place|verify SUPPORT PREFIX\n")
+    if len(arguments) not in (3, 4) or arguments[0] not in actions:
+        sys.stderr.write("usage: place.py place|verify SUPPORT PREFIX [FOLDER]\n")
         return 2
     try:
-        return actions[arguments[0]](Path(arguments[1]), arguments[2])
+        return actions[arguments[0]](Path(arguments[1]), arguments[2], Path(arguments[-1]))
     except PlaceError as failure:
         sys.stderr.write(f"{failure}\n")
     except (OSError, ValueError, KeyError) as error:
@@ -58,12 +59,12 @@ def main(arguments: list[str]) -> int:
     return 1
 
 
-def place(support: Path, prefix: str) -> int:
-    """Write every file that depends on the prefix to its place."""
+def place(support: Path, prefix: str, folder: Path) -> int:
+    """Write every file that depends on the prefix to its place in `folder`, which is or will be there."""
     document = _patches(support)
     made: list[str] = []
     for patch, content in _placed_files(document, support / "unplaced", prefix):
-        target = Path(prefix) / patch["path"]
+        target = folder / patch["path"]
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(target, support / "placing", content, patch["mode"], document["time"])
         made.append(f"{hashlib.sha256(content).hexdigest()}  {patch['path']}\n")
@@ -72,11 +73,11 @@ def place(support: Path, prefix: str) -> int:
     return 0
 
 
-def verify(support: Path, prefix: str) -> int:
+def verify(support: Path, prefix: str, folder: Path) -> int:
     """Say on standard output what is not as it would be placed; 1 if there is anything, else 0."""
     wrong = 0
     for patch, content in _placed_files(_patches(support), support / "unplaced", prefix):
-        target = Path(prefix) / patch["path"]
+        target = folder / patch["path"]
         fault = _fault(target, content, patch["mode"])
         if fault:
             sys.stdout.write(f"{fault}  {target}\n")

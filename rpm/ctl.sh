@@ -10,7 +10,11 @@ versions   lists the versions that lie here, and says which is in use
 selfcheck  tells whether a version, else the one in use, is whole and works
 rollback   puts the version that was in use before, or VERSION, into use again
 END
+    if can_uninstall; then printf 'uninstall  removes all versions; what was not installed with them stays\n'; fi
 }
+
+# Only what no package manager has brought does that itself.
+can_uninstall() { command -v uninstall >/dev/null; }
 
 refuse() {
     printf '%s: %s\n' "$name-ctl" "$1" >&2
@@ -96,6 +100,10 @@ case ${1-} in
     selfcheck) selfcheck "${2-}" ;;
     rollback) rollback "${2-}" ;;
     help | --help | -h) usage ;;
+    uninstall)
+        can_uninstall || refuse "was brought by a package manager, which also removes it"
+        uninstall
+        ;;
     *)
         usage >&2
         exit 2

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("hello-web", "report")
-FORMATS = ("deb", "image", "pex", "rpm", "wheelhouse")
+FORMATS = ("deb", "image", "installer", "pex", "rpm", "wheelhouse")
 FURTHER = {"hello-web": ("dockerfile",), "report": ()}
 """Formats of one example alone: larger trees would show nothing more of them."""
 

@@ -28,6 +28,7 @@ from boxsnake.os_packages.nfpm import Content
 from boxsnake.os_packages.shared_store import Shared
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Plan, expected
+from boxsnake.system import System
 
 INTERPRETER = "bin/python"
 """The interpreter that links archives and verifies them, by its path below the prefix."""
@@ -60,10 +61,14 @@ def support_texts(
     layout: Layout,
     *,
     run_checks: bool,
+    system: System | None = None,
     placing: scriptlets.Placing | None = None,
     more_control: Sequence[str] = (),
 ) -> SupportTexts:
-    """The texts for a plan; with `run_checks` the installed version must pass its checks that start no server."""
+    """The texts for a plan; with `run_checks` the installed version must pass its checks that start no server.
+
+    `system` is what is set up on the host, left out: all that the plan asks for.
+    """
     application = plan.application
     there = expected(plan, conda=True)
     commands = [dataclasses.asdict(check) for check in plan.checks if check.run is not None] if run_checks else []
@@ -76,7 +81,11 @@ def support_texts(
     }
     return SupportTexts(
         control=scriptlets.control(
-            layout, app_version=application.version, system=plan.system, placing=placing, more=more_control
+            layout,
+            app_version=application.version,
+            system=plan.system if system is None else system,
+            placing=placing,
+            more=more_control,
         ),
         version=scriptlets.self_description(layout, app_version=application.version),
         check=json.dumps(check, indent=1, sort_keys=True),
