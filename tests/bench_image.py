@@ -1,0 +1,176 @@
+"""The everyday of images: an edit, nothing at all, a cold start, sizes and starts, beside a well-made Dockerfile.
+
+`bench_image.py APPLICATION SCRATCH` prints figures as JSON. The Dockerfile has a `.dockerignore`, copies the source
+last and installs nothing for an edit: the source lies on PYTHONPATH. It resolves nothing, its tools being in its base.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from boxsnake.layers import group
+from boxsnake.lock_file import read
+from tests.bench import INSTALL, ROOT, RUNS, TOOLS, boxsnake, run, seconds, side_by_side
+
+DOCKERFILE = """
+FROM boxsnake-bench/tools:1 AS build
+COPY install.py /
+COPY conda /conda
+RUN /t/bin/python /install.py
+COPY house /house
+RUN sed -n '/^report/!p' /house/requirements.txt > /requirements.txt && /t/bin/python -m pip --python \
+    /opt/env/bin/python install --quiet --no-index --no-deps --find-links /house -r /requirements.txt
+FROM {base}
+COPY --from=build /opt/env /opt/env
+COPY src /opt/src
+ENV PYTHONPATH=/opt/src
+ENTRYPOINT ["/opt/env/bin/python", "-c", "from report.cli import main; main()"]
+"""
+TAG = "boxsnake-bench/report"
+BUILDKIT = {"DOCKER_BUILDKIT": "1"}
+# Debian's own client has BuildKit built in; a newer one on PATH may lack its plug-in.
+DOCKER = shutil.which("docker", path=f"/usr/bin{os.pathsep}{os.environ['PATH']}") or "docker"
+
+
+def prepare(application: Path, scratch: Path) -> Path:
+    """The peer's context, and the image with its tools."""
+    facts = json.loads(run(sys.executable, ROOT / "tests" / "bench_context.py", application, scratch, cwd=ROOT))
+    tools, context = scratch / "tools", scratch / "context"
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", tools / "tools", "py-rattler", cwd=scratch)
+    (tools / "Dockerfile").write_text(TOOLS.format(**facts))
+    run(DOCKER, "build", "--quiet", "--tag", "boxsnake-bench/tools:1", ".", cwd=tools, environment=BUILDKIT)
+    shutil.copytree(application / "src", context / "src")
+    (context / "Dockerfile").write_text(DOCKERFILE.format(**facts))
+    (context / ".dockerignore").write_text("*\n!install.py\n!conda\n!house\n!src\n")
+    (context / "install.py").write_text(INSTALL)
+    # The application comes from its source.
+    for wheel in (context / "house").rglob("report-*.whl"):
+        wheel.unlink()
+    return context
+
+
+def edit(folder: Path) -> None:
+    """One line more."""
+    with (folder / "src" / "report" / "__init__.py").open("a") as stream:
+        stream.write("# one line more\n")
+
+
+def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
+    """All figures."""
+    store = Path(boxsnake("cache", "dir", cwd=application).strip())
+    figures: dict[str, Any] = {}
+
+    def ours(*more: str) -> dict[str, Any]:
+        (made,) = json.loads(boxsnake("build", "image", "--json", *more, cwd=application))["boxes"]
+        return dict(made)
+
+    def theirs(*more: str) -> str:
+        return run(DOCKER, "build", "--quiet", "--tag", f"{TAG}:peer", *more, ".", cwd=context, environment=BUILDKIT)
+
+    ours("--load")
+    theirs()
+    packing = []
+
+    def edited() -> None:
+        edit(application)
+        packing.append(float(ours()["seconds"]))
+
+    edits = [seconds(edited) for _ in range(RUNS)]
+    figures["edit"] = [min(edits), min(packing)]
+    figures["nothing"] = min(seconds(ours) for _ in range(RUNS))
+
+    def edited_to_engine() -> None:
+        edit(application)
+        ours("--load")
+
+    def peer_edited() -> None:
+        edit(context)
+        theirs()
+
+    figures["engine"] = side_by_side(edited_to_engine, peer_edited)
+    figures["loaded again"] = min(seconds(lambda: ours("--load")) for _ in range(RUNS))
+
+    def cold() -> None:
+        for name in ("layer", "artifact", "apart"):
+            shutil.rmtree(store / "v1" / "selectors" / name, ignore_errors=True)
+        ours()
+
+    figures["cold"] = side_by_side(cold, lambda: theirs("--no-cache"))
+    figures["floor"] = floor(application, scratch)
+    mine = json.loads(boxsnake("build", "image", "--json", "--load", cwd=application))["loaded"][0]
+    figures["size"] = [
+        int(run(DOCKER, "inspect", "-f", "{{.Size}}", name, cwd=scratch)) for name in (mine, f"{TAG}:peer")
+    ]
+
+    def start(name: str) -> None:
+        run(DOCKER, "run", "--rm", "--network", "none", name, cwd=scratch)
+
+    figures["start"] = side_by_side(lambda: start(mine), lambda: start(f"{TAG}:peer"))
+    return figures
+
+
+def floor(application: Path, scratch: Path) -> float:
+    """`tar | igzip | sha256sum` over the environment's tree: what no tool can do without."""
+    tree = scratch / "tree"
+    (artifact,) = (application / "dist").glob("*.image.tar")
+    with tarfile.open(artifact) as archive:
+        manifest: Any = archive.extractfile("manifest.json")
+        for name in json.load(manifest)[0]["Layers"][1:]:
+            stream: Any = archive.extractfile(name)
+            with tarfile.open(fileobj=stream, mode="r:gz") as layer:
+                layer.extractall(tree, filter="fully_trusted")  # noqa: S202 - what boxsnake has packed
+    pipeline = ("sh", "-c", "tar --create --file - . | igzip -1 --stdout | sha256sum")
+    return min(seconds(lambda: run(*pipeline, cwd=tree)) for _ in range(RUNS))
+
+
+APPLICATIONS = {
+    "api": ("fastapi", "uvicorn", "httpx", "sqlalchemy"),
+    "charts": ("matplotlib", "pandas", "click"),
+    "grpc": ("grpcio", "protobuf", "cryptography", "click"),
+    "model": ("scipy", "scikit-learn", "joblib", "fastapi", "uvicorn"),
+    "report": ("pandas", "openpyxl", "jinja2"),
+    "scraper": ("aiohttp", "lxml", "beautifulsoup4", "requests"),
+    "site": ("django", "gunicorn", "psycopg[binary]", "pillow"),
+    "uploader": ("boto3", "click", "requests"),
+    "web": ("flask", "gunicorn", "sqlalchemy"),
+    "worker": ("celery", "redis", "sqlalchemy", "requests"),
+}
+
+
+def sharing(scratch: Path) -> float:
+    """Of ten applications: the bytes of their different layers over those of their different packages, as archives."""
+    layers: dict[tuple[str, ...], int] = {}
+    packages: dict[str, int] = {}
+    for name, requirements in APPLICATIONS.items():
+        folder = scratch / "ten" / name
+        folder.mkdir(parents=True)
+        head = f'[app]\nname = "{name}"\nversion = "1.0"\n[targets.default]\nglibc = "2.36"\n'
+        requires = f'[requires]\npython = "3.11.*"\npip = {json.dumps(requirements)}\n'
+        (folder / "boxsnake.toml").write_text(head + requires)
+        boxsnake("lock", cwd=folder)
+        (lock,) = read(folder / "boxsnake.lock").targets
+        found = {f"conda:{package.name}": (package.sha256, package.size) for package in lock.conda}
+        found |= {f"wheel:{wheel.name}": (wheel.sha256, wheel.size or 0) for wheel in lock.wheels_over_conda}
+        packages |= dict(found.values())
+        for one in group(lock, application=False):
+            layers[tuple(found[owner][0] for owner in one.owners)] = sum(found[owner][1] for owner in one.owners)
+    return sum(layers.values()) / sum(packages.values())
+
+
+def main(application: Path, scratch: Path) -> None:
+    """Measure on a copy of the larger example, and remove the images again."""
+    boxsnake("lock", cwd=application)
+    context = prepare(application, scratch)
+    figures = measure(application, context, scratch) | {"sharing": sharing(scratch)}
+    run(DOCKER, "rmi", "--force", f"{TAG}:peer", cwd=scratch)
+    sys.stdout.write("\n" + json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
