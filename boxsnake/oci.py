@@ -206,22 +206,27 @@ def manifest(config: Document, layers: Sequence[Described], annotations: Mapping
 
 
 def index(manifest: Document, *, platform: tuple[str, str], tags: Sequence[str], variant: str = "") -> bytes:
-    """`index.json` of a layout with one image, under each of its tags.
+    """`index.json` of a layout with one image, under each of its tags."""
+    system, architecture = platform
+    about = {"architecture": architecture, "os": system} | ({"variant": variant} if variant else {})
+    return named_index(manifest.descriptor | {"platform": about}, tags)
+
+
+def named_index(pointer: Mapping[str, Any], tags: Sequence[str]) -> bytes:
+    """`index.json` of a layout that points at one manifest or index, under each of its tags.
 
     A tag is a reference such as "hello:1.0". The specification's own `ref.name` carries what follows the colon, as
     `docker save` has it, and `io.containerd.image.name` the whole reference where it names its registry: which one is
     meant where none is named is for the engine to say.
     """
-    system, architecture = platform
-    about = {"architecture": architecture, "os": system} | ({"variant": variant} if variant else {})
     pointers = []
     for tag in tags or ("",):
-        pointer = manifest.descriptor | {"platform": about}
+        named = dict(pointer)
         if tag:
             version = tag.rpartition(":")[2]
             whole = {"io.containerd.image.name": tag} if parse(tag).registry else {}
-            pointer["annotations"] = whole | {"org.opencontainers.image.ref.name": version}
-        pointers.append(pointer)
+            named["annotations"] = whole | {"org.opencontainers.image.ref.name": version}
+        pointers.append(named)
     return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
 
 

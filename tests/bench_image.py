@@ -24,8 +24,7 @@ COPY install.py /
 COPY conda /conda
 RUN /t/bin/python /install.py
 COPY house /house
-RUN sed -n '/^report/!p' /house/requirements.txt > /requirements.txt && /t/bin/python -m pip --python \
-    /opt/env/bin/python install --quiet --no-index --no-deps --find-links /house -r /requirements.txt
+RUN /t/bin/python -m pip --python /opt/env/bin/python install --quiet --no-index --no-deps /house/wheels/*.whl
 FROM {base}
 COPY --from=build /opt/env /opt/env
 COPY src /opt/src

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
 @click.option("--load", is_flag=True, help="Put images into the container engine as well.")
 @click.option("--push", is_flag=True, help="Push images to the registries that their tags name as well.")
+@click.option("--index", is_flag=True, help="Put the images of all targets under one index (a further file) as well.")
 @click.option("--spec", is_flag=True, help="Write RPMs as spec and sources, for rpmbuild; no other box.")
 @click.option(
     "--since",
@@ -45,6 +46,7 @@ def command(
     output: Path | None,
     load: bool,
     push: bool,
+    index: bool,
     spec: bool,
     since: Path | None,
     offline: bool,
@@ -68,10 +70,13 @@ def command(
             result = pack(box, workspace.store, workspace.access)
             _tell(console, result, width)
             made.append(result)
+        indexed = _index(console, workspace, made) if index else []
         loaded = _load(console, made) if load else []
         pushed = _push(console, made) if push else []
     console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
-    console.result(lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded, "pushed": pushed})
+    console.result(
+        lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded, "pushed": pushed, "indexes": indexed}
+    )
 
 
 def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequence[str]) -> None:
@@ -158,6 +163,25 @@ def _check_push(workspace: Workspace, boxes: Sequence[Box]) -> None:
         raise UsageError("--push", "there is no image among what is built", "Run `boxsnake build image --push`.")
     for box in images:
         where_to(workspace.access.registries, tags_of(box.plan))
+
+
+def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list[dict[str, Any]]:
+    """One layout of the images of all targets, beside those of single ones."""
+    from boxsnake.image.configuration import tags_of
+    from boxsnake.image.layout import Layout
+    from boxsnake.image.write import write_index
+    from boxsnake.packagers.image import PACKAGER
+
+    boxes = [result.box for result in made if result.box.packager.name == PACKAGER.name]
+    images = [image for box in boxes for image in Layout(box.path).images]
+    plan = boxes[0].plan if boxes else None
+    name = f"{plan.application.name}-{plan.application.version}.index.tar" if plan else "index.tar"
+    out = workspace.output / name
+    tags = tags_of(plan) if plan else ()
+    digest = write_index(workspace.store, images, tags, out, epoch=plan.epoch if plan else 0)
+    platforms = ["/".join(image.platform) for image in images]
+    console.say(f"index {digest.removeprefix('sha256:')[:12]}  {_shown(out)}  {', '.join(platforms)}")
+    return [{"path": str(out), "digest": digest, "platforms": platforms}]
 
 
 def _push(console: Console, made: Sequence[Made]) -> list[dict[str, Any]]:
