@@ -74,9 +74,8 @@ def command(
         loaded = _load(console, made) if load else []
         pushed = _push(console, made) if push else []
     console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
-    console.result(
-        lambda: {"boxes": [_facts(result) for result in made], "loaded": loaded, "pushed": pushed, "indexes": indexed}
-    )
+    told = {"loaded": loaded, "pushed": pushed, "indexes": indexed}
+    console.result(lambda: {"boxes": [_facts(result) for result in made], **told})
 
 
 def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequence[str]) -> None:

@@ -29,8 +29,8 @@ def write_layout(store: Store, image: LaidOut, tags: Sequence[str], out: Path, *
 def write_index(store: Store, images: Sequence[LaidOut], tags: Sequence[str], out: Path, *, epoch: int) -> str:
     """Write an OCI image layout of one image for several platforms under its final name: the digest of its index.
 
-    The layers are in the store. It is no docker archive, as those hold one platform. Errors: UsageError where two images
-    are for one platform, or there is but one image.
+    The layers are in the store. It is no docker archive, as those hold one platform. Errors: UsageError where two
+    images are for one platform, or there is but one image.
     """
     ordered = sorted(images, key=lambda image: (image.platform, image.variant))
     platforms = [(image.platform, image.variant) for image in ordered]
