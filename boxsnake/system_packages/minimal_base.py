@@ -22,7 +22,7 @@ from boxsnake.progress import track
 from boxsnake.store import Store
 from boxsnake.system_packages.deb_archive import DebArchive, DebFile, read_deb
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised whenever the same packages shall give another base."""
 
 MACHINERY = frozenset({"base-files", "ca-certificates", "netbase", "tzdata"})
