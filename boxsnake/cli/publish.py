@@ -48,6 +48,8 @@ def command() -> None:
 def rpm_repository(context: click.Context, /, **given: Any) -> None:
     """Put RPMs into the repository in DIR, for dnf: each FILE, or those that the manifest's `build` has made.
 
+    A FILE may be a folder of packages, or the tar of one, as `split = true` gives them.
+
     With a key, packages and metadata are signed (gpgcheck=1, repo_gpgcheck=1).
     """
     from boxsnake.publish.rpm_repository import RpmRepository
@@ -61,6 +63,8 @@ def rpm_repository(context: click.Context, /, **given: Any) -> None:
 @click.pass_context
 def deb_repository(context: click.Context, /, suite: str, **given: Any) -> None:
     """Put debs into the repository in DIR, for apt: each FILE, or those that the manifest's `build` has made.
+
+    A FILE may be a folder of packages, or the tar of one, as `split = true` gives them.
 
     With a key, its Release is signed, which covers the packages (signed-by).
     """

@@ -38,10 +38,12 @@ def environment_part(
     package: nfpm.Package, layout: Layout, contents: Iterable[Content], store: Sequence[Shared]
 ) -> Part:
     """The environment: of an application's paths those of the version alone. `package` describes the application."""
+    summary = f"Environment of {package.name} {package.version}-{package.release}"
     described = dataclasses.replace(
         package,
         name=environment_name(package.name, layout),
-        summary=f"Environment of {package.name} {package.version}-{package.release}",
+        summary=summary,
+        description=f"{summary}\nWhat it has for itself; the rest is linked from packages that it shares.",
         requires=(*package.requires, *(one.package for one in store)),
     )
     shared = {layout.root, f"{layout.root}/install"}
@@ -61,8 +63,8 @@ def label_part(package: nfpm.Package, layout: Layout, contents: Iterable[Content
 def store_part(package: nfpm.Package, one: Shared, contents: Iterable[Content]) -> Part:
     """One package of the store; `package` says what all of them have in common."""
     kind, _, name = one.owner.partition(":")
-    summary = f"{name} {one.version}, for all applications that boxsnake packaged"
-    description = f"{summary}\nThe files of this {kind} package; environments of applications are linked from them."
+    summary = f"Files of {name} {one.version}, which applications share"
+    description = f"{summary}\nThey are those of the {kind} package; environments are linked from them."
     described = dataclasses.replace(package, name=one.package, summary=summary, description=description)
     return Part(package=described, contents=tuple(contents))
 

@@ -167,6 +167,7 @@ class Rpm(VersionedPackager):
             summary="",
             description="",
             license="Unspecified",
+            maintainer="boxsnake <nobody@example.org>",
             group="System Environment/Libraries",
             requires=("/bin/sh",),
             compression=plan.options.compression,
