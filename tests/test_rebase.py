@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
+import io
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from boxsnake.bases import base_image
+from boxsnake.cli import boxsnake as command_line
+from boxsnake.cli.console import run
 from boxsnake.errors import PackError
 from boxsnake.image.configuration import documents
 from boxsnake.image.contents import contents
@@ -61,8 +64,11 @@ def built(workshop: Workshop, base: str, name: str, **given: Any) -> Path:
 
 
 def boxsnake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "boxsnake", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """The command line in this process, which has imported all that it needs."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = run(command_line, list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 @pytest.mark.parametrize("before", ["./old.tar", "scratch", "./new.tar"])
