@@ -222,6 +222,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(machine: Machine, 
     file, foreign = machine.installers["1.0"], tmp_path / "foreign"
     (foreign / "bin").mkdir(parents=True)
     (foreign / "bin" / "app").write_text("another's")
+    other = tmp_path / "other"
+    (other / "lib" / "app" / "of-another").mkdir(parents=True)
     cases = {
         ("--prefix", str(machine.prefix)): (2, "say --yes"),
         ("--yes", "--wrong"): (2, "--wrong is not known"),
@@ -231,6 +233,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(machine: Machine, 
         ("--yes", "--prefix", f"{machine.home}/{'x' * len(PLACEHOLDER)}"): (3, f"room for {len(PLACEHOLDER)}"),
         ("--yes", "--prefix", "/dev/null/x"): (3, "cannot be"),
         ("--yes", "--prefix", str(foreign)): (3, "app is there already, and is not of app"),
+        ("--yes", "--prefix", str(other)): (3, "is no installation of app"),
         ("--extract-only", str(foreign)): (3, "not empty"),
     }
     for arguments, (status, said) in cases.items():
@@ -239,6 +242,22 @@ def test_what_cannot_be_is_refused_before_anything_is_written(machine: Machine, 
         assert said in done.stderr
     assert list(machine.home.iterdir()) == []
     assert sorted(path.name for path in foreign.rglob("*")) == ["app", "bin"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_who_is_interrupted_leaves_what_was(machine: Machine, tmp_path: Path, version: str) -> None:
+    if version == "2.0":
+        machine.install("1.0")
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    # Whoever stops it stops all that it runs.
+    (shim / "tar").write_text('#!/bin/sh\nhead -c 20000 | /bin/tar "$@"\nkill -TERM 0\nsleep 60\n')
+    (shim / "tar").chmod(0o755)
+    assert machine.install(version, path=str(shim)).returncode == 143
+    if version == "2.0":
+        machine.works("1.0")
+    else:
+        machine.is_clean()
 
 
 def test_two_at_once_do_not_meet(machine: Machine) -> None:

@@ -55,6 +55,12 @@ abandon() {
         rm -f "$state" "$kept" "$root/install/ctl" "$root/install/.state" "$root/install/.ctl"
         rmdir "$root/install" 2>/dev/null
         take_back_folders
+        return
+    fi
+    # Of one that failed the state tells; of one that was broken off, there is nothing to tell.
+    read_state
+    if [ "$status" = installing ]; then
+        printf '%s\n' "$state_before" >"$root/install/.state" && mv -f "$root/install/.state" "$state"
     fi
 }
 
@@ -66,6 +72,9 @@ write_receipt() {
 refuse() { fail 3 "$1"; }
 reason=$(prefix_fault)
 [ -z "$reason" ] || refuse "$reason"
+if [ -e "$root" ] && [ ! -d "$root/install" ] && [ -n "$(ls -A "$root" 2>&1)" ]; then
+    refuse "$root is there already, and is no installation of $app"
+fi
 check_host
 mkdir -p "$root" || refuse "$root cannot be made"
 take_lock || refuse "another installation or removal of $app in $place is running; wait for it to end"
@@ -77,6 +86,7 @@ if [ "$(current)" = "$version" ] && [ "$status" = ok ] && [ -z "$(wrong_commands
     exit 0
 fi
 
+state_before=$(cat "$state" 2>/dev/null)
 is_new=
 [ -e "$prefix" ] || is_new=yes
 before_install 9<&- || {
