@@ -164,18 +164,20 @@ def bench_image(application: Path, scratch: Path) -> None:
 
 
 def bench_rpm(application: Path, scratch: Path) -> None:
-    """Packing an RPM of a staged tree against rpmbuild and against nfpm alone, all with zstd level 3."""
+    """Packing an RPM of a staged tree against rpmbuild and against nfpm alone, all with zstd level 3.
+
+    Judged by seconds of CPU: the machine's other work falls upon a clock, and hardly upon these.
+    """
     script = ROOT / "tests" / "bench_rpm.py"
     figures = json.loads(run(sys.executable, script, application, scratch, cwd=ROOT).splitlines()[-1])
-    (mine, our_cpu), (peers, their_cpu), (alone, _) = (figures[name] for name in ("ours", "rpmbuild", "nfpm"))
-    # Of CPU: rpmbuild runs on one core, and what else the machine does falls upon both alike.
+    (mine, our_cpu), (peers, their_cpu), (_, alone) = (figures[name] for name in ("ours", "rpmbuild", "nfpm"))
     ratio = their_cpu / our_cpu
     figure = f"{our_cpu:.2f} s of CPU, rpmbuild {their_cpu:.2f} s: {ratio:.1f} times faster"
     row(f"RPM (files) of {application.name}", figure, ">= 3 times", reached=ratio >= 3)
     figure = f"{mine:.2f} s, rpmbuild {peers:.2f} s: {peers / mine:.1f} times faster"
     row("the same, by the clock", figure, ">= 3 times", reached=peers / mine >= 3)
-    figure = f"{mine:.2f} s, nfpm alone {alone:.2f} s: {mine / alone:.2f} times"
-    row("the same, against nfpm alone", figure, "<= 1.2 times", reached=mine / alone <= 1.2)
+    figure = f"{our_cpu:.2f} s of CPU, nfpm alone {alone:.2f} s: {our_cpu / alone:.2f} times"
+    row("the same, against nfpm alone", figure, "<= 1.2 times", reached=our_cpu / alone <= 1.2)
 
 
 def bench_install(scratch: Path) -> None:

@@ -208,7 +208,9 @@ def _named(scripts: dict[str, str], **names: str) -> dict[str, str]:
 
 
 def _described(content: Content) -> dict[str, Any]:
-    belongs = {"mode": content.mode, "owner": content.owner, "group": content.group}
+    # What is root's is left unsaid, as nfpm takes that for granted: it takes its time to read the document.
+    belongs: dict[str, Any] = {"mode": content.mode}
+    belongs |= {key: name for key, name in (("owner", content.owner), ("group", content.group)) if name != "root"}
     described: dict[str, Any] = {"dst": content.path, "file_info": belongs}
     if content.kind == "link":
         if posixpath.normpath(content.target) == content.target:
