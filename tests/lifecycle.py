@@ -296,6 +296,24 @@ class Host:
         """Its user gets from it what they want."""
         assert self.sh(_PROOF.format(name=example.name, user=example.user)) == "works"
 
+    def follow(self, example: Example, heading: str) -> None:
+        """Run the commands of a section of docs/packages.md on this example; each says what is printed there."""
+        text = (ROOT / "docs" / "packages.md").read_text(encoding="utf-8")
+        _, found, rest = text.partition(f"\n### {heading}\n")
+        assert found, heading
+        shown = [line[4:] for line in rest.partition("\n##")[0].splitlines() if line.startswith("    ")]
+        asked, expected = [], list[str]()
+        for line in (line.replace("report", example.name).replace("pandas", "flask") for line in shown):
+            if line.startswith("$ "):
+                asked.append(line[2:])
+            else:
+                expected.append(line)
+        assert len(asked) > 2
+        dnf = f'dnf() {{ {_DNF.replace("dnf", "command dnf", 1)} "$@" >/dev/null; }}\n'
+        said = self.sh(dnf + "exec 2>&1\n" + "".join(f"{command} || true\n" for command in asked)).splitlines()
+        # Debian's rpm says so each time.
+        assert [line for line in said if "use Alien" not in line and "However assuming" not in line] == expected
+
     def left(self) -> list[str]:
         """The paths that are on this host now and were not before anything was installed, and the other way round."""
         before, now = set(self._clean.splitlines()), set(self.sh(_HOST).splitlines())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle import HELLO_WEB, ROWS, VERSIONS, Row, host, publish, signing_home, sources
+from tests.lifecycle import HELLO_WEB, ROWS, VERSIONS, Host, Row, host, publish, signing_home, sources
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index]
 
@@ -29,6 +29,14 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return sources(APP, tmp_path_factory.mktemp("hello-web"))
 
 
+def follow_the_docs(box: Host) -> None:
+    box.upgrade(APP, VERSIONS[2])
+    box.follow(APP, "Going back")
+    module = "/opt/hello-web/current/lib/python3.11/site-packages/flask/__init__.py"
+    box.sh(f"rm /opt/hello-web/current/bin/hello-web; echo >>{module}")
+    box.follow(APP, "Checking")
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path: Path) -> None:
     one, two, three = VERSIONS
@@ -39,6 +47,8 @@ def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path:
             box.install(APP, version)
             box.is_whole(APP, version)
             box.works(APP)
+            if version == two and row.name == "rpm of files":
+                follow_the_docs(box)
             box.erase(APP)
             assert box.left() == config
         box.install(APP, one)
