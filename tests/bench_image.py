@@ -1,7 +1,8 @@
 """The everyday of images: an edit, nothing at all, a cold start, sizes and starts, beside a well-made Dockerfile.
 
 `bench_image.py APPLICATION SCRATCH` prints figures as JSON. The Dockerfile has a `.dockerignore`, copies the source
-last and installs nothing for an edit: the source lies on PYTHONPATH. It resolves nothing, its tools being in its base.
+last, resolves nothing, and has its tools in its base. It installs the application ("installed"), as boxsnake does, so
+that its metadata are there; "copied" is the least that one could do, a copy of the source on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -16,20 +17,32 @@ from typing import Any
 
 from boxsnake.layers import group
 from boxsnake.lock_file import read
-from tests.bench import INSTALL, ROOT, RUNS, TOOLS, boxsnake, run, seconds, side_by_side
+from tests.bench import INSTALL, ROOT, RUNS, boxsnake, run, seconds, side_by_side
 
 DOCKERFILE = """
-FROM boxsnake-bench/tools:1 AS build
+FROM boxsnake-bench/tools-and-backend:1 AS build
 COPY install.py /
 COPY conda /conda
 RUN /t/bin/python /install.py
 COPY house /house
 RUN /t/bin/python -m pip --python /opt/env/bin/python install --quiet --no-index --no-deps /house/wheels/*.whl
-FROM {base}
+FROM {base} AS environment
 COPY --from=build /opt/env /opt/env
-COPY src /opt/src
-ENV PYTHONPATH=/opt/src
-ENTRYPOINT ["/opt/env/bin/python", "-c", "from report.cli import main; main()"]
+ENV PYTHONPATH=/opt/app
+ENTRYPOINT ["/opt/env/bin/python", "-c", "from report import sample, summary; print(summary(sample(), 'region'))"]
+FROM boxsnake-bench/tools-and-backend:1 AS application
+COPY pyproject.toml README.md /src/
+COPY src /src/src
+RUN /t/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --target /opt/app /src
+FROM environment AS copied
+COPY src /opt/app
+FROM environment AS installed
+COPY --from=application /opt/app /opt/app
+"""
+TOOLS = """
+FROM {python}
+COPY tools /tools
+RUN python3 -m venv /t && /t/bin/python -m pip install --quiet --no-index --find-links /tools py-rattler hatchling
 """
 TAG = "boxsnake-bench/report"
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
@@ -41,12 +54,25 @@ def prepare(application: Path, scratch: Path) -> Path:
     """The peer's context, and the image with its tools."""
     facts = json.loads(run(sys.executable, ROOT / "tests" / "bench_context.py", application, scratch, cwd=ROOT))
     tools, context = scratch / "tools", scratch / "context"
-    run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", tools / "tools", "py-rattler", cwd=scratch)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--dest",
+        tools / "tools",
+        "py-rattler",
+        "hatchling>=1.27,<2",
+        cwd=scratch,
+    )
     (tools / "Dockerfile").write_text(TOOLS.format(**facts))
-    run(DOCKER, "build", "--quiet", "--tag", "boxsnake-bench/tools:1", ".", cwd=tools, environment=BUILDKIT)
+    run(DOCKER, "build", "--quiet", "--tag", "boxsnake-bench/tools-and-backend:1", ".", cwd=tools, environment=BUILDKIT)
     shutil.copytree(application / "src", context / "src")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copyfile(application / name, context / name)
     (context / "Dockerfile").write_text(DOCKERFILE.format(**facts))
-    (context / ".dockerignore").write_text("*\n!install.py\n!conda\n!house\n!src\n")
+    (context / ".dockerignore").write_text("*\n!install.py\n!conda\n!house\n!src\n!pyproject.toml\n!README.md\n")
     (context / "install.py").write_text(INSTALL)
     # The application comes from its source.
     for wheel in (context / "house").rglob("report-*.whl"):
@@ -69,8 +95,9 @@ def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
         (made,) = json.loads(boxsnake("build", "image", "--json", *more, cwd=application))["boxes"]
         return dict(made)
 
-    def theirs(*more: str) -> str:
-        return run(DOCKER, "build", "--quiet", "--tag", f"{TAG}:peer", *more, ".", cwd=context, environment=BUILDKIT)
+    def theirs(*more: str, target: str = "installed") -> str:
+        words = ("build", "--quiet", "--target", target, "--tag", f"{TAG}:peer", *more, ".")
+        return run(DOCKER, *words, cwd=context, environment=BUILDKIT)
 
     ours("--load")
     theirs()
@@ -93,6 +120,14 @@ def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
         theirs()
 
     figures["engine"] = side_by_side(edited_to_engine, peer_edited)
+
+    def copied() -> None:
+        edit(context)
+        theirs(target="copied")
+
+    copied()
+    figures["copied"] = min(seconds(copied) for _ in range(RUNS))
+    theirs()
     figures["loaded again"] = min(seconds(lambda: ours("--load")) for _ in range(RUNS))
 
     def cold() -> None:
