@@ -190,17 +190,7 @@ def test_two_applications_share_and_do_not_miss_each_other(box: HostBox) -> None
     box.is_clean()
 
 
-def test_a_folder_of_packages_installs_without_a_repository(box: HostBox, boxes: Path) -> None:
-    for version in ("1.0", "2.0"):
-        box.copy(boxes / f"app-{version}.0-1.x86_64.rpms", f"/box/{version}")
-        box.sh(f"rpm -U --replacepkgs /box/{version}/*.rpm")
-        box.works(version)
-    box.sh("rpm -e $(rpm -qa 'app*' 'boxsnake-*')")
-    box.is_clean()
-
-
-@pytest.mark.parametrize("way_out", ["give up", "again"])
-def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, way_out: str) -> None:
+def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox) -> None:
     box.does("install", "app-1.0.0")
     box.sh("touch /tmp/fail-post-install")
     done = box.dnf("upgrade", "app-2.0.0")
@@ -210,13 +200,8 @@ def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, way_out: s
     assert box.run("rpm", "-V", "app").exit_code != 0
     assert box.run(CONTROL, "selfcheck").exit_code == 1
     box.sh("rm /tmp/fail-post-install")
-    if way_out == "give up":
-        box.rpm("-e", "app-2.0.0-1")
-        box.works("1.0")
-    else:
-        box.does("remove", "--duplicates")
-        box.works("2.0")
-    assert len([name for name in box.installed() if name.startswith("app-") and "env" not in name]) == 1
+    box.rpm("-e", "app-2.0.0-1")
+    box.works("1.0")
     # dnf does not know any longer that what came with a transaction that failed came as a requirement.
     box.does("remove", "app", "app-env-2*", "boxsnake-*")
     assert box.store() == []
