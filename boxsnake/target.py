@@ -32,6 +32,13 @@ _DEBIAN = {"12": (2, 36), "13": (2, 41)}
 _DEBIAN_SUITES = {"12": "bookworm", "13": "trixie"}
 _DEFAULT_OSX = {"osx-64": "10.15", "osx-arm64": "11.0"}
 
+_LOADERS = {
+    "x86_64": "/lib64/ld-linux-x86-64.so.2",
+    "aarch64": "/lib/ld-linux-aarch64.so.1",
+    "ppc64le": "/lib64/ld64.so.2",
+    "s390x": "/lib/ld64.so.1",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -54,6 +61,11 @@ class Target:
     def machine(self) -> str:
         """The CPU as Python's `platform.machine()` and RPM name it ("x86_64", "aarch64")."""
         return _ARCHSPEC[self.platform]
+
+    @property
+    def loader(self) -> str:
+        """Where glibc's dynamic loader lies on such a Linux, as every program of its ABI names it."""
+        return _LOADERS.get(self.machine, "/lib")
 
     @property
     def oci_platform(self) -> tuple[str, str] | None:

@@ -35,12 +35,6 @@ if TYPE_CHECKING:
     from boxsnake.packagers import Materials
     from boxsnake.plan import Hook, Plan
 
-_LOADERS = {
-    "x86_64": "/lib64/ld-linux-x86-64.so.2",
-    "aarch64": "/lib/ld-linux-aarch64.so.1",
-    "ppc64le": "/lib64/ld64.so.2",
-    "s390x": "/lib/ld64.so.1",
-}
 _COMMANDS = '"${root%/lib/*}/bin"'
 _DIGITS = 8
 """Of a tree's digest, in the name of its folder: two builds of one version are two versions."""
@@ -207,7 +201,7 @@ def _facts(plan: Plan, tree: Tree, packed: Path) -> Mapping[str, str]:
         "app": application.name,
         "title": title,
         "machine": target.machine,
-        "loader": _LOADERS.get(target.machine, "/lib"),
+        "loader": target.loader,
         "glibc": target.glibc or "0.0",
         "payload_size": str(packed.stat().st_size),
         "facts": "\n".join(f"{key + ':':<14}{value}" for key, value in lines.items()),

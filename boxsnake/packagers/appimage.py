@@ -1,0 +1,95 @@
+"""A userspace image: one executable file with interpreter, libraries and application in a squashfs.
+
+<name>-<version>-<machine>.AppImage
+    a script for any sh        mounts or extracts what follows, and starts the application
+    the seed                   as much of the Python as it takes to do so where the host has no tool for it
+    a squashfs                 AppRun, the environment, and what must be placed for its prefix
+
+`boxsnake.userspace` has its parts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from boxsnake.boot_recipe import BootRecipe
+from boxsnake.manifest import Section
+from boxsnake.os_packages.versioned_plan import check_target
+from boxsnake.plan import expected
+from boxsnake.system import SystemPart
+
+if TYPE_CHECKING:
+    from boxsnake.packagers import Materials
+    from boxsnake.plan import Plan
+
+_USER = 10001
+
+
+class AppImageOptions(Section):
+    """`[boxes.appimage]`."""
+
+    level: Annotated[int, Field(ge=1, le=9)] = 6
+    """How hard gzip compresses: 1 is fastest, 9 smallest."""
+
+
+class AppImage:
+    """The packager of userspace images."""
+
+    name = "appimage"
+    summary = "one executable file with its own interpreter, mounted or extracted where it is started"
+    options = AppImageOptions
+    moments: frozenset[str] = frozenset()
+    system: frozenset[SystemPart] = frozenset()
+    unfolds = False
+
+    def check(self, plan: Plan) -> None:
+        """See `boxsnake.packagers.Packager`."""
+        check_target(plan, self.name)
+
+    def file_name(self, plan: Plan) -> str:
+        """See `boxsnake.packagers.Packager`."""
+        return f"{plan.application.name}-{plan.application.version}-{plan.target.machine}.AppImage"
+
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
+        """See `boxsnake.packagers.Packager`."""
+        from boxsnake.userspace.image import version
+
+        with materials.scratch() as scratch:
+            return {"mksquashfs": version(scratch), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+
+    def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        from boxsnake.userspace.image import write_image
+
+        with materials.tree(None) as tree, materials.scratch() as scratch:
+            write_image(plan, tree, out, scratch, level=plan.options.level)
+            return tree.notes
+
+    def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
+        """See `boxsnake.packagers.Packager`."""
+        folder = f"/opt/{plan.application.name}"
+        file = f"{folder}/{artifact.name}"
+        # Root has a home there, and the ordinary user none.
+        caches = ("/root/.cache", f"/var/tmp/boxsnake-{_USER}")  # noqa: S108 - in a container of its own
+        return BootRecipe(
+            host=f"debian-{plan.target.debian}",
+            takes="shell",
+            copies=((str(artifact), file),),
+            install=((file, "--appimage-selfcheck"),),
+            python=("env", "BOXSNAKE_RUN=python", file),
+            scripts=None,
+            command=(file,) if plan.application.command else (),
+            remove=(("rm", "-rf", folder, *caches),),
+            writes=(folder, *caches),
+            remains=(),
+            expects=expected(plan, conda=True),
+            user=f"{_USER}:{_USER}",
+        )
+
+
+PACKAGER = AppImage()
