@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("hello-web", "report")
 FORMATS = ("deb", "image", "installer", "pex", "rpm", "wheelhouse")
-FURTHER = {"hello-web": ("dockerfile",), "report": ()}
+FURTHER = {"hello-web": ("appimage", "dockerfile"), "report": ()}
 """Formats of one example alone: larger trees would show nothing more of them."""
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index]

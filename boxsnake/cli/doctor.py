@@ -78,6 +78,9 @@ def _programs() -> Iterator[Finding]:
     else:
         fact = "not found; only needed for requirements from git"
         yield Finding(state="note", name="git", fact=fact, remedy="Install the package git.")
+    if not shutil.which("mksquashfs"):
+        fact = "not found; only needed for userspace images"
+        yield Finding(state="note", name="mksquashfs", fact=fact, remedy="Install the package squashfs-tools.")
     for name, package, use in _PUBLISHING:
         if not shutil.which(name):
             fact = f"not found; only needed to publish {use}"

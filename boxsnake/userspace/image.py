@@ -62,7 +62,9 @@ def _lay_out(plan: Plan, tree: Tree, extra: Path) -> tuple[str, ...]:
         with disk_faults(extra):
             (extra / name).parent.mkdir(parents=True, exist_ok=True)
             (extra / name).write_bytes(content)
-    (extra / "AppRun").chmod(0o755)
+    with disk_faults(extra):
+        for path in extra.rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.name == "AppRun" else 0o644)
     # Python takes the place of its file for its prefix, wherever links to it may lie: this one must be in the image.
     kept = interpreter(tree)
     return tuple(patch.path for patch in tree.patches if patch.path != kept)
