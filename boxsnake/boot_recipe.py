@@ -12,8 +12,9 @@ from typing import Literal
 ARTIFACT_HOST = "artifact"
 """The host's name in a recipe whose artifact is itself the image that is started."""
 
-Takes = Literal["rpm", "dpkg", "python", "shell"]
-"""What a box needs of its host to be installed there: a package manager, a Python, or no more than a shell."""
+Takes = Literal["rpm", "dpkg", "python", "shell", "mount"]
+"""What a box needs of its host to be installed there: a package manager, a Python, no more than a shell, or to be
+mounted, which containers may not."""
 
 
 @dataclass(frozen=True, kw_only=True)

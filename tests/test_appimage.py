@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -335,3 +336,52 @@ def test_without_mksquashfs_the_package_is_named(application: Application, tmp_p
     done = application.run("build", "appimage", "--output", str(tmp_path), environment={"PATH": "/nowhere"})
     assert done.returncode == 8
     assert "squashfs-tools" in done.stderr
+
+
+def test_shellcheck_finds_nothing_in_its_scripts(image: Path, home: Home) -> None:
+    script, _, _ = image.read_bytes().partition(b"\0")
+    (home.folder / "stub").write_bytes(script)
+    assert home.run("--appimage-extract").returncode == 0
+    apprun = home.folder / "squashfs-root" / "AppRun"
+    done = subprocess.run(["shellcheck", "-s", "sh", home.folder / "stub", apprun], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Application:
+    return copy_of("hello-web", tmp_path_factory.mktemp("mounted") / "hello-web")
+
+
+def mountable(application: Application, kind: str) -> Path:
+    manifest = application.folder / "boxsnake.toml"
+    text = re.sub(r"\[boxes\.appimage\]\n(kind = .*\n)?", f'[boxes.appimage]\nkind = "{kind}"\n', manifest.read_text())
+    manifest.write_text(text)
+    if not (application.folder / "boxsnake.lock").exists():
+        application.ask("lock")
+    application.ask("build", "appimage")
+    return application.folder / "dist" / f"hello-web-1.0.0-x86_64.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["squashfs", "erofs", "iso"])
+def test_file_systems_for_administrators(small: Application, tmp_path: Path, kind: str) -> None:
+    folder = mountable(small, kind)
+    image, first = folder / folder.name, hashlib.sha256((folder / folder.name).read_bytes()).hexdigest()
+    mount = (folder / "opt-hello\\x2dweb.mount").read_text()
+    assert f"What=/opt/images/{folder.name}\nWhere=/opt/hello-web\n" in mount
+    service = (folder / "hello-web.service").read_text()
+    assert service.startswith("[Unit]\nRequiresMountsFor=/opt/hello-web\n")
+    assert "ExecStart=/opt/hello-web/bin/hello-web" in service
+    script = tmp_path / "hello-web"
+    if kind == "iso":
+        # Not every kernel knows iso9660.
+        reading = ["xorriso", "-osirrox", "on", "-indev", str(image), "-extract", "/bin/hello-web", str(script)]
+        subprocess.run(reading, check=True, capture_output=True)
+    elif os.geteuid() == 0:
+        copying = 'mount -o ro,loop "$1" /mnt && cp /mnt/bin/hello-web "$2"'
+        reading = ["unshare", "-m", "sh", "-c", copying, "sh", str(image), str(script)]
+        subprocess.run(reading, check=True, capture_output=True)
+    if script.exists():
+        assert script.read_text().startswith("#!/opt/hello-web/bin/python")
+    small.ask("build", "appimage", "--output", str(tmp_path / "again"))
+    (again,) = (tmp_path / "again").glob(f"*/{folder.name}")
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == first

@@ -19,6 +19,8 @@ def lacking(takes: Takes, host: Host) -> str:
     """What the host lacks so that a box cannot even be tried there; "" where it has all."""
     if takes == "python":
         return "" if host.python else "has no Python"
+    if takes == "mount":
+        return "is a container, which may mount no file system"
     if takes in _MANAGERS and host.package_manager not in _MANAGERS[takes]:
         return f"has no {takes}"
     return ""

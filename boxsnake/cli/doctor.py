@@ -16,11 +16,14 @@ from boxsnake.cli.console import console_of, human_size
 
 State = Literal["ok", "lacks", "note"]
 _STYLES = {"ok": "green", "lacks": "red", "note": "yellow"}
-_PUBLISHING = (
-    ("createrepo_c", "createrepo-c", "RPMs"),
-    ("rpmsign", "rpm", "signed RPMs"),
-    ("apt-ftparchive", "apt-utils", "debs"),
-    ("gpg", "gnupg", "signed repositories"),
+_FURTHER = (
+    ("mksquashfs", "squashfs-tools", "for userspace images"),
+    ("mkfs.erofs", "erofs-utils", "for userspace images as EROFS"),
+    ("xorriso", "xorriso", "for userspace images as ISO 9660"),
+    ("createrepo_c", "createrepo-c", "to publish RPMs"),
+    ("rpmsign", "rpm", "to publish signed RPMs"),
+    ("apt-ftparchive", "apt-utils", "to publish debs"),
+    ("gpg", "gnupg", "to publish signed repositories"),
 )
 ROOM_WANTED = 2_000_000_000
 
@@ -78,12 +81,9 @@ def _programs() -> Iterator[Finding]:
     else:
         fact = "not found; only needed for requirements from git"
         yield Finding(state="note", name="git", fact=fact, remedy="Install the package git.")
-    if not shutil.which("mksquashfs"):
-        fact = "not found; only needed for userspace images"
-        yield Finding(state="note", name="mksquashfs", fact=fact, remedy="Install the package squashfs-tools.")
-    for name, package, use in _PUBLISHING:
+    for name, package, use in _FURTHER:
         if not shutil.which(name):
-            fact = f"not found; only needed to publish {use}"
+            fact = f"not found; only needed {use}"
             yield Finding(state="note", name=name, fact=fact, remedy=f"Install the package {package}.")
 
 

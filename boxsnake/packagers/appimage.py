@@ -5,6 +5,8 @@
     the seed                   as much of the Python as it takes to do so where the host has no tool for it
     a squashfs                 AppRun, the environment, and what must be placed for its prefix
 
+With another `kind`, a file system for an administrator to mount, in a tar of one folder with units of systemd.
+
 `boxsnake.userspace` has its parts.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +24,7 @@ from boxsnake.manifest import Section
 from boxsnake.os_packages.versioned_plan import check_target
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
+from boxsnake.userspace.mounted import out_name, tool_version, write_mounted
 
 if TYPE_CHECKING:
     from boxsnake.packagers import Materials
@@ -33,6 +36,10 @@ _USER = 10001
 class AppImageOptions(Section):
     """`[boxes.appimage]`."""
 
+    kind: Literal["run", "squashfs", "erofs", "iso"] = "run"
+    """One file that starts ("run"), or a file system of this kind to be mounted at `prefix`, with units of systemd."""
+    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
+    """Where a file system that is not for running by itself is mounted; left out: `/opt/<name>`."""
     level: Annotated[int, Field(ge=1, le=9)] = 6
     """How hard gzip compresses: 1 is fastest, 9 smallest."""
 
@@ -45,7 +52,7 @@ class AppImage:
     options = AppImageOptions
     moments: frozenset[str] = frozenset()
     system: frozenset[SystemPart] = frozenset()
-    unfolds = False
+    unfolds = True
 
     def check(self, plan: Plan) -> None:
         """See `boxsnake.packagers.Packager`."""
@@ -53,20 +60,30 @@ class AppImage:
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
+        kind = plan.options.kind
+        if kind != "run":
+            return f"{out_name(plan, kind)}.tar"
         return f"{plan.application.name}-{plan.application.version}-{plan.target.machine}.AppImage"
 
-    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:  # noqa: ARG002 - part of the contract
+    def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
         from boxsnake.userspace.image import version
 
         with materials.scratch() as scratch:
+            if plan.options.kind != "run":
+                return {"tool": tool_version(plan.options.kind, scratch)}
             return {"mksquashfs": version(scratch), "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""
         from boxsnake.userspace.image import write_image
 
-        with materials.tree(None) as tree, materials.scratch() as scratch:
+        kind = plan.options.kind
+        prefix = None if kind == "run" else plan.options.prefix or f"/opt/{plan.application.name}"
+        with materials.tree(prefix) as tree, materials.scratch() as scratch:
+            if kind != "run":
+                write_mounted(plan, tree, out, scratch, kind=kind)
+                return tree.notes
             write_image(plan, tree, out, scratch, level=plan.options.level)
             return tree.notes
 
@@ -78,7 +95,7 @@ class AppImage:
         caches = ("/root/.cache", f"/var/tmp/boxsnake-{_USER}")  # noqa: S108 - in a container of its own
         return BootRecipe(
             host=f"debian-{plan.target.debian}",
-            takes="shell",
+            takes="shell" if plan.options.kind == "run" else "mount",
             copies=((str(artifact), file),),
             install=((file, "--appimage-selfcheck"),),
             python=("env", "BOXSNAKE_RUN=python", file),
