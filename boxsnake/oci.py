@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from boxsnake.layers import LayerBlob
-from boxsnake.reference import parse
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = f"{LAYER}+gzip"
@@ -36,6 +35,8 @@ LAYER_TYPES = (
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
+LAYOUT_NAMES = ("index.json", "oci-layout")
+"""The files that make a folder or a tar of blobs an image layout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,16 +217,15 @@ def named_index(pointer: Mapping[str, Any], tags: Sequence[str]) -> bytes:
     """`index.json` of a layout that points at one manifest or index, under each of its tags.
 
     A tag is a reference such as "hello:1.0". The specification's own `ref.name` carries what follows the colon, as
-    `docker save` has it, and `io.containerd.image.name` the whole reference where it names its registry: which one is
-    meant where none is named is for the engine to say.
+    `docker save` has it, and `io.containerd.image.name` the whole reference: without that, `podman load` would take
+    the version for a name.
     """
     pointers = []
     for tag in tags or ("",):
         named = dict(pointer)
         if tag:
             version = tag.rpartition(":")[2]
-            whole = {"io.containerd.image.name": tag} if parse(tag).registry else {}
-            named["annotations"] = whole | {"org.opencontainers.image.ref.name": version}
+            named["annotations"] = {"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": version}
         pointers.append(named)
     return canonical({"manifests": pointers, "mediaType": INDEX, "schemaVersion": 2})
 

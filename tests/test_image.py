@@ -288,10 +288,10 @@ def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(work
         ({"tags": ("hello",)}, {}, "is no reference with a tag"),
         ({}, {"name": "a..b"}, "is no reference with a tag"),
         ({"environment": {"A=B": "c"}}, {}, "is no name of an environment variable"),
-        ({"environment": {"A": "b\0c"}}, {}, "control character"),
-        ({"labels": {"a": "\x1b]0;x\x07"}}, {}, "control character"),
+        ({"environment": {"A": "b\0c"}}, {}, "^variable A: the control character"),
+        ({"labels": {"a": "\x1b]0;x\x07"}}, {}, "^label a: the control character"),
         ({}, {"summary": "x\0y"}, "control character"),
-        ({}, {"command": ("hello", "\0")}, "control character"),
+        ({}, {"command": ("hello", "\0")}, "^command .*: the control character"),
     ],
 )
 def test_texts_that_an_image_cannot_hold_are_refused(
@@ -536,7 +536,7 @@ def test_an_engine_is_sent_only_what_it_lacks(real: tuple[Plan, Path], counting:
         return len(image.layers)
 
     assert load(counting, artifact) == [tag]
-    assert counting.sent == [artifact.stat().st_size]
+    assert 0 <= artifact.stat().st_size - counting.sent[0] < 20_000, "all but what makes it an image layout"
     assert load(counting, artifact) == [tag]
     assert len(counting.sent) == 1, "it is there"
     changed = edited(real, tmp_path / "edited.tar")

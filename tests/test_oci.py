@@ -97,7 +97,7 @@ def test_the_index_names_the_image_by_each_tag() -> None:
     manifest = oci.manifest(config(), LAYERS, {})
     document = read(oci.index(manifest, platform=("linux", "amd64"), tags=["hello:1.0", "r.example:5000/a/b:2"]))
     assert [pointer["annotations"] for pointer in document["manifests"]] == [
-        {"org.opencontainers.image.ref.name": "1.0"},
+        {"io.containerd.image.name": "hello:1.0", "org.opencontainers.image.ref.name": "1.0"},
         {"io.containerd.image.name": "r.example:5000/a/b:2", "org.opencontainers.image.ref.name": "2"},
     ]
     assert {pointer["digest"] for pointer in document["manifests"]} == {manifest.digest}

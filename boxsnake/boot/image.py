@@ -13,6 +13,7 @@ from pathlib import Path
 from boxsnake.disk import disk_faults
 from boxsnake.engine import Engine, passing_name
 from boxsnake.errors import BootError
+from boxsnake.oci import LAYOUT_NAMES
 from boxsnake.tar_stream import retold, tar_file
 
 _MANIFEST = "manifest.json"
@@ -54,7 +55,7 @@ def _renamed(archive: Path, name: str) -> Iterator[bytes]:
     with disk_faults(archive), tarfile.open(archive) as members:
         document = json.loads(_bytes_of(members, _MANIFEST))
     document[0]["RepoTags"] = [name]
-    left_out = {_MANIFEST, "index.json", "oci-layout"}
+    left_out = {_MANIFEST, *LAYOUT_NAMES}
     yield from tar_file(_MANIFEST, json.dumps(document).encode())
     yield from retold(archive, lambda member: ("" if member.name in left_out else member.name, member.size))
 

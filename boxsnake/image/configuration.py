@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, lab
 from boxsnake.image.startup import commands_of, healthcheck_of, started
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Document, History, Runtime
-from boxsnake.plain_text import check_plain
+from boxsnake.plain_text import check_plain, escaped
 from boxsnake.plan import Plan
 from boxsnake.reference import parse
 
@@ -64,15 +65,20 @@ def check_texts(plan: Plan) -> None:
         if not _VARIABLE.fullmatch(name):
             step = "Correct `environment` in [app] or [boxes.image]."
             raise PackError(f"variable {name!r}", "is no name of an environment variable", step, name=name)
-    texts = [*variables, *plan.options.labels.items(), *plan.labels, ("", plan.options.workdir), *_about(plan)]
-    texts += [("", word) for words in (*started(plan), *commands_of(plan).values()) for word in words]
-    for name, value in texts:
-        for text in (name, value):
+    labels = (*plan.options.labels.items(), *plan.labels, *_about(plan))
+    commands = (*started(plan), *commands_of(plan).values())
+    texts = [
+        *((f"variable {name}", (value,)) for name, value in variables),
+        *((f"label {escaped(name)}", (name, value)) for name, value in labels),
+        ("workdir", (plan.options.workdir,)),
+        *((f"command {escaped(shlex.join(words))}", words) for words in commands),
+    ]
+    for title, said in texts:
+        for text in said:
             try:
                 check_plain(text, allowed="\n\t")
             except ValueError as error:
-                step = "Correct it in the manifest."
-                raise PackError(f"text {text[:60]!r}", str(error), step, name=name) from None
+                raise PackError(title, str(error), "Correct it in the manifest.", name=title) from None
 
 
 def runtime(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> Runtime:

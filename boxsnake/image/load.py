@@ -6,14 +6,15 @@ import contextlib
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from boxsnake.disk import disk_faults
-from boxsnake.engine import Engine
+from boxsnake.engine import Engine, Image
 from boxsnake.errors import BootError
+from boxsnake.oci import LAYOUT_NAMES
 from boxsnake.tar_stream import retold
 
 
@@ -36,20 +37,32 @@ def load(engine: Engine, artifact: Path) -> list[str]:
     Errors: EngineError; BootError where the engine refuses the archive, or has another image of it.
     """
     wanted = _wanted(artifact)
-    if _is_there(engine, wanted.identity, wanted):
-        for tag in wanted.tags:
-            if not _is_there(engine, tag, wanted):
-                engine.tag(wanted.identity, tag)
+    if _named(engine, wanted, ()):
         return list(wanted.tags)
     known = engine.leading_layers(wanted.diff_ids)
     if known and _loaded_thin(engine, artifact, wanted, known):
         return list(wanted.tags)
-    names = engine.load(artifact)
-    # An engine with another way to name images (by the digest of their manifests) knows it by its tag.
-    if not any(_is_there(engine, name, wanted) for name in (wanted.identity, *wanted.tags, *names)):
+    names = engine.load(_docker_archive(artifact, set()))
+    if not _named(engine, wanted, names):
         cause = "the engine took it, and has no image with its layers"
         raise BootError(str(artifact), cause, "See the engine's log; `docker load` with the same file may tell more.")
     return list(wanted.tags)
+
+
+def _named(engine: Engine, wanted: _Wanted, names: Sequence[str]) -> bool:
+    """Whether the engine has the image, by its id or one of these names. All its tags then lead to it.
+
+    An engine with another way to name images (by the digest of their manifests) knows it by its names alone.
+    """
+    found = next((image for image in map(engine.image, (wanted.identity, *names)) if _is_it(image, wanted)), None)
+    if found is None:
+        return False
+    for tag in wanted.tags:
+        there = engine.image(tag)
+        # The same layers with another configuration are another image.
+        if there is None or there.id != found.id:
+            engine.tag(found.id, tag)
+    return True
 
 
 def _wanted(artifact: Path) -> _Wanted:
@@ -64,8 +77,7 @@ def _wanted(artifact: Path) -> _Wanted:
     )
 
 
-def _is_there(engine: Engine, name: str, wanted: _Wanted) -> bool:
-    image = engine.image(name)
+def _is_it(image: Image | None, wanted: _Wanted) -> TypeGuard[Image]:
     return image is not None and image.layers == wanted.diff_ids
 
 
@@ -74,14 +86,23 @@ def _loaded_thin(engine: Engine, artifact: Path, wanted: _Wanted, known: int) ->
     # One file may be two layers: what is sent once must be sent whole.
     empty = set(wanted.files[:known]) - set(wanted.files[known:])
     with contextlib.suppress(BootError):
-        engine.load(_thinned(artifact, empty))
-        return all(_is_there(engine, name, wanted) for name in (wanted.identity, *wanted.tags))
+        engine.load(_docker_archive(artifact, empty))
+        return _named(engine, wanted, ())
     return False
 
 
-def _thinned(artifact: Path, empty: set[str]) -> Iterator[bytes]:
-    """The archive as a stream, with nothing in the members of these names."""
-    return retold(artifact, lambda member: (member.name, 0 if member.name in empty else member.size))
+def _docker_archive(artifact: Path, empty: set[str]) -> Iterator[bytes]:
+    """The archive as a stream, with nothing in the members of these names.
+
+    It is no image layout any more: podman would take that first, and a name's version for the name.
+    """
+    return retold(
+        artifact,
+        lambda member: (
+            "" if member.name in LAYOUT_NAMES else member.name,
+            0 if member.name in empty else member.size,
+        ),
+    )
 
 
 def _document(archive: tarfile.TarFile, artifact: Path) -> dict[str, Any]:
