@@ -206,6 +206,23 @@ def bench_pex(application: Path, scratch: Path) -> None:
     row("PEX of the same wheels", figure, "<= 1.1 times", reached=mine / cold <= 1.1)
 
 
+def bench_appimage(application: Path, scratch: Path) -> None:
+    """Making userspace images of a staged tree against mksquashfs alone, and starting from a mount against the disk."""
+    folder = scratch / "appimage"
+    folder.mkdir()
+    figures = json.loads(
+        run(sys.executable, "-m", "tests.bench_appimage", application, folder, cwd=ROOT).splitlines()[-1]
+    )
+    for kind in ("run", "squashfs"):
+        mine, bare = figures[kind], figures[f"mksquashfs {kind}"]
+        figure = f"{mine:.2f} s, mksquashfs {bare:.2f} s: {mine / bare:.2f} times"
+        row(f"userspace image, {kind}", figure, "<= 1.2 times", reached=mine / bare <= 1.2)
+    disk, mounted = figures["disk"], figures["mounted"]
+    whole = ", ".join(f"{mode} {figures[f'file, {mode}']:.2f} s" for mode in ("extract", "loop", "fuse"))
+    figure = f"{mounted:.2f} s, disk {disk:.2f} s: {mounted / disk:.2f} times (the whole file: {whole})"
+    row("mounted image, warm start", figure, "<= 1.3 times", reached=mounted / disk <= 1.3)
+
+
 def bench_registry(scratch: Path) -> None:
     """One line edited, and the image pushed to a registry of this machine, against docker build and docker push."""
     folder = scratch / "registry"
@@ -284,6 +301,7 @@ def main() -> None:
         bench_install(scratch / "larger")
         bench_registry(scratch)
         bench_pex(application, scratch)
+        bench_appimage(application, scratch)
         bench_unchanged(application)
         bench_split(larger, scratch)
         bench_everyday(scratch)

@@ -12,7 +12,6 @@ With another `kind`, a file system for an administrator to mount, in a tar of on
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -72,7 +71,7 @@ class AppImage:
         with materials.scratch() as scratch:
             if plan.options.kind != "run":
                 return {"tool": tool_version(plan.options.kind, scratch)}
-            return {"mksquashfs": version(scratch), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+            return {"mksquashfs": version(scratch)}
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
         """See `boxsnake.packagers.Packager`."""

@@ -6,7 +6,6 @@ that do the work (`unfold`). It is unpacked once for each cache, and removed aga
 
 from __future__ import annotations
 
-import gzip
 import io
 import posixpath
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boxsnake import elf
-from boxsnake.archive import Member, file_member, write_tar
+from boxsnake.archive import GzipSink, Member, file_member, write_tar
 from boxsnake.entries import Tree
 from boxsnake.errors import PackError
 
@@ -50,9 +49,10 @@ def seed(tree: Tree, epoch: int) -> bytes:
     found |= {f"{library}/boxsnake/{name}": (package / name).read_bytes() for name in _OURS}
     found |= {f"{library}/boxsnake/__init__.py": b"", f"{library}/boxsnake/userspace/__init__.py": b""}
     out = io.BytesIO()
-    # The last of all: once it is there, so is the rest.
-    write_tar([*_members(found), file_member("unfold", b"\n")], out, epoch=epoch)
-    return gzip.compress(out.getvalue(), 9, mtime=0)
+    with GzipSink(out) as sink:
+        # The last of all: once it is there, so is the rest.
+        write_tar([*_members(found), file_member("unfold", b"\n")], sink, epoch=epoch)
+    return out.getvalue()
 
 
 def interpreter(tree: Tree) -> str:
