@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,10 +21,10 @@ from boxsnake.cli.workspace import open_workspace
 from boxsnake.engine import connect
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.pack import pack, unfolded
+from tests import bench
+from tests.bench import ROOT, RUNS
 from tests.registry_server import docker_registry
 
-ROOT = Path(__file__).parent.parent
-RUNS = 3
 BASE = "boxsnake-bench/debian-12-python:1"
 DEPENDENCIES = "boxsnake-bench/report-dependencies:1"
 
@@ -33,7 +32,7 @@ INSTALLED = """
 FROM {base}
 COPY house /house
 RUN python3 -m venv /opt/env && /opt/env/bin/python -m pip install --quiet --no-index --no-deps --require-hashes \
-    --find-links /house -r /house/requirements.txt && rm -rf /house
+    --find-links /house/wheels -r /house/requirements.txt && rm -rf /house
 COPY backend /backend
 RUN /opt/env/bin/python -m pip install --quiet --no-index --find-links /backend hatchling
 ENTRYPOINT ["/opt/env/bin/python", "-m", "report.cli"]
@@ -53,15 +52,12 @@ COPY src/report /opt/env/lib/python3.11/site-packages/report
 
 def run(*command: str | Path, cwd: Path) -> None:
     """A command; its failure ends the bench."""
-    environment = os.environ | {"DOCKER_BUILDKIT": "1"}
-    done = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} left with {done.returncode}:\n{done.stdout}{done.stderr}")
+    bench.run(*command, cwd=cwd, environment={"DOCKER_BUILDKIT": "1"})
 
 
 def boxsnake(*arguments: str, cwd: Path) -> None:
     """Our own command line."""
-    run(Path(sys.executable).parent / "boxsnake", *arguments, cwd=cwd)
+    bench.boxsnake(*arguments, cwd=cwd)
 
 
 def docker() -> str:
