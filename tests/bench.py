@@ -27,7 +27,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 def compile_own() -> None:
     """Compile boxsnake and what it imports to byte-code, as an installation does: no run shall wait for that."""
     packages = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
-    command = [sys.executable, "-m", "compileall", "-q", ROOT / "boxsnake", *packages]
+    command = [sys.executable, "-m", "compileall", "-q", str(ROOT / "boxsnake"), *map(str, packages)]
     subprocess.run(command, env=ENVIRONMENT, check=False)  # some packages bring sources that no Python compiles
 
 

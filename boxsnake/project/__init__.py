@@ -22,9 +22,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from boxsnake import child
-from boxsnake.disk import disk_faults
+from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.lock import Origin, Wheel
+from boxsnake.project.backend import kept_interpreter
 from boxsnake.project.extras import requirements_with, with_marker
 from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.project.source import Source, parse_source, source_of
@@ -326,13 +327,24 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
     interpreter, is_exact = _interpreter(means.python, work, env)
     # uv and not `python -m build`: it builds for any interpreter of this machine, with nothing installed in that.
     argv = [uv.find_uv_bin(), "build", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
-    argv += ["--no-create-gitignore", "--color=never", "--python", interpreter, "--out-dir", str(out), str(project)]
-    if means.offline:
-        argv.append("--offline")
-    done = child.run(argv, cwd=work, env=env, deadline=means.deadline)
-    made = sorted(out.glob("*.whl")) if out.is_dir() else []
-    if done.code == 0 and len(made) == 1:
-        return made[0], is_exact
+    argv += ["--no-create-gitignore", "--color=never", "--out-dir", str(out), str(project)]
+    argv += ["--offline"] if means.offline else []
+    kept = kept_interpreter(store, project, interpreter, work, env, offline=means.offline)
+    if kept is not None:
+        # The backend's programs come first, as they do in isolation.
+        path = os.pathsep.join((str(Path(kept).parent), env.get("PATH", os.defpath)))
+        done = child.run(
+            [*argv, "--no-build-isolation", "--python", kept],
+            cwd=work,
+            env=env | {"PATH": path},
+            deadline=means.deadline,
+        )
+        if (found := _only_wheel(out)) is not None and done.code == 0:
+            return found, is_exact
+        remove_tree(out)
+    done = child.run([*argv, "--python", interpreter], cwd=work, env=env, deadline=means.deadline)
+    if (found := _only_wheel(out)) is not None and done.code == 0:
+        return found, is_exact
     shown = done.last_lines.replace(str(project), origin.url).replace(str(work), "…")
     if any(sign in done.output.lower() for sign in _NO_NETWORK):
         ways = ("Check the network and the index, then run it again.", "Run the command once without --offline.")
@@ -344,6 +356,11 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
         "See the lines above: the project is at fault, or its build wants a compiler or headers that are not here.",
         output=shown,
     )
+
+
+def _only_wheel(folder: Path) -> Path | None:
+    made = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+    return made[0] if len(made) == 1 else None
 
 
 def _interpreter(python: str | None, work: Path, env: Mapping[str, str]) -> tuple[str, bool]:

@@ -1,0 +1,119 @@
+"""Build environments that stay: a backend with what it requires, installed once, for all builds that want the same.
+
+An isolated build makes such an environment each time, and its modules are compiled anew each time, which takes
+several times as long as building a small wheel. One that stays is used only where it is the same thing: the project
+names its build requirements, the backend is not part of the project, and says that it wants nothing else. What cannot
+be built in it is built in isolation, so that no build fails, and no message differs, because of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxsnake import child
+from boxsnake.disk import disk_faults, remove_tree
+from boxsnake.errors import ResourceError
+from boxsnake.store import canonical_json
+
+if TYPE_CHECKING:
+    from boxsnake.store import Store
+
+_FORMAT = 1
+_CACHE = "build-environments"
+_COMPLETE = "complete"
+_DEADLINE = 600.0
+
+# The hook of PEP 517 that says what a backend requires beyond `build-system.requires`. It may print what it likes.
+_ASK = """
+import importlib, json, sys
+module, _, name = sys.argv[1].partition(":")
+backend = importlib.import_module(module)
+for part in name.split(".") if name else ():
+    backend = getattr(backend, part)
+ask = getattr(backend, "get_requires_for_build_wheel", None)
+wanted = list(ask() or ()) if ask else []
+with open(sys.argv[2], "w") as stream:
+    json.dump(wanted, stream)
+"""
+
+
+def kept_interpreter(
+    store: Store, project: Path, interpreter: str, work: Path, env: Mapping[str, str], *, offline: bool
+) -> str | None:
+    """The interpreter of an environment in which the project's wheel can be built; None where it needs isolation.
+
+    `interpreter` is the one that the environment is made with; `env` is the build's own environment.
+    """
+    table = _build_system(project)
+    if table is None:
+        return None
+    requires, backend = table
+    with suppress(ResourceError):
+        program = _made(store, requires, interpreter, work, env, offline=offline)
+        if program is not None and _wants_nothing_else(program, backend, project, work, env):
+            return str(program)
+    return None
+
+
+def _build_system(project: Path) -> tuple[list[str], str] | None:
+    """The build requirements and the backend, where they are those of a kept environment."""
+    try:
+        table: dict[str, Any] = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["build-system"]
+        requires, backend = sorted(table["requires"]), table["build-backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # A requirement with a URL or a path may have other contents tomorrow.
+    if "backend-path" in table or not isinstance(backend, str) or any("@" in text or "/" in text for text in requires):
+        return None
+    return requires, backend
+
+
+def _made(
+    store: Store, requires: list[str], interpreter: str, work: Path, env: Mapping[str, str], *, offline: bool
+) -> Path | None:
+    """The interpreter of the environment with these requirements, which is made where there is none yet."""
+    import uv
+
+    index = {name: value for name, value in env.items() if name.startswith("UV_") and name != "UV_CACHE_DIR"}
+    program = Path(interpreter)
+    with disk_faults(program):
+        found = program.resolve().stat()
+    key = {
+        "format": _FORMAT,
+        "requires": requires,
+        "interpreter": [interpreter, str(program.resolve()), found.st_size, found.st_mtime_ns],
+        "index": hashlib.sha256(canonical_json(index)).hexdigest(),
+    }
+    name = hashlib.sha256(canonical_json(key)).hexdigest()[:32]
+    folder = store.cache_folder(_CACHE) / name
+    made = folder / "bin" / "python"
+    if (folder / _COMPLETE).is_file():
+        return made
+    with store.lock(f"{_CACHE}-{name}"), disk_faults(folder):
+        if (folder / _COMPLETE).is_file():
+            return made
+        remove_tree(folder)
+        tool, usual = uv.find_uv_bin(), ["--no-config", "--color=never", *(["--offline"] if offline else [])]
+        install = [tool, "pip", "install", *usual, "--compile-bytecode", "--python", str(made), *requires]
+        for argv in ([tool, "venv", *usual, "--no-python-downloads", "--python", interpreter, str(folder)], install):
+            if child.run(argv, cwd=work, env=env, deadline=_DEADLINE).code != 0:
+                remove_tree(folder)
+                return None
+        (folder / _COMPLETE).touch()
+    return made
+
+
+def _wants_nothing_else(program: Path, backend: str, project: Path, work: Path, env: Mapping[str, str]) -> bool:
+    answer = work / "wanted.json"
+    # -I: the working folder, which is the project's, is no place for the backend's imports.
+    argv = [str(program), "-I", "-c", _ASK, backend, str(answer)]
+    done = child.run(argv, cwd=project, env=env, deadline=_DEADLINE)
+    with suppress(OSError, ValueError):
+        return done.code == 0 and json.loads(answer.read_text("utf-8")) == []
+    return False
