@@ -242,6 +242,9 @@ def test_layers_that_the_engine_has_are_counted(engine: Engine, image: str) -> N
     assert found is not None
     assert engine.leading_layers([*found.layers, "sha256:other"]) == len(found.layers)
     assert engine.leading_layers(["sha256:other", *found.layers]) == 0
+    assert engine.leading_layers([*found.layers, "sha256:other"], likely=["boxsnake-test/absent:1"]) == len(
+        found.layers
+    )
 
 
 def test_a_full_disk_of_the_engine_is_no_verdict() -> None:

@@ -159,15 +159,25 @@ class Engine:
             images = self._connection.client().images()
         return {tag: image["Id"] for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"}
 
-    def leading_layers(self, layers: Sequence[str]) -> int:
-        """How many of these diff ids, from the lowest on, some image in the engine has in the same order."""
+    def leading_layers(self, layers: Sequence[str], likely: Sequence[str] = ()) -> int:
+        """How many of these diff ids, from the lowest on, some image in the engine has in the same order.
+
+        Images with the names `likely` are looked at first; others only as long as more than the top layer is missing,
+        since each takes a question of its own and an engine may have thousands.
+        """
         best = 0
-        for identity in {*self.tags().values()}:
+        for identity in self._images_from(likely):
             image = self.image(identity)
             if image is not None:
                 pairs = zip(layers, image.layers, strict=False)
                 best = max(best, len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))))
+            if best >= len(layers) - 1:
+                break
         return best
+
+    def _images_from(self, likely: Sequence[str]) -> Iterator[str]:
+        yield from likely
+        yield from dict.fromkeys(self.tags().values())
 
     def load(self, archive: Path | Iterable[bytes]) -> tuple[str, ...]:
         """Take the images of a docker archive, a file or a stream of its bytes: their names, or ids without a name.

@@ -39,7 +39,7 @@ def load(engine: Engine, artifact: Path) -> list[str]:
     wanted = _wanted(artifact)
     if _named(engine, wanted, ()):
         return list(wanted.tags)
-    known = engine.leading_layers(wanted.diff_ids)
+    known = engine.leading_layers(wanted.diff_ids, likely=wanted.tags)
     if known and _loaded_thin(engine, artifact, wanted, known):
         return list(wanted.tags)
     names = engine.load(_docker_archive(artifact, set()))
