@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -451,5 +452,12 @@ def test_an_image_is_built_and_pushed_by_the_command_line(world: World, upstream
     world.write()
     refused = world.run("build", "image", "--push")
     assert (refused.returncode, "small:1.0: names no registry" in refused.stderr) == (2, True)
-    assert world.run("build", "rpm", "--push").returncode == 2
+    for option in ("--push", "--load", "--index"):
+        nothing = world.run("build", "rpm", option)
+        assert (nothing.returncode, f"{option}: there is no image" in nothing.stderr) == (2, True)
+    shutil.rmtree(world.app / "dist")
+    single = world.run("build", "image", "--index")
+    assert (single.returncode, "linux/amd64" in single.stderr, (world.app / "dist").exists()) == (2, True, False)
+    absent = world.run("rebase", "absent.tar", "--base", "scratch")
+    assert (absent.returncode, "no such file" in absent.stderr) == (2, True)
     assert world.run("publish", "image", "--file", "absent.tar", f"{upstream}/x:1").returncode == 8

@@ -63,8 +63,7 @@ def command(
         workspace = open_workspace(manifest, output=output, offline=offline)
         made: list[Made] = []
         boxes = _boxes(workspace, formats, targets, spec=spec, since=since)
-        if push:
-            _check_push(workspace, boxes)
+        _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
             result = pack(box, workspace.store, workspace.access)
@@ -150,18 +149,25 @@ def _load(console: Console, made: list[Made]) -> list[str]:
     return names
 
 
-def _check_push(workspace: Workspace, boxes: Sequence[Box]) -> None:
-    """Errors: UsageError where there is no image to push, or one has a tag that names no registry."""
+def _check_images(options: Mapping[str, bool], workspace: Workspace, boxes: Sequence[Box]) -> None:
+    """What options say about images, before any is built.
+
+    Errors: UsageError where there is none, a tag has no registry to --push to, or --index finds less than two platforms.
+    """
     from boxsnake.errors import UsageError
-    from boxsnake.image.configuration import tags_of
+    from boxsnake.image.configuration import platform_of, tags_of
+    from boxsnake.image.write import check_platforms
     from boxsnake.packagers.image import PACKAGER
     from boxsnake.registry.push import where_to
 
     images = [box for box in boxes if box.packager.name == PACKAGER.name]
-    if not images:
-        raise UsageError("--push", "there is no image among what is built", "Run `boxsnake build image --push`.")
-    for box in images:
-        where_to(workspace.access.registries, tags_of(box.plan))
+    for option in (option for option, given in options.items() if given and not images):
+        raise UsageError(option, "there is no image among what is built", f"Run `boxsnake build image {option}`.")
+    if options["--push"]:
+        for box in images:
+            where_to(workspace.access.registries, tags_of(box.plan))
+    if options["--index"]:
+        check_platforms([(platform_of(box.plan), "") for box in images])
 
 
 def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list[dict[str, Any]]:
@@ -173,11 +179,9 @@ def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list
 
     boxes = [result.box for result in made if result.box.packager.name == PACKAGER.name]
     images = [image for box in boxes for image in Layout(box.path).images]
-    plan = boxes[0].plan if boxes else None
-    name = f"{plan.application.name}-{plan.application.version}.index.tar" if plan else "index.tar"
-    out = workspace.output / name
-    tags = tags_of(plan) if plan else ()
-    digest = write_index(workspace.store, images, tags, out, epoch=plan.epoch if plan else 0)
+    plan = boxes[0].plan
+    out = workspace.output / f"{plan.application.name}-{plan.application.version}.index.tar"
+    digest = write_index(workspace.store, images, tags_of(plan), out, epoch=plan.epoch)
     platforms = ["/".join(image.platform) for image in images]
     console.say(f"index {digest.removeprefix('sha256:')[:12]}  {_shown(out)}  {', '.join(platforms)}")
     return [{"path": str(out), "digest": digest, "platforms": platforms}]

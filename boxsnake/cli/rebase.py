@@ -85,8 +85,9 @@ def _reference(console: Console, name: str, base: str, tags: Sequence[str], outp
     from boxsnake.store import Store
 
     if output is not None or not tags:
-        cause = "is a registry's image, and the result is pushed"
-        raise UsageError(name, cause, "Give --tag, such as registry.example.org/team/name:1.0, and no --output.")
+        cause = "there is no such file; where a registry's image is meant, the result is pushed"
+        step = "Correct the path, or give --tag, such as registry.example.org/team/name:1.0, and no --output."
+        raise UsageError(name, cause, step)
     store, registries = Store(Store.default_root()), usual_registries()
     (source,), places = where_to(registries, [name], digests=True), where_to(registries, tags)
     with images_of(store, registries, source) as there:

@@ -33,11 +33,7 @@ def write_index(store: Store, images: Sequence[LaidOut], tags: Sequence[str], ou
     images are for one platform, or there is but one image.
     """
     ordered = sorted(images, key=lambda image: (image.platform, image.variant))
-    platforms = [(image.platform, image.variant) for image in ordered]
-    if len(platforms) < 2 or len(set(platforms)) < len(platforms):
-        told = ", ".join("/".join(filter(None, (*platform, variant))) for platform, variant in platforms)
-        step = "Lock targets with different `platform`s, and choose one of each with --target."
-        raise UsageError("--index", f"wants one image for each of several platforms, and there is: {told}", step)
+    check_platforms([(image.platform, image.variant) for image in ordered])
     top = oci.platform_index([(image.manifest, image.platform, image.variant) for image in ordered])
     members = [
         file_member("oci-layout", oci.LAYOUT_FILE),
@@ -51,6 +47,14 @@ def write_index(store: Store, images: Sequence[LaidOut], tags: Sequence[str], ou
             write_tar(members, stream, epoch=epoch)
         publish_file(folder / out.name, out)
     return top.digest
+
+
+def check_platforms(platforms: Sequence[tuple[tuple[str, str], str]]) -> None:
+    """Whether images for these ((os, architecture), variant) can be under one index. Errors: UsageError."""
+    if len(platforms) < 2 or len(set(platforms)) < len(platforms):
+        told = ", ".join("/".join(filter(None, (*platform, variant))) for platform, variant in platforms)
+        step = "Lock targets with different `platform`s, and choose one of each with --target."
+        raise UsageError("--index", f"wants one image for each of several platforms, and there is: {told}", step)
 
 
 def _blobs(store: Store, images: Sequence[LaidOut]) -> list[Member]:
