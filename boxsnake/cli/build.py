@@ -152,7 +152,7 @@ def _load(console: Console, made: list[Made]) -> list[str]:
 def _check_images(options: Mapping[str, bool], workspace: Workspace, boxes: Sequence[Box]) -> None:
     """What options say about images, before any is built.
 
-    Errors: UsageError where there is none, a tag has no registry to --push to, or --index finds less than two platforms.
+    Errors: UsageError where there is none, a tag has no registry to --push to, or --index finds fewer than two systems.
     """
     from boxsnake.errors import UsageError
     from boxsnake.image.configuration import platform_of, tags_of
