@@ -95,7 +95,11 @@ def test_a_path_of_its_own_stays(workshop: Workshop, bases: Path) -> None:
 
 @pytest.mark.parametrize(
     ("base", "message"),
-    [("./arm.tar", "it is for linux/arm64"), ("./ancient.tar", r"needs glibc 2\.28 or newer.* has 2\.17")],
+    [
+        ("./arm.tar", "it is for linux/arm64"),
+        ("./ancient.tar", r"needs glibc 2\.28 or newer.* has 2\.17"),
+        ("minimal", "only a build can make it"),
+    ],
 )
 def test_a_base_that_does_not_fit_is_refused(workshop: Workshop, bases: Path, base: str, message: str) -> None:
     old = built(workshop, "./old.tar", "old.image.tar")

@@ -86,8 +86,9 @@ def _read(
     if meant == SCRATCH:
         return Base(name=meant, digest=SCRATCH)
     if meant == MINIMAL:
-        cause = "is made of packages that a lock holds, and nothing else can mean it"
-        raise PackError(f"base image {meant}", cause, "Name it in [boxes.image], and not in [bases] of your settings.")
+        cause = "is made of packages that a lock holds: only a build can make it"
+        step = "Name it as `base` in [boxes.image] and build: neither `rebase` nor [bases] of the settings takes it."
+        raise PackError(f"base image {meant}", cause, step)
     if meant.startswith(_HOST):
         return _from_host(store, meant.removeprefix(_HOST), offline=offline)
     if meant.startswith(("/", "./", "../")):

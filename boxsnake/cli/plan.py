@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Show what boxes would be made of: an image's layers, what is in each, what would have to be made.
 
-    FORMAT is image, which is also what is shown without one.
+    FORMAT is image or dockerfile; without any, those of them that the manifest asks for.
     """
     from boxsnake.cli.workspace import open_workspace
 

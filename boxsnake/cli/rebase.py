@@ -24,7 +24,7 @@ _SUFFIX = ".image.tar"
     "running something in its base (hooks, system packages) is refused: build it anew."
 )
 @click.argument("image", metavar="IMAGE")
-@click.option("-b", "--base", required=True, metavar="NEW", help="Any base that [boxes.image] may name.")
+@click.option("-b", "--base", required=True, metavar="NEW", help="Any base that [boxes.image] may name, but minimal.")
 @click.option(
     "--tag", "tags", multiple=True, help="What the result is called, and where one of a registry is pushed; repeatable."
 )
