@@ -14,6 +14,7 @@ import sys
 import tarfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from boxsnake.layers import group
 from boxsnake.lock_file import read
@@ -81,9 +82,9 @@ def prepare(application: Path, scratch: Path) -> Path:
 
 
 def edit(folder: Path) -> None:
-    """One line more."""
+    """One line more, which no earlier run has written: the peer's builder remembers for weeks what it has built."""
     with (folder / "src" / "report" / "__init__.py").open("a") as stream:
-        stream.write("# one line more\n")
+        stream.write(f"# {uuid4()}\n")
 
 
 def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:

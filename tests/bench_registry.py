@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from boxsnake.cli.workspace import open_workspace
 from boxsnake.engine import connect
@@ -109,10 +110,10 @@ def main(scratch: Path) -> None:
         application = prepared(scratch, registry)
         source = application / "src" / "report" / "cli.py"
         text = source.read_text()
-        edits = iter(range(1000))
 
         def edit() -> None:
-            source.write_text(f"{text}# {next(edits)}\n")
+            # A line that no earlier run has written: the peer's builder remembers for weeks what it has built.
+            source.write_text(f"{text}# {uuid4()}\n")
 
         def ours() -> None:
             boxsnake("build", "image", "--push", cwd=application)
