@@ -11,6 +11,9 @@ BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse
 # The demo and the tests solve against the channel that the project's recipes make.
 export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 
+# Where it is set, each start of boxsnake would compile all of its sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types bench docs clean engine channel hosts
 
