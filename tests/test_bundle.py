@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from boxsnake.plan import Plan, expected
 from boxsnake.publish.signing import Signer, public_key, signer
 from boxsnake.sbom import sbom
 from boxsnake.store import Store
+from tests.signing_key import gpg_home, new_key
 from tests.wheel_boxes import conda_package, demo_plan, with_conda
 
 EPOCH = 1_577_836_800
@@ -207,18 +209,19 @@ def test_a_bundle_that_was_cut_off_and_what_is_none(bundle: Bundle, tmp_path: Pa
         verify_bundle(tmp_path / "absent.tar")
 
 
-def make_key(folder: Path, name: str) -> Signer:
-    home = folder / f"home-{name}"
-    home.mkdir(mode=0o700)
-    command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", name]
-    subprocess.run([*command, "ed25519", "sign", "never"], check=True, capture_output=True)
-    return signer(name, home=home)
+@pytest.fixture(scope="module")
+def signers() -> Iterator[dict[str, Signer]]:
+    """Two keys, by name, in one home."""
+    with gpg_home() as home:
+        for name in ("ours", "other"):
+            new_key(home, name, "--passphrase", "")
+        yield {name: signer(f"{name}@example.org", home=home) for name in ("ours", "other")}
 
 
 @pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
-def test_a_signature_is_of_the_key_that_is_trusted(bundle: Bundle, tmp_path: Path) -> None:
-    ours, other = make_key(tmp_path, "ours@example.org"), make_key(tmp_path, "other@example.org")
-    for name, key in {"ours": ours, "other": other}.items():
+def test_a_signature_is_of_the_key_that_is_trusted(bundle: Bundle, signers: dict[str, Signer], tmp_path: Path) -> None:
+    ours = signers["ours"]
+    for name, key in signers.items():
         (tmp_path / f"{name}.asc").write_bytes(public_key(key))
     path = written(bundle, tmp_path / "one", ours)
     assert path.read_bytes() == written(bundle, tmp_path / "two", ours).read_bytes()
