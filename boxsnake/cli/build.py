@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsnake.cli.console import Console, console_of, human_size
+from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.options import Chosen, about_boxes
 
 if TYPE_CHECKING:
     from boxsnake.cli.workspace import Workspace
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     epilog="FORMAT is one of the manifest's [boxes], such as image, pex, rpm or wheelhouse; without any, all of them. "
     "A box whose inputs did not change is left as it is."
 )
-@click.argument("formats", nargs=-1, metavar="[FORMAT]...")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
-@click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
+@about_boxes
 @click.option("--load", is_flag=True, help="Put images into the container engine as well.")
 @click.option("--push", is_flag=True, help="Push images to the registries that their tags name as well.")
 @click.option("--index", is_flag=True, help="Put the images of all targets under one index (a further file) as well.")
@@ -35,34 +33,25 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Write wheelhouses as deltas, without the wheels of this earlier one (folder, tar or boxsnake.lock).",
 )
-@click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.pass_context
 def command(
-    context: click.Context,
-    formats: tuple[str, ...],
-    manifest: Path | None,
-    targets: tuple[str, ...],
-    output: Path | None,
+    console: Console,
+    chosen: Chosen,
+    *,
     load: bool,
     push: bool,
     index: bool,
     spec: bool,
     since: Path | None,
-    offline: bool,
-    as_json: bool,
 ) -> None:
     """Make the boxes that the manifest asks for, from its lock."""
-    from boxsnake.cli.workspace import open_workspace
     from boxsnake.pack import pack
 
-    _check_only({"--spec": "rpm"} if spec else {}, {"--since": "wheelhouse"} if since else {}, formats)
-    console = console_of(context, as_json=as_json)
+    _check_only({"--spec": "rpm"} if spec else {}, {"--since": "wheelhouse"} if since else {}, chosen.formats)
     started = time.monotonic()
     with console.progress():
-        workspace = open_workspace(manifest, output=output, offline=offline)
+        workspace = chosen.open()
         made: list[Made] = []
-        boxes = _boxes(workspace, formats, targets, spec=spec, since=since)
+        boxes = _boxes(workspace, chosen, spec=spec, since=since)
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
@@ -88,12 +77,10 @@ def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequ
             raise UsageError(option, f"is for {wanted} alone", f"Run `boxsnake build {wanted}` with it.")
 
 
-def _boxes(
-    workspace: Workspace, formats: Sequence[str], targets: Sequence[str], *, spec: bool, since: Path | None
-) -> list[Box]:
+def _boxes(workspace: Workspace, chosen: Chosen, *, spec: bool, since: Path | None) -> list[Box]:
     if since is not None:
-        return _as_deltas(workspace, targets, since)
-    return _as_specs(workspace, targets) if spec else workspace.boxes(formats, targets)
+        return _as_deltas(workspace, chosen.targets, since)
+    return _as_specs(workspace, chosen.targets) if spec else chosen.boxes(workspace)
 
 
 def _as_deltas(workspace: Workspace, targets: Sequence[str], since: Path) -> list[Box]:
@@ -165,7 +152,10 @@ def _check_images(options: Mapping[str, bool], workspace: Workspace, boxes: Sequ
         raise UsageError(option, "there is no image among what is built", f"Run `boxsnake build image {option}`.")
     if options["--push"]:
         for box in images:
-            where_to(workspace.access.registries, tags_of(box.plan))
+            name = f"{box.plan.application.name}:{box.plan.application.version}"
+            step = f'Set `tags = ["registry.example.org/team/{name}"]` in [boxes.image], or build it without --push '
+            step += "and name a place with `boxsnake publish image TAG`."
+            where_to(workspace.access.registries, tags_of(box.plan), step=step)
     if options["--index"]:
         check_platforms([(platform_of(box.plan), "") for box in images])
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boxsnake.cli.console import Console, console_of, human_size
+from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.options import Chosen, about_boxes
 
 if TYPE_CHECKING:
     from boxsnake.bundle import Artifact
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     "and verify.sh. Boxes that are not built, or not from what lies there now, are made first. With a key the "
     "checksums are signed, and with them everything."
 )
-@click.argument("formats", nargs=-1, metavar="[FORMAT]...")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
-@click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it).")
+@about_boxes
 @click.option(
     "--docs", multiple=True, type=click.Path(path_type=Path), help="A file or folder to add; may be repeated."
 )
@@ -37,39 +35,29 @@ if TYPE_CHECKING:
 @click.option(
     "--verify", metavar="FILE", type=click.Path(path_type=Path), help="Make none; tell whether this is whole."
 )
-@click.option("--offline", is_flag=True, help="Use nothing that is not in the store already.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
-    formats: tuple[str, ...],
-    manifest: Path | None,
-    targets: tuple[str, ...],
-    output: Path | None,
+    console: Console,
+    chosen: Chosen,
+    *,
     docs: tuple[Path, ...],
     keys: tuple[Path, ...],
     sign: str | None,
     gpg_home: Path | None,
     passphrase_file: Path | None,
     verify: Path | None,
-    offline: bool,
-    as_json: bool,
 ) -> None:
     """Pack boxes, bills of materials and documents for a site without a network."""
     from boxsnake.bundle import extras
     from boxsnake.cli.publish import signer_of
-    from boxsnake.cli.workspace import open_workspace
 
-    console = console_of(context, as_json=as_json)
     if verify is not None:
         _verify(console, verify, keys)
         return
     added = extras(docs, keys)
     signer = signer_of(sign, gpg_home, passphrase_file)
     with console.progress():
-        workspace = open_workspace(manifest, output=output, offline=offline)
-        _write(console, workspace, workspace.boxes(formats, targets), added, signer)
+        workspace = chosen.open()
+        _write(console, workspace, chosen.boxes(workspace), added, signer)
 
 
 def _verify(console: Console, path: Path, keys: tuple[Path, ...]) -> None:

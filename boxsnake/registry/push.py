@@ -32,10 +32,12 @@ class Pushed:
     sent: int
 
 
-def where_to(registries: Registries, tags: Sequence[str], *, digests: bool = False) -> tuple[Reference, ...]:
+def where_to(
+    registries: Registries, tags: Sequence[str], *, digests: bool = False, step: str = ""
+) -> tuple[Reference, ...]:
     """The tags as places in registries; with digests where those make sense.
 
-    Errors: UsageError for what is no tag, or names no registry.
+    Errors: UsageError for what is no tag, or names no registry; `step` says what to do about the latter.
     """
     found = []
     for tag in tags:
@@ -45,8 +47,8 @@ def where_to(registries: Registries, tags: Sequence[str], *, digests: bool = Fal
             raise UsageError(tag, f"is no reference: {error}", f"Name one such as {_EXAMPLE}.") from None
         meant = registries.meant(reference)
         if meant is None:
-            step = f"Name one such as {_EXAMPLE}, or set `default-registry` in your settings."
-            raise UsageError(tag, "names no registry to push it to", step, tag=tag)
+            usual = f"Name one such as {_EXAMPLE}, or set `default-registry` in your settings."
+            raise UsageError(tag, "names no registry to push it to", step or usual, tag=tag)
         if meant.digest and not digests:
             raise UsageError(tag, "has a digest, which what is pushed has by itself", "Name a tag alone.", tag=tag)
         found.append(replace(meant, tag=meant.tag or DEFAULT_TAG))
