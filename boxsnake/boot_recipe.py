@@ -12,9 +12,9 @@ from typing import Literal
 ARTIFACT_HOST = "artifact"
 """The host's name in a recipe whose artifact is itself the image that is started."""
 
-Takes = Literal["rpm", "dpkg", "python", "shell", "mount"]
-"""What a box needs of its host to be installed there: a package manager, a Python, no more than a shell, or to be
-mounted, which containers may not."""
+Takes = Literal["rpm", "dpkg", "python", "shell", "mount", "engine"]
+"""What a box needs of its host to be installed there: a package manager, a Python, no more than a shell, to be
+mounted, which containers may not, or a container engine, as it is an image itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

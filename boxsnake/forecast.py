@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-ARCHIVED = 1.8
-"""How many bytes a layer has for each byte of its packages' archives, about: those of conda are packed tighter, and
-byte-code comes on top. Layers of the examples have 1.1 to 2.2 times the size."""
-
 PartState = Literal["there", "to make", "to fetch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A package as it is fetched: its owner in a tree, what it is called, its bytes (None: nobody told).
+
+    `is_there` tells whether the store has it.
+    """
+
+    kind: Literal["conda", "wheel", "application"]
+    owner: str
+    title: str
+    size: int | None
+    is_there: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """How many bytes a box has, about, for each byte of its packages' archives.
+
+    Conda's are packed tighter than wheels, and to wheels byte-code is added.
+    """
+
+    conda: float
+    wheels: float
+
+    def of(self, archives: Sequence[Archive]) -> int | None:
+        """The bytes that these make in a box; None where the size of one is not known."""
+        total = 0.0
+        for archive in archives:
+            if archive.size is None:
+                return None
+            total += archive.size * (self.conda if archive.kind == "conda" else self.wheels)
+        return round(total)
+
+
+AS_THEY_ARE = Ratio(conda=1.0, wheels=1.0)
+"""Archives that are carried as they are."""
+GZIP = Ratio(conda=1.66, wheels=1.9)
+"""Trees compressed by gzip, as layers are."""
+ZSTD = Ratio(conda=1.51, wheels=1.66)
+"""Trees compressed by zstd at its quick levels, as packages are."""
+XZ = Ratio(conda=1.1, wheels=1.2)
+PLAIN = Ratio(conda=5.0, wheels=5.0)
+"""Trees that are not compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +87,21 @@ class Forecast:
         return any(part.is_predicted or part.size is None for part in self.parts)
 
 
-def predicted(archives: int) -> int:
-    """The size of a layer of packages whose archives have so many bytes, about."""
-    return round(archives * ARCHIVED)
+def part_of(name: str, archives: Sequence[Archive], ratio: Ratio) -> Part:
+    """A piece that these packages make, whose size is reckoned."""
+    contents = tuple(archive.title for archive in archives)
+    state: PartState = "to make" if all(archive.is_there for archive in archives) else "to fetch"
+    return Part(name=name, contents=contents, size=ratio.of(archives), state=state, is_predicted=True)
+
+
+def packed(archives: Sequence[Archive], ratio: Ratio, *, own: int = 0, notes: Sequence[str] = ()) -> Forecast:
+    """The forecast of a box of whole packages, compressed together; `own` are the bytes of what else is in it."""
+    kinds = {"conda": "conda packages", "wheel": "wheels", "application": "application"}
+    parts = [
+        part_of(name, found, ratio)
+        for kind, name in kinds.items()
+        if (found := [archive for archive in archives if archive.kind == kind])
+    ]
+    if own:
+        parts.append(Part(name="the format's own", contents=(), size=own, state="to make", is_predicted=True))
+    return Forecast(parts=tuple(parts), notes=tuple(notes))

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -63,6 +63,17 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A format for a target, whether the manifest asks for it or not: its box, or why there can be none."""
+
+    packager: Packager
+    target: Target
+    is_asked: bool
+    box: Box | None
+    refusal: PackError | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Made:
     """One artifact, made now or found to be what it would be. `seconds` are of wall time."""
 
@@ -106,8 +117,54 @@ def boxes(
     Artifacts of the target "default" go to `output`, those of another into a folder of its name below it: file
     names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
     """
-    manifest, root = asked.manifest, asked.root
     _check_formats(formats)
+    planned = _planning(asked, lock, store, access, output)
+    found: dict[tuple[str, str], Box] = {}
+    for target in _chosen_targets(lock, targets):
+        for packager in _chosen_formats(asked.manifest, formats, target.name):
+            locks = _locks_of_box(lock, _options(asked.manifest, packager), target)
+            key = (packager.name, locks[0].target.name)
+            if key not in found:
+                found[key] = planned(packager, locks)
+    if formats and not found:
+        cause = "is made for none of the targets: they have `boxes` of their own"
+        raise UsageError(", ".join(formats), cause, "Add it to `boxes` of a target, or choose another target.")
+    return list(found.values())
+
+
+def candidates(
+    asked: Asked,
+    lock: Lock,
+    store: Store,
+    access: Access,
+    *,
+    output: Path,
+    formats: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Iterator[Candidate]:
+    """Every format, or those of `formats` alone, for every target or those of `targets`. Errors: UsageError."""
+    _check_formats(formats)
+    planned = _planning(asked, lock, store, access, output)
+    for target in _chosen_targets(lock, targets):
+        wanted = _chosen_formats(asked.manifest, (), target.name)
+        for packager in (packagers()[name] for name in dict.fromkeys(formats or packagers())):
+            locks = _locks_of_box(lock, _options(asked.manifest, packager), target)
+            box, refusal = None, None
+            try:
+                box = planned(packager, locks)
+            except PackError as error:
+                refusal = error
+            yield Candidate(packager=packager, target=target, is_asked=packager in wanted, box=box, refusal=refusal)
+
+
+def _planning(
+    asked: Asked, lock: Lock, store: Store, access: Access, output: Path
+) -> Callable[[Packager, Sequence[TargetLock]], Box]:
+    """What plans one box for the first of its targets and its others; it raises PackError where there can be none.
+
+    What the plans of a target have in common is found once.
+    """
+    manifest, root = asked.manifest, asked.root
 
     @cache
     def described(name: str) -> tuple[Application, str]:
@@ -116,36 +173,29 @@ def boxes(
         application = describe(asked, store, access, target_lock, without=output)
         return application, _revision(asked, application, store, without=output)
 
-    found: list[Box] = []
-    for target in _chosen_targets(lock, targets):
-        for packager in _chosen_formats(manifest, formats, target.name):
-            options = manifest.boxes.get(packager.name) or packager.options()
-            target_lock, *others = _locks_of_box(lock, options, target)
-            folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
-            if any(box.packager is packager and box.plan.lock is target_lock for box in found):
-                continue
-            application, revision = described(target_lock.target.name)
-            plan = Plan(
-                application=application,
-                lock=target_lock,
-                others=tuple(Part(lock=other, own=described(other.target.name)[0].wheel) for other in others),
-                options=options,
-                root=root,
-                epoch=epoch(),
-                requires_rpm=manifest.requires.rpm,
-                requires_deb=manifest.requires.deb,
-                missing_libraries=manifest.requires.missing_libraries,
-                hooks=_hooks(manifest, root),
-                system=system_wanted(manifest, root, application),
-                revision=revision,
-                checks=tuple(check_of(check, application) for check in manifest.checks),
-            )
-            packager.check(plan)
-            found.append(Box(packager=packager, plan=plan, path=folder / packager.file_name(plan)))
-    if formats and not found:
-        cause = "is made for none of the targets: they have `boxes` of their own"
-        raise UsageError(", ".join(formats), cause, "Add it to `boxes` of a target, or choose another target.")
-    return found
+    def planned(packager: Packager, locks: Sequence[TargetLock]) -> Box:
+        target_lock, *others = locks
+        folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
+        application, revision = described(target_lock.target.name)
+        plan = Plan(
+            application=application,
+            lock=target_lock,
+            others=tuple(Part(lock=other, own=described(other.target.name)[0].wheel) for other in others),
+            options=_options(manifest, packager),
+            root=root,
+            epoch=epoch(),
+            requires_rpm=manifest.requires.rpm,
+            requires_deb=manifest.requires.deb,
+            missing_libraries=manifest.requires.missing_libraries,
+            hooks=_hooks(manifest, root),
+            system=system_wanted(manifest, root, application),
+            revision=revision,
+            checks=tuple(check_of(check, application) for check in manifest.checks),
+        )
+        packager.check(plan)
+        return Box(packager=packager, plan=plan, path=folder / packager.file_name(plan))
+
+    return planned
 
 
 def pack(box: Box, store: Store, access: Access) -> Made:
@@ -154,17 +204,30 @@ def pack(box: Box, store: Store, access: Access) -> Made:
         return _pack(box, materials)
 
 
+def unchanged(box: Box, materials: StoreMaterials) -> Made | None:
+    """The artifact that lies there, where it is what packing it now would give. Errors: those of finding a base."""
+    return _unchanged(box, materials.store, _key(box, materials))
+
+
+def _unchanged(box: Box, store: Store, key: Mapping[str, Any]) -> Made | None:
+    started = time.monotonic()
+    receipt = store.selected("artifact", key)
+    if not receipt or not box.path.is_file() or store.digest_of_file(box.path) != receipt["digest"]:
+        return None
+    if not _is_unfolded(box):
+        return None
+    size, notes = box.path.stat().st_size, tuple(receipt["notes"])
+    elapsed = time.monotonic() - started
+    return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
+
+
 def _pack(box: Box, materials: StoreMaterials) -> Made:
     started = time.monotonic()
     store = materials.store
     key = _key(box, materials)
-    receipt = store.selected("artifact", key)
-    if receipt and box.path.is_file() and store.digest_of_file(box.path) == receipt["digest"] and _is_unfolded(box):
+    if found := _unchanged(box, store, key):
         sweep(box.path.parent)
-        size = box.path.stat().st_size
-        notes = tuple(receipt["notes"])
-        elapsed = time.monotonic() - started
-        return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
+        return replace(found, seconds=time.monotonic() - started)
     notes, digest = _make(box, materials)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
     size = box.path.stat().st_size
@@ -189,7 +252,7 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
             hashed = pool.submit(hashlib.file_digest, stream, "sha256")
             publish_file(temporary, box.path)
             digest = f"sha256:{hashed.result().hexdigest()}"
-    return notes + _hook_notes(box) + _system_notes(box), digest
+    return notes + notes_beforehand(box), digest
 
 
 def unfolded(path: Path) -> Path:
@@ -222,6 +285,11 @@ def _unfold(archive: Path, folder: Path) -> None:
                     shutil.copyfileobj(content, out)
             path.chmod(member.mode)
             os.utime(path, (member.mtime, member.mtime))
+
+
+def notes_beforehand(box: Box) -> tuple[str, ...]:
+    """What of the manifest the format leaves to others, for the user."""
+    return _hook_notes(box) + _system_notes(box)
 
 
 def _hook_notes(box: Box) -> tuple[str, ...]:
@@ -326,6 +394,10 @@ def _chosen_formats(manifest: Manifest, formats: Sequence[str], target: str) -> 
     """The formats that were asked for, or else those of the manifest, as far as the target takes them."""
     own = manifest.targets[target].boxes
     return [packagers()[name] for name in dict.fromkeys(formats or manifest.boxes) if own is None or name in own]
+
+
+def _options(manifest: Manifest, packager: Packager) -> Section:
+    return manifest.boxes.get(packager.name) or packager.options()
 
 
 def _locks_of_box(lock: Lock, options: Section, target: Target) -> list[TargetLock]:

@@ -29,8 +29,7 @@ def check_closure(plan: Plan, host_brings: Sequence[str], *, box: str) -> None:
     """
     brought = _normalised(host_brings)
     for part in plan.parts:
-        lacking = [found.name for found in part.lock.unavailable] + [*native_packages(part.lock)]
-        missing = [name for name in lacking if canonicalize_name(name) not in brought]
+        missing = [name for name in without_wheels(part.lock) if canonicalize_name(name) not in brought]
         if missing:
             raise _lacking(missing, box, part.target.name)
 
@@ -74,6 +73,11 @@ def _check_owners(part: Part, wheels: Mapping[str, Path]) -> None:
             if other == owner or (member and its_member and is_same_member(file, its_file, (member, its_member))):
                 continue
             raise collision(path, other, owner)
+
+
+def without_wheels(lock: TargetLock) -> tuple[str, ...]:
+    """What the conda half brings and wheels cannot: distributions that no index has a wheel of, and native packages."""
+    return (*(found.name for found in lock.unavailable), *native_packages(lock))
 
 
 def native_packages(lock: TargetLock) -> tuple[str, ...]:

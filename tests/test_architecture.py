@@ -24,6 +24,7 @@ CORE = {
     "layers",
     "lock",
     "manifest",
+    "needs",
     "oci",
     "os_packages.deb_version",
     "os_packages.package_version",

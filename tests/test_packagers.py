@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from boxsnake.lock import TargetLock, Wheel
+from boxsnake.needs import STEPS
 from boxsnake.packagers import Packager, packagers
 from boxsnake.plan import Application, Plan
 from boxsnake.system import PARTS
@@ -38,6 +39,9 @@ def test_a_format_describes_itself(packager: Packager) -> None:
     assert packager.system <= set(PARTS)
     assert isinstance(packager.unfolds, bool)
     assert packager.options() is not None, "every option has a default"
+    assert packager.step in STEPS
+    words = packager.needs(plan_for(packager))
+    assert all(word and word == word.strip() and "\n" not in word for word in words)
 
 
 @pytest.mark.parametrize("packager", packagers().values(), ids=packagers())

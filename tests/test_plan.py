@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from boxsnake.forecast import Forecast, predicted
+from boxsnake.forecast import GZIP, Forecast
+from boxsnake.needs import STEPS
+from boxsnake.packagers import packagers
 from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
 from boxsnake.system import Directory, System
-from tests.small_world import World, small_world
-from tests.trees import EPOCH, Workshop
+from tests.small_world import FORMATS, World, small_world
+from tests.trees import EPOCH, MINOR, Workshop
 
 
 @pytest.fixture
@@ -45,9 +47,9 @@ def test_sizes_are_reckoned_before_and_true_after(workshop: Workshop) -> None:
     plan = plan_of(workshop)
     before = forecast(workshop, plan)
     assert [(part.name, part.state, part.is_predicted) for part in before.parts] == [
-        (name, "to make", True) for name in ("interpreter", "libraries", "rest", "application")
+        (name, "to fetch", True) for name in ("interpreter", "libraries", "rest", "application")
     ]
-    assert before.parts[1].size == predicted(workshop.packages[1].size)
+    assert before.parts[1].size == round(workshop.packages[1].size * GZIP.conda)
     assert before.is_predicted
     materials = workshop.materials(Store(workshop.folder / "store"), plan.lock)
     PACKAGER.pack(plan, materials, workshop.folder / "out.tar")
@@ -58,7 +60,7 @@ def test_sizes_are_reckoned_before_and_true_after(workshop: Workshop) -> None:
     assert (after.size, after.is_predicted) == (sum(sizes), False)
     workshop.wheel("hello", {"hello.py": "VALUE = 2\n"}, own=True)
     states = [part.state for part in forecast(workshop, plan_of(workshop)).parts]
-    assert states == ["there", "there", "there", "to make"]
+    assert states == ["there", "there", "there", "to fetch"]
 
 
 def _member(archive: tarfile.TarFile) -> Any:
@@ -91,21 +93,67 @@ def test_a_size_that_nobody_told_is_unknown(workshop: Workshop) -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with small_world(tmp_path_factory.mktemp("world")) as made:
+        made.done("lock")
         yield made
 
 
-def test_the_command_line_shows_it(world: World) -> None:
-    world.done("lock")
-    (plan,) = json.loads(world.run("plan", "--json").stdout)["plans"]
-    assert (plan["format"], plan["predicted"]) == ("image", True)
-    assert {part["state"] for part in plan["parts"]} == {"to make"}
-    assert "demo 1.0" in plan["parts"][-2]["contents"]
+def formats_of(world: World, *arguments: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The one target of `boxsnake plan --json`, and its formats by name."""
+    (target,) = json.loads(world.run("plan", "--json", *arguments).stdout)["targets"]
+    return target, {found["format"]: found for found in target["formats"]}
+
+
+def test_every_format_is_looked_at(world: World) -> None:
+    target, found = formats_of(world)
+    assert set(found) == set(packagers())
+    assert {name for name, one in found.items() if one["asked"]} == set(FORMATS)
+    assert target["packages"]["conda-only"] == ["gem"]
+    steps = [one["gradient"] for one in target["formats"]]
+    assert steps == sorted(steps, key=STEPS.index)
+    for one in found.values():
+        assert one["fits"], one
+        assert one["needs"]["machine"] == "x86_64"
+        assert one["size"] > 0
+    assert found["pex"]["needs"]["python"] == MINOR
+    assert "gem" in found["pex"]["needs"]["further"]
+    assert (found["rpm"]["needs"]["root"], found["installer"]["needs"]["root"]) == (True, False)
+    assert (found["image"]["needs"]["takes"], found["image"]["needs"]["glibc"]) == ("engine", None)
     assert not (world.app / "dist").exists()
-    world.done("build", "image")
+
+
+def test_what_does_not_fit_is_one_row_and_names_what_it_cannot_carry(world: World) -> None:
+    manifest = world.app / "boxsnake.toml"
+    manifest.write_text(manifest.read_text().replace('[boxes.pex]\nhost-brings = ["gem"]\n', "[boxes.pex]\n"))
+    _, found = formats_of(world)
+    assert (found["pex"]["fits"], found["pex"]["asked"]) == (False, True)
+    assert found["pex"]["refusal"]["data"]["missing"] == ["gem"]
+    assert "host-brings" in found["pex"]["refusal"]["next"]
+    assert found["wheelhouse"]["fits"]
+    shown = world.done("plan")
+    assert "there is none of gem" in " ".join(shown.split())
+    assert "host-brings" in world.done("plan", "pex")
+    world.write()
+
+
+def test_what_is_there_is_told_with_its_true_size(world: World) -> None:
+    target, found = formats_of(world, "image", "pex")
+    assert list(found) == ["pex", "image"]
+    assert target["packages"]["wheels"]["to-fetch"] == target["packages"]["wheels"]["count"]
+    assert (found["pex"]["state"], found["pex"]["predicted"]) == ("to fetch", True)
+    assert "there" not in {part["state"] for part in found["image"]["parts"]}
+    assert "demo 1.0" in found["image"]["parts"][-2]["contents"]
+    world.done("build", "image", "pex")
+    target, found = formats_of(world, "pex", "image")
+    assert target["packages"]["wheels"]["to-fetch"] == 0
+    for one in found.values():
+        assert (one["state"], one["predicted"]) == ("there", False)
+        assert one["size"] == Path(one["path"]).stat().st_size
     shown = world.done("plan", "image")
     assert "application" in shown
-    assert "there" in shown
     assert "to make" not in shown
-    refused = world.run("plan", "pex")
-    assert (refused.returncode, "no forecast for this format" in refused.stderr) == (2, True)
     assert world.run("plan", "imago").returncode == 2
+
+
+def test_a_tool_that_is_not_installed_is_named(world: World) -> None:
+    shown = world.done("plan", "appimage", PATH="/nowhere")
+    assert "appimage cannot be made here: mksquashfs is not installed" in shown

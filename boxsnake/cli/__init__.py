@@ -17,7 +17,7 @@ from boxsnake import __version__
 COMMANDS = {
     "init": "Write a manifest from what lies in a folder.",
     "lock": "Resolve conda and pip requirements into one lock.",
-    "plan": "Show what boxes would be made of, and what of it is there.",
+    "plan": "Show which formats fit, what they need and will weigh, and what is there.",
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
     "export": "Write how the image is run, for Kubernetes or compose.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,12 @@ class Workspace:
     def boxes(self, formats: Sequence[str] = (), targets: Sequence[str] = ()) -> list[pack.Box]:
         """See `boxsnake.pack.boxes`."""
         return pack.boxes(
+            self.asked, self.lock, self.store, self.access, output=self.output, formats=formats, targets=targets
+        )
+
+    def candidates(self, formats: Sequence[str] = (), targets: Sequence[str] = ()) -> Iterator[pack.Candidate]:
+        """See `boxsnake.pack.candidates`."""
+        return pack.candidates(
             self.asked, self.lock, self.store, self.access, output=self.output, formats=formats, targets=targets
         )
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from boxsnake.bases.value import Base
 from boxsnake.container_layers import Below, Job, known_layer
 from boxsnake.container_layers.hooks import FIRST
-from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.errors import NetworkError, ResourceError
-from boxsnake.forecast import Forecast, Part, predicted
+from boxsnake.forecast import GZIP, Archive, Forecast, Part, part_of
 from boxsnake.image.base_name import MINIMAL
 from boxsnake.image.configuration import platform_of
 from boxsnake.image.contents import base_name, base_of, groups_of, hints, hook_jobs, treatment_of, wanted_layer
+from boxsnake.inventory import environment
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.plan import Plan
 from boxsnake.system_packages import install_job
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from boxsnake.packagers.image import ImageOptions
 
 
-def forecast_of(plan: Plan, materials: Materials) -> Forecast:
-    """The forecast of an image. Nothing is fetched or staged for it where `materials` are offline ones."""
+def forecast_of(plan: Plan, materials: Materials, *, with_base: bool = True) -> Forecast:
+    """The forecast of an image; of what is put on its base, where that does not travel with it.
+
+    Nothing is fetched or staged for it where `materials` are offline ones.
+    """
     options: ImageOptions = plan.options
     groups = groups_of(plan)
     known = materials.known_layers(options.prefix, groups, treatment_of(plan))
-    packages = _packages(plan)
-    layers = [_part(group, layer, packages) for group, layer in zip(groups, known, strict=True)]
+    archives = {archive.owner: archive for archive in environment(plan, materials.store)}
+    layers = [_part(group, layer, archives) for group, layer in zip(groups, known, strict=True)]
     notes = sorted({note for layer in known if layer for note in layer.notes})
     # The application stays on top.
     own = len(layers) - (plan.application.wheel is not None)
@@ -39,7 +42,10 @@ def forecast_of(plan: Plan, materials: Materials) -> Forecast:
     notes += hints(plan, [layer for layer in known if layer])
     base = _base(plan, materials)
     below, above = _run_parts(plan, materials, base, known)
-    parts = (*_base_parts(plan, base), *below, *layers, *above)
+    of_base = _base_parts(plan, base)
+    if not with_base:
+        of_base = [replace(part, size=0) for part in of_base]
+    parts = (*of_base, *below, *layers, *above)
     return Forecast(parts=parts, notes=tuple(notes))
 
 
@@ -56,7 +62,7 @@ def _run_parts(
     under: Sequence[LayerBlob] | None = base.layers if base else None
     if (system := plan.lock.system) is not None and system.base != MINIMAL and system.packages:
         names = tuple(f"{package.name} {package.version}" for package in system.packages)
-        size = predicted(sum(package.size for package in system.packages))
+        size = round(sum(package.size for package in system.packages) * GZIP.conda)
         job = install_job(system, materials.system_packages)
         under = _run_part(
             plan, materials, job, under, Part(name=job.layer, contents=names, size=size, state="to make"), below
@@ -118,23 +124,6 @@ def _base_parts(plan: Plan, base: Base | None) -> list[Part]:
     return [Part(name="base", contents=(name,), size=size, state="there")]
 
 
-def _packages(plan: Plan) -> Mapping[str, tuple[str, int | None]]:
-    """What each owner is called, and the size of its archive."""
-    found: dict[str, tuple[str, int | None]] = {
-        conda_owner(package.name): (f"{package.name} {package.version}", package.size) for package in plan.lock.conda
-    }
-    found |= {
-        wheel_owner(wheel.name): (f"{wheel.name} {wheel.version}", wheel.size) for wheel in plan.lock.wheels_over_conda
-    }
-    own = plan.application.wheel
-    return found | ({APPLICATION: (f"{own.name} {own.version}", own.size)} if own else {})
-
-
-def _part(group: Group, layer: LayerBlob | None, packages: Mapping[str, tuple[str, int | None]]) -> Part:
-    contents = tuple(packages[owner][0] for owner in group.owners)
-    if layer is not None:
-        return Part(name=group.name, contents=contents, size=layer.size, state="there")
-    sizes = [packages[owner][1] for owner in group.owners]
-    known = [size for size in sizes if size is not None]
-    size = predicted(sum(known)) if len(known) == len(sizes) else None
-    return Part(name=group.name, contents=contents, size=size, state="to make", is_predicted=True)
+def _part(group: Group, layer: LayerBlob | None, archives: Mapping[str, Archive]) -> Part:
+    part = part_of(group.name, [archives[owner] for owner in group.owners], GZIP)
+    return part if layer is None else replace(part, size=layer.size, state="there", is_predicted=False)

@@ -9,19 +9,22 @@ import dataclasses
 import os
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from boxsnake import inventory
 from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe, Takes
 from boxsnake.disk import disk_faults
 from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
+from boxsnake.forecast import GZIP, XZ, ZSTD, packed
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.os_packages import nfpm, scriptlets, shared_store
 from boxsnake.os_packages.system_payload import owned, remains, system_contents
 from boxsnake.os_packages.versioned_layout import Layout
@@ -48,9 +51,12 @@ from boxsnake.system import PARTS
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree
+    from boxsnake.forecast import Forecast
     from boxsnake.os_packages.package_version import PackageVersion
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
+
+_RATIOS = {"zstd": ZSTD, "gzip": GZIP, "xz": XZ}
 
 
 class VersionedOptions(Section):
@@ -83,6 +89,9 @@ class VersionedPackager(ABC):
     """The form with its article: "an RPM"."""
     manager: Takes
     """The program that installs it."""
+    unpacks: Mapping[str, str]
+    """What it must be to read a payload of each compression; "" for any."""
+    step: Step = "OS package"
     moments = frozenset(scriptlets.MOMENTS)
     system = frozenset(PARTS)
     unfolds = True
@@ -264,6 +273,18 @@ class VersionedPackager(ABC):
         if self.package_name(plan) == shared_store.FOLDER:
             cause = "is the folder of what applications share"
             raise PackError(f"app.name {plan.application.name!r}", cause, "Choose another name.")
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        own = {"rpm": plan.requires_rpm, "deb": plan.requires_deb}[self.form]
+        unpacks = self.unpacks[plan.options.compression.partition(":")[0]]
+        return (*((unpacks,) if unpacks else ()), *own)
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        ratio = _RATIOS[plan.options.compression.partition(":")[0]]
+        notes = environment_notes(plan, self.article)
+        return packed(inventory.environment(plan, materials.store), ratio, notes=notes)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from boxsnake.bases import Base
 from boxsnake.boot_recipe import BootRecipe
@@ -21,6 +21,7 @@ from boxsnake.forecast import Forecast
 from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.system import SystemPart
@@ -95,6 +96,11 @@ class Packager(Protocol):
         ...
 
     @property
+    def step(self) -> Step:
+        """Where the format stands on the packaging gradient."""
+        ...
+
+    @property
     def moments(self) -> frozenset[str]:
         """The hooks that the format runs, such as "post-install"; the user is told of the others."""
         ...
@@ -129,16 +135,15 @@ class Packager(Protocol):
         ...
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
-        """How the artifact is proven to work."""
+        """How the artifact is proven to work, and what it `takes`."""
         ...
 
-
-@runtime_checkable
-class Forecaster(Protocol):
-    """A packager that can tell what a box would be made of."""
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """What the host must have that does not follow from what a box takes, each in a few words for people."""
+        ...
 
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
-        """What would be made; nothing is fetched or staged for it where `materials` are offline ones."""
+        """What it would be made of; nothing is fetched or staged for it where `materials` are offline ones."""
         ...
 
 

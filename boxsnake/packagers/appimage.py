@@ -18,18 +18,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from boxsnake import inventory
 from boxsnake.boot_recipe import BootRecipe
+from boxsnake.forecast import GZIP, PLAIN, ZSTD, Ratio, packed
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
-from boxsnake.userspace.mounted import out_name, tool_version, write_mounted
+from boxsnake.userspace.mounted import KERNELS, out_name, tool_version, write_mounted
 
 if TYPE_CHECKING:
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
 _USER = 10001
+_SEED = 4_000_000
+"""What a file that starts by itself carries to read itself, about, in bytes."""
+_RATIOS = {"run": GZIP, "squashfs": ZSTD, "erofs": Ratio(conda=2.4, wheels=2.6), "iso": PLAIN}
 
 
 class AppImageOptions(Section):
@@ -49,6 +56,7 @@ class AppImage:
     name = "appimage"
     summary = "one executable file with its own interpreter, mounted or extracted where it is started"
     options = AppImageOptions
+    step: Step = "userspace image"
     moments: frozenset[str] = frozenset()
     system: frozenset[SystemPart] = frozenset()
     unfolds = True
@@ -85,6 +93,19 @@ class AppImage:
                 return tree.notes
             write_image(plan, tree, out, scratch, level=plan.options.level)
             return tree.notes
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        kind = plan.options.kind
+        if kind != "run":
+            return (f"{KERNELS[kind]} in the kernel",)
+        return ("a cache folder", "root or squashfuse, else it extracts")
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        archives = inventory.environment(plan, materials.store)
+        kind = plan.options.kind
+        return packed(archives, _RATIOS[kind], own=_SEED if kind == "run" else 0)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -48,6 +49,7 @@ class Deb(VersionedPackager):
     form = "deb"
     article = "a deb"
     manager: Takes = "dpkg"
+    unpacks: Mapping[str, str] = MappingProxyType({"zstd": "1.21.18 or newer (zstd)", "gzip": "", "xz": ""})
     summary = "a Debian package with its own interpreter under /opt, for Debian, Ubuntu and their kin"
     options = DebOptions
 

@@ -28,6 +28,7 @@ from boxsnake.dockerfile import dockerfile
 from boxsnake.errors import PackError
 from boxsnake.image.configuration import platform_of, runtime, tags_of
 from boxsnake.image.contents import Contents, base_name, contents, groups_of
+from boxsnake.image.forecast import forecast_of
 from boxsnake.image.whiteouts import has_whiteouts
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Runtime
@@ -35,6 +36,7 @@ from boxsnake.packagers.image import Image, ImageOptions
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
     from boxsnake.store import Store
@@ -95,6 +97,15 @@ class Dockerfile(Image):
         with disk_faults(out), out.open("xb", buffering=0) as stream:
             write_tar(_within(_folder(plan), members), stream, epoch=plan.epoch)
         return made.notes
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        base = base_name(plan)
+        return ("or another builder", *(() if is_local(base) else (f"base {base}",)))
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        return forecast_of(plan, materials, with_base=is_local(base_name(plan)))
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

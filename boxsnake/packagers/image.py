@@ -25,6 +25,7 @@ from boxsnake.image.startup import check_startup, commands_of, started
 from boxsnake.image.write import write_layout
 from boxsnake.layers import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 
@@ -83,6 +84,7 @@ class Image:
     name = "image"
     summary = "a container image for Docker, Podman and Kubernetes, layered by rate of change"
     options = ImageOptions
+    step: Step = "container"
     moments = MOMENTS
     system: frozenset[SystemPart] = frozenset({"user", "directories", "files"})
     unfolds = False
@@ -119,8 +121,12 @@ class Image:
         write_layout(materials.store, laid, tags_of(plan), out, epoch=plan.epoch)
         return made.notes
 
+    def needs(self, plan: Plan) -> Sequence[str]:  # noqa: ARG002 - part of the contract
+        """See `boxsnake.packagers.Packager`."""
+        return ()
+
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
-        """See `boxsnake.packagers.Forecaster`."""
+        """See `boxsnake.packagers.Packager`."""
         return forecast_of(plan, materials)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:  # noqa: ARG002 - part of the contract
@@ -129,6 +135,7 @@ class Image:
         entrypoint, command = started(plan)
         return BootRecipe(
             host=ARTIFACT_HOST,
+            takes="engine",
             copies=(),
             install=(),
             python=(f"{options.prefix}/bin/python",),

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from boxsnake import inventory
 from boxsnake.archive import GzipSink, Member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
+from boxsnake.forecast import GZIP, packed
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.os_packages import scriptlets
 from boxsnake.os_packages.nfpm import Content
 from boxsnake.os_packages.rpm_version import rpm_version
@@ -32,6 +35,7 @@ from boxsnake.wheel_closure import start_command
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Hook, Plan
 
@@ -66,6 +70,7 @@ class Installer:
     name = "installer"
     summary = "one shell script that installs anywhere, for any user, with its own interpreter"
     options = InstallerOptions
+    step: Step = "conda"
     moments = frozenset(scriptlets.MOMENTS)
     system: frozenset[SystemPart] = frozenset()
     unfolds = False
@@ -115,6 +120,15 @@ class Installer:
                 script = _script(values, hooks, _facts(plan, tree, packed))
                 _write(out, script, packed)
             return [*tree.notes, *environment_notes(plan, "an installer")]
+
+    def needs(self, plan: Plan) -> Sequence[str]:  # noqa: ARG002 - part of the contract
+        """See `boxsnake.packagers.Packager`."""
+        return ("tar", "gzip")
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        notes = environment_notes(plan, "an installer")
+        return packed(inventory.environment(plan, materials.store), GZIP, notes=notes)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

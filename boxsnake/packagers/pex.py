@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from boxsnake import child
+from boxsnake import child, inventory
 from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
+from boxsnake.entries import wheel_owner
 from boxsnake.errors import PackError
+from boxsnake.forecast import AS_THEY_ARE, Ratio, packed
 from boxsnake.included_files import digests, included_files, lay_out
 from boxsnake.manifest import SharedBox
 from boxsnake.manifest.text import InnerPath, Line, RelativePath, Variable, Word
+from boxsnake.needs import Step
 from boxsnake.pex_core import Core, left_to_core, read_core
 from boxsnake.pins import pins, unique_wheels
 from boxsnake.plan import expected
@@ -34,11 +37,15 @@ from boxsnake.wheel_closure import check_closure, closure_notes, python_host
 from boxsnake.wheel_tags import supported_tags
 
 if TYPE_CHECKING:
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Part, Plan
     from boxsnake.target import Target
 
 _DEADLINE = 1800.0
+_BOOTSTRAP = 1_150_000
+"""What pex puts into each file to start it, about, in bytes."""
+_UNPACKED = Ratio(conda=0.0, wheels=3.5)
 
 
 class PexOptions(SharedBox):
@@ -86,6 +93,7 @@ class Pex:
     name = "pex"
     summary = "one executable file for hosts that have a Python"
     options = PexOptions
+    step: Step = "PEX"
     moments: frozenset[str] = frozenset()
     system: frozenset[SystemPart] = frozenset()
     unfolds = True
@@ -141,6 +149,20 @@ class Pex:
                 _write_folder(made, out, epoch=plan.epoch)
         out.chmod(0o755 if made == out else 0o644)
         return closure_notes(plan, plan.options.host_brings)
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        cache = ("a cache folder",) if plan.options.venv or plan.options.layout == "zipapp" else ()
+        return (*cache, *sorted(plan.options.host_brings))
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        options: PexOptions = plan.options
+        left = {wheel_owner(name) for name in left_to_core(plan.parts, _core(plan))}
+        archives = [archive for archive in inventory.wheels(plan, materials.store) if archive.owner not in left]
+        ratio = _UNPACKED if options.layout == "loose" else AS_THEY_ARE
+        own = _BOOTSTRAP + sum(path.stat().st_size for path in _included(plan).values())
+        return packed(archives, ratio, own=own, notes=closure_notes(plan, options.host_brings))
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -63,6 +64,7 @@ class Rpm(VersionedPackager):
     form = "rpm"
     article = "an RPM"
     manager: Takes = "rpm"
+    unpacks: Mapping[str, str] = MappingProxyType({"zstd": "4.14 or newer (zstd)", "gzip": "", "xz": ""})
     summary = "an RPM with its own interpreter under /opt, for hosts whose software comes as RPMs"
     options = RpmOptions
 

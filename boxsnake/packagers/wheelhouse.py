@@ -23,25 +23,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxsnake import inventory
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
+from boxsnake.forecast import AS_THEY_ARE, packed
 from boxsnake.house_index import index_pages
 from boxsnake.house_since import SUMS, Since
 from boxsnake.lock import pylock, shared_pylock
 from boxsnake.manifest import SharedBox
 from boxsnake.manifest.text import Word
+from boxsnake.needs import Step
 from boxsnake.pins import markers, pins, unique_wheels
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, python_host, start_command
 
 if TYPE_CHECKING:
+    from boxsnake.forecast import Forecast
     from boxsnake.lock import Wheel
     from boxsnake.packagers import Materials
     from boxsnake.plan import Part, Plan
 
 _POST_INSTALL = "post-install"
+_BESIDE_WHEELS = 43_000
+"""What a house has beside its wheels, about, in bytes."""
 _EXECUTABLE = frozenset({"install.sh", f"hooks/{_POST_INSTALL}"})
 _README = """\
 # {name} {version}
@@ -95,6 +101,7 @@ class Wheelhouse:
     name = "wheelhouse"
     summary = "a folder of wheels with an installer, for sites without a network"
     options = WheelhouseOptions
+    step: Step = "wheels"
     moments = frozenset({_POST_INSTALL})
     system: frozenset[SystemPart] = frozenset()
     unfolds = True
@@ -138,6 +145,15 @@ class Wheelhouse:
     def _folder(self, plan: Plan) -> str:
         name = f"{plan.application.name}-{plan.application.version}.wheelhouse"
         return name if self._since is None else f"{name}-delta"
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        return ("its venv module", *sorted(plan.options.host_brings))
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        notes = closure_notes(plan, plan.options.host_brings)
+        return packed(inventory.wheels(plan, materials.store), AS_THEY_ARE, own=_BESIDE_WHEELS, notes=notes)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""

@@ -24,6 +24,9 @@ FOLDER = "/opt/images"
 """Where the units look for the image."""
 
 _DEADLINE = 1800.0
+KERNELS = {"squashfs": "squashfs (4.14)", "erofs": "EROFS (5.4)", "iso": "ISO 9660"}
+"""What must be in the kernel that mounts it, and since which version it can read these."""
+
 _TYPES = {"squashfs": "squashfs", "erofs": "erofs", "iso": "iso9660"}
 _TOOLS = {
     "squashfs": ("mksquashfs", "squashfs-tools"),
