@@ -21,6 +21,8 @@ CORE = {
     "export",
     "forecast",
     "hook_script",
+    "inspection.difference",
+    "inspection.value",
     "layers",
     "lock",
     "manifest",

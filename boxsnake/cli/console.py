@@ -34,7 +34,8 @@ def run(command: click.Command, arguments: list[str] | None) -> int:
     _listen_to_signals()
     try:
         _be_somewhere()
-        command.main(args=arguments, prog_name="boxsnake", standalone_mode=False)
+        # click gives back the exit code that a command has chosen, or what the command has returned: nothing.
+        chosen = command.main(args=arguments, prog_name="boxsnake", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
@@ -57,7 +58,7 @@ def run(command: click.Command, arguments: list[str] | None) -> int:
         return _show_os_error(error)
     except Exception:  # noqa: BLE001 - the border: whatever is left is a fault of ours
         return _show_our_fault()
-    return 0
+    return chosen if isinstance(chosen, int) else 0
 
 
 def _open_streams() -> None:

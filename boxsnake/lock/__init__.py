@@ -3,6 +3,7 @@
 from boxsnake.lock.codec import LOCK_VERSION, decode, encode
 from boxsnake.lock.difference import Change, LockDifference, difference, stale
 from boxsnake.lock.pylock import pylock, shared_pylock
+from boxsnake.lock.reasons import Reason, names, reasons
 from boxsnake.lock.system import SystemKind, SystemLock, SystemPackage
 from boxsnake.lock.values import (
     BasePin,
@@ -29,6 +30,7 @@ __all__ = [
     "Noarch",
     "Origin",
     "OriginKind",
+    "Reason",
     "SystemKind",
     "SystemLock",
     "SystemPackage",
@@ -37,7 +39,9 @@ __all__ = [
     "decode",
     "difference",
     "encode",
+    "names",
     "pylock",
+    "reasons",
     "shared_pylock",
     "stale",
 ]

@@ -22,6 +22,7 @@ SUMMARY = 1004
 DESCRIPTION = 1005
 BUILD_TIME = 1006
 BUILD_HOST = 1007
+SIZE = 1009
 VENDOR = 1011
 LICENSE = 1014
 PACKAGER = 1015
@@ -71,6 +72,25 @@ def read(path: Path) -> dict[int, Value]:
     with disk_faults(path), path.open("rb") as stream:
         _signature(stream, path)
         return _tags(_section(stream, path), path)
+
+
+def payload_start(path: Path) -> int:
+    """Where the payload begins, in bytes. Errors: those of `read`."""
+    with disk_faults(path), path.open("rb") as stream:
+        _signature(stream, path)
+        _section(stream, path)
+        return stream.tell()
+
+
+def installed(blob: bytes) -> dict[int, Value]:
+    """All tags of a header as rpm's database keeps it, without what stands before one in a file.
+
+    Errors: struct.error, ValueError, KeyError where it is none.
+    """
+    count, size = struct.unpack_from(">II", blob)
+    data = blob[8 + count * 16 : 8 + count * 16 + size]
+    rows = struct.iter_unpack(">IIII", blob[8 : 8 + count * 16])
+    return {tag: _value(kind, data, offset, amount) for tag, kind, offset, amount in rows}
 
 
 def digest(path: Path) -> str:
