@@ -51,13 +51,15 @@ class Member:
     """One member of a tar, by its relative POSIX name.
 
     A file where `source` gives its bytes or the file to read them from, a symbolic link where `link` gives its text,
-    else a folder. `mode` holds permission bits only.
+    another name of a file's where `twin` gives that, which must come before it in the order of names; else a folder.
+    `mode` holds permission bits only.
     """
 
     name: str
     mode: int = 0o755
     source: Path | bytes | None = None
     link: str | None = None
+    twin: str | None = None
     uid: int = 0
     gid: int = 0
     attributes: tuple[tuple[str, bytes], ...] = ()
@@ -136,16 +138,17 @@ def _padding(size: int) -> bytes:
 
 def _header(member: Member, size: int, epoch: int) -> bytes:
     """The member's ustar header, after a pax one where it is needed."""
-    kind = b"2" if member.link is not None else b"5" if member.source is None else b"0"
+    kind = _kind(member)
     records: list[tuple[str, str | bytes]] = []
     place = _split(f"{member.name}/" if kind == b"5" else member.name)
     if place is None:
         records.append(("path", member.name))
         place = b"", member.name.encode("ascii", "replace")[:100]
-    link = (member.link or "").encode("utf-8")
+    target = member.link or member.twin or ""
+    link = target.encode("utf-8")
     if len(link) > 100 or not link.isascii():
-        records.append(("linkpath", member.link or ""))
-        link = (member.link or "").encode("ascii", "replace")[:100]
+        records.append(("linkpath", target))
+        link = target.encode("ascii", "replace")[:100]
     if size > _LARGEST:
         records.append(("size", str(size)))
         size = 0
@@ -155,6 +158,12 @@ def _header(member: Member, size: int, epoch: int) -> bytes:
     records += [(f"{_ATTRIBUTE}{name}", value) for name, value in sorted(member.attributes)]
     header = _ustar(place, member.mode, size, epoch, kind, link, owner)
     return _pax(records, epoch) + header if records else header
+
+
+def _kind(member: Member) -> bytes:
+    if member.twin is not None:
+        return b"1"
+    return b"2" if member.link is not None else b"5" if member.source is None else b"0"
 
 
 def _split(name: str) -> tuple[bytes, bytes] | None:
@@ -206,11 +215,13 @@ def _pax_record(key: str, value: str | bytes) -> bytes:
 class GzipSink:
     """Compresses what is written to it into `out`, in a few threads. A context manager.
 
-    `diff_id` ("sha256:<hex>" of the bytes before compression) is known after the block.
+    `diff_id` ("sha256:<hex>" of the bytes before compression) is known after the block. `compress` makes a gzip member
+    of a block.
     """
 
-    def __init__(self, out: Sink) -> None:
+    def __init__(self, out: Sink, compress: Callable[[bytes], bytes] | None = None) -> None:
         self._out = out
+        self._compress = compress or gzip_member
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gzip")
         self._pending: deque[Future[bytes]] = deque()
         self._pieces: list[bytes | memoryview] = []
@@ -250,7 +261,7 @@ class GzipSink:
         self._pieces.clear()
         self._room = _CHUNK
         self._is_empty = False
-        self._pending.append(self._pool.submit(gzip_member, block))
+        self._pending.append(self._pool.submit(self._compress, block))
         self._raw.update(block)
         while len(self._pending) > 2 * _THREADS:
             self._out.write(self._pending.popleft().result())
@@ -267,6 +278,16 @@ def gzip_member(data: bytes) -> bytes:
     from isal import isal_zlib
 
     return bytes(isal_zlib.compress(data, _GZIP_LEVEL, wbits=31))
+
+
+def small_gzip_member(level: int) -> Callable[[bytes], bytes]:
+    """What makes gzip members that are smaller than `gzip_member`'s: by libdeflate, whose level is 1 to 12.
+
+    libdeflate looks for the same matches on every processor.
+    """
+    from deflate import gzip_compress
+
+    return lambda data: bytes(gzip_compress(data, level))
 
 
 def gunzipped(path: Path) -> BinaryIO:

@@ -63,20 +63,20 @@ def place(support: Path, prefix: str, folder: Path) -> int:
     """Write every file that depends on the prefix to its place in `folder`, which is or will be there."""
     document = _patches(support)
     made: list[str] = []
-    for patch, content in _placed_files(document, support / "unplaced", prefix):
+    for patch, content in placed_files(document, support / "unplaced", prefix):
         target = folder / patch["path"]
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, support / "placing", content, patch["mode"], document["time"])
+        write_aside(target, support / "placing", content, patch["mode"], document["time"])
         made.append(f"{hashlib.sha256(content).hexdigest()}  {patch['path']}\n")
     sums = "".join(made).encode("utf-8")
-    _write(support / PLACED_SUMS, support / "placing", sums, 0o644, document["time"])
+    write_aside(support / PLACED_SUMS, support / "placing", sums, 0o644, document["time"])
     return 0
 
 
 def verify(support: Path, prefix: str, folder: Path) -> int:
     """Say on standard output what is not as it would be placed; 1 if there is anything, else 0."""
     wrong = 0
-    for patch, content in _placed_files(_patches(support), support / "unplaced", prefix):
+    for patch, content in placed_files(_patches(support), support / "unplaced", prefix):
         target = folder / patch["path"]
         fault = _fault(target, content, patch["mode"])
         if fault:
@@ -126,6 +126,11 @@ def in_c_strings(content: bytes, old: bytes, new: bytes) -> bytes:
         start = end
 
 
+def is_python(name: bytes) -> bool:
+    """Whether it is what an interpreter of Python is called."""
+    return _PYTHON.fullmatch(name) is not None
+
+
 def script_start(line: bytes, old: bytes, new: bytes) -> bytes:
     """The first line of a script with `new` instead of `old`, without line feed.
 
@@ -139,7 +144,7 @@ def script_start(line: bytes, old: bytes, new: bytes) -> bytes:
     path, arguments = new + found.group(1), found.group(2).replace(old, new)
     name = path.rpartition(b"/")[2]
     words = b" " + arguments if arguments else b""
-    if not _PYTHON.fullmatch(name):
+    if not is_python(name):
         return b"#!/usr/bin/env " + name + words
     quoted = os.fsencode(shlex.quote(os.fsdecode(path)))
     return b"#!/bin/sh\n'''exec' " + quoted + words + b' "$0" "$@"\n' + b"' '''"
@@ -150,8 +155,8 @@ def _patches(support: Path) -> dict[str, Any]:
     return found
 
 
-def _placed_files(document: dict[str, Any], source: Path, prefix: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each patch with the bytes that its file has at the prefix."""
+def placed_files(document: dict[str, Any], source: Path, prefix: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each patch with the bytes that its file has at the prefix. Raises PlaceError where what was packed is damaged."""
     check_prefix(prefix, document["placeholder"])
     changed: dict[str, tuple[str, int]] = {}
     for patch in document["patches"]:
@@ -183,7 +188,8 @@ def _with_digests(content: bytes, changed: Mapping[str, tuple[str, int]]) -> byt
     return _IN_META.sub(of_meta, _IN_RECORD.sub(of_record, content))
 
 
-def _write(target: Path, aside: Path, content: bytes, mode: int, time: int) -> None:
+def write_aside(target: Path, aside: Path, content: bytes, mode: int, time: int) -> None:
+    """Write a file aside and rename it; `time` is in seconds since 1970."""
     aside.unlink(missing_ok=True)  # a link, if an earlier run was killed: it would be written through
     aside.write_bytes(content)
     aside.chmod(mode)

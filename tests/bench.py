@@ -233,6 +233,25 @@ def bench_appimage(application: Path, scratch: Path) -> None:
     row("mounted image, warm start", figure, "<= 1.3 times", reached=mounted / disk <= 1.3)
 
 
+def bench_conda_pack(application: Path, scratch: Path) -> None:
+    """An archive of a staged tree against conda-pack's default of an environment with the same packages."""
+    folder = scratch / f"conda-pack-{application.name}"
+    folder.mkdir()
+    said = run(sys.executable, "-m", "tests.bench_conda_pack", application, folder, cwd=ROOT)
+    figures = json.loads(said.splitlines()[-1])
+    mine, whole, peer = figures["ours"], figures["whole"], figures["conda-pack"]
+    figure = f"{mine:.2f} s, conda-pack {peer:.2f} s: {peer / mine:.1f} times faster"
+    row(f"conda-pack archive of {application.name}", figure, ">= 2 times", reached=peer / mine >= 2)
+    figure = f"{whole:.2f} s, conda-pack {peer:.2f} s: {peer / whole:.1f} times faster"
+    row("the same, the tree's staging included", figure, "(no goal)", reached=True)
+    ours, theirs = figures["size"], figures["conda-pack's size"]
+    figure = f"{ours / 1e6:.1f} MB, conda-pack {theirs / 1e6:.1f} MB: {ours / theirs:.2f} times"
+    row("the same, size", figure, "<= 1 time", reached=ours <= theirs)
+    mended, peer = figures["unpack"], figures["conda-pack's unpack"]
+    figure = f"{mended:.2f} s, conda-pack's {peer:.2f} s"
+    row("the same, conda-unpack", figure, "(no goal)", reached=True)
+
+
 def bench_registry(scratch: Path) -> None:
     """One line edited, and the image pushed to a registry of this machine, against docker build and docker push."""
     folder = scratch / "registry"
@@ -313,6 +332,8 @@ def main() -> None:
         bench_registry(scratch)
         bench_pex(application, scratch)
         bench_appimage(application, scratch)
+        bench_conda_pack(application, scratch)
+        bench_conda_pack(larger, scratch)
         bench_unchanged(application)
         bench_split(larger, scratch)
         bench_everyday(scratch)

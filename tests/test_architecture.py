@@ -48,6 +48,7 @@ FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx"
 
 KNOWN_BY = {
     "cyclonedx": {"sbom"},
+    "deflate": {"archive"},
     "docker": {"engine"},
     "httpx": {"fetch.exchange"},
     "installer": {"stage"},
@@ -138,7 +139,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from boxsnake.cli import boxsnake\n"
         "assert run(boxsnake, ['--help']) == 0\n"
         "heavy = {'rattler', 'rattler_build', 'docker', 'httpx', 'pydantic', 'isal', 'zstandard', 'rich', 'yaml', "
-        "'packaging', 'platformdirs', 'uv', 'pex'}\n"
+        "'deflate', 'packaging', 'platformdirs', 'uv', 'pex'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

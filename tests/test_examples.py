@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("hello-web", "report")
-FORMATS = ("deb", "image", "installer", "pex", "rpm", "wheelhouse")
+FORMATS = ("conda-pack", "deb", "image", "installer", "pex", "rpm", "wheelhouse")
 FURTHER = {"hello-web": ("appimage", "dockerfile"), "report": ()}
 """Formats of one example alone: larger trees would show nothing more of them."""
 
