@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -57,7 +57,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return workshop
 
 
-def packed(workshop: Workshop, folder: Path, **options: object) -> Path:
+def packed(workshop: Workshop, folder: Path, **options: Any) -> Path:
     lock = workshop.lock()
     application = Application(name="app", version="1.0")
     plan = Plan(
@@ -276,7 +276,7 @@ def test_one_place_takes_no_unpacking(workshop: Workshop, tmp_path: Path) -> Non
 def test_levels_are_those_of_the_compressor() -> None:
     with pytest.raises(ValueError, match=r"highest level of tar\.gz is 12"):
         PACKAGER.options(level=13)
-    assert PACKAGER.options(level=13, compression="tar.zst")
+    assert PACKAGER.options(level=13, compression="tar.zst").level == 13
 
 
 @pytest.mark.parametrize(
