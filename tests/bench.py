@@ -239,15 +239,16 @@ def bench_conda_pack(application: Path, scratch: Path) -> None:
     folder.mkdir()
     said = run(sys.executable, "-m", "tests.bench_conda_pack", application, folder, cwd=ROOT)
     figures = json.loads(said.splitlines()[-1])
-    mine, whole, peer = figures["ours"], figures["whole"], figures["conda-pack"]
+    (mine, our_cpu), (whole, _), (peer, their_cpu) = (figures[name] for name in ("ours", "whole", "conda-pack"))
     figure = f"{mine:.2f} s, conda-pack {peer:.2f} s: {peer / mine:.1f} times faster"
     row(f"conda-pack archive of {application.name}", figure, ">= 2 times", reached=peer / mine >= 2)
-    figure = f"{whole:.2f} s, conda-pack {peer:.2f} s: {peer / whole:.1f} times faster"
-    row("the same, the tree's staging included", figure, "(no goal)", reached=True)
+    figure = f"{our_cpu:.2f} s, conda-pack {their_cpu:.2f} s: {their_cpu / our_cpu:.1f} times less"
+    row("the same, seconds of CPU", figure, "(no goal)", reached=True)
+    row("the same, with staging", f"{whole:.2f} s, conda-pack {peer:.2f} s", "(no goal)", reached=True)
     ours, theirs = figures["size"], figures["conda-pack's size"]
     figure = f"{ours / 1e6:.1f} MB, conda-pack {theirs / 1e6:.1f} MB: {ours / theirs:.2f} times"
     row("the same, size", figure, "<= 1 time", reached=ours <= theirs)
-    mended, peer = figures["unpack"], figures["conda-pack's unpack"]
+    (mended, _), (peer, _) = figures["unpack"], figures["conda-pack's unpack"]
     figure = f"{mended:.2f} s, conda-pack's {peer:.2f} s"
     row("the same, conda-unpack", figure, "(no goal)", reached=True)
 

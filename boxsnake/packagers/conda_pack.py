@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
-_LEVELS = {"tar.gz": 6, "tar.zst": 9}
+_LEVELS = {"tar.gz": 5, "tar.zst": 9}
 _HIGHEST_GZIP = 12
 # Bytes of zstd's several jobs do not depend on how many threads there are, as long as there are any.
 _THREADS = 2
@@ -39,7 +39,7 @@ class CondaPackOptions(Section):
     compression: Literal["tar.gz", "tar.zst"] = "tar.gz"
     """What the archive is compressed with, and its name ends in: gzip, which every host reads, or zstd."""
     level: Annotated[int, Field(ge=1, le=19)] | None = None
-    """How hard it is compressed: 1 to 12 for tar.gz (left out: 6), 1 to 19 for tar.zst (left out: 9)."""
+    """How hard it is compressed: 1 to 12 for tar.gz (left out: 5), 1 to 19 for tar.zst (left out: 9)."""
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
     """The one place where it will be unpacked, as conda-pack's `--dest-prefix`; left out: anywhere."""
 
