@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from boxsnake import inventory
 from boxsnake.archive import GzipSink, small_gzip_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
+from boxsnake.forecast import GZIP, ZSTD, packed
 from boxsnake.manifest import Section
+from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target, environment_notes
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import start_command
 
 if TYPE_CHECKING:
+    from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
@@ -56,6 +60,7 @@ class CondaPack:
     name = "conda-pack"
     summary = "conda-pack's tarball: unpacked anywhere, activated or not, as Spark and Dask take environments"
     options = CondaPackOptions
+    step: Step = "conda"
     moments: frozenset[str] = frozenset()
     system: frozenset[SystemPart] = frozenset()
     unfolds = False
@@ -94,6 +99,16 @@ class CondaPack:
                     ) as writer:
                         write_tar(found, writer, epoch=plan.epoch)
             return [*tree.notes, *environment_notes(plan, "an archive of conda-pack's")]
+
+    def needs(self, plan: Plan) -> Sequence[str]:
+        """See `boxsnake.packagers.Packager`."""
+        return ("tar", "gzip" if plan.options.compression == "tar.gz" else "zstd")
+
+    def forecast(self, plan: Plan, materials: Materials) -> Forecast:
+        """See `boxsnake.packagers.Packager`."""
+        ratio = GZIP if plan.options.compression == "tar.gz" else ZSTD
+        notes = environment_notes(plan, "an archive of conda-pack's")
+        return packed(inventory.environment(plan, materials.store), ratio, notes=notes)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
