@@ -15,7 +15,7 @@ export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench docs clean engine channel hosts
+.PHONY: help setup demo test lint types bench proof docs clean engine channel hosts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ types: $(BIN)/boxsnake ## mypy, strict
 bench: $(BIN)/boxsnake engine channel ## measure against peers, run side by side
 	$(call need,$(BENCH_APT_PACKAGES))
 	@$(BIN)/python tests/bench.py
+
+proof: $(BIN)/boxsnake engine channel ## boot well-known applications of the index: no false alarm
+	@$(BIN)/python tests/proof_known_applications.py
 
 docs: $(BIN)/boxsnake ## write the tables of README.md and docs/ that are made from the code
 	@$(BIN)/python docs/tables.py && $(BIN)/python docs/manifest_tables.py

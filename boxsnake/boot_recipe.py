@@ -6,7 +6,7 @@ them is a `BootRecipe`, and the checks that the manifest asks for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ARTIFACT_HOST = "artifact"
@@ -18,18 +18,30 @@ mounted, which containers may not, or a container engine, as it is an image itse
 
 
 @dataclass(frozen=True, kw_only=True)
+class BootRules:
+    """What a boot passes over, as it is known and does no harm.
+
+    `exempt` are the top-level modules that do not import (a platform's own, a plug-in of something absent), and the
+    programs that do not start. `optional_libraries` are the names of shared libraries, or patterns of names
+    ("libtbb.so.*"), that nothing is lost without.
+    """
+
+    exempt: tuple[str, ...] = ()
+    optional_libraries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Expected:
     """What a booted box must hold, no more and no less.
 
     `distributions` are (normalised name, version) of the Python distributions, `conda` (name, version, build) of the
-    records in `conda-meta` (empty: not looked at), `console_scripts` the names of the application's own entry points,
-    `exempt` the top-level modules that are known not to import (a platform's own, a plug-in of something absent).
+    records in `conda-meta` (empty: not looked at), `console_scripts` the names of the application's own entry points.
     """
 
     distributions: tuple[tuple[str, str], ...]
     conda: tuple[tuple[str, str, str], ...]
     console_scripts: tuple[str, ...]
-    exempt: tuple[str, ...] = ()
+    rules: BootRules = field(default_factory=BootRules)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Reading 64-bit little-endian ELF files: what programs and libraries need of others.
 
-Follows the System V ABI (gABI, chapters 4 and 5) and the GNU extensions for symbol versions.
+Follows the System V ABI (gABI, chapters 4 and 5) and the GNU extensions for symbol versions. The boot harness hands it
+to the interpreters of boxes: the standard library alone, Python 3.9 or later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ MAGIC = b"\x7fELF\x02\x01"
 
 ET_EXEC = 2
 EM_X86_64, EM_AARCH64 = 62, 183
-PT_LOAD, PT_DYNAMIC, PT_NOTE = 1, 2, 4
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 PF_X, PF_W, PF_R = 1, 2, 4
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_RELASZ, DT_STRSZ, DT_RPATH = 0, 1, 5, 6, 7, 8, 10, 15
 DT_RUNPATH, DT_VERNEED, DT_VERNEEDNUM = 29, 0x6FFFFFFE, 0x6FFFFFFF
@@ -34,7 +35,7 @@ class ElfError(ValueError):
     """The file is not an ELF file of a kind that is known here."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Segment:
     """One program header."""
 
@@ -141,6 +142,11 @@ class Elf:
         if value is None:
             raise ElfError("no dynamic string table")
         return self.offset_of(value)
+
+    @property
+    def interpreter(self) -> str | None:
+        """The loader that starts it; None for what is no program, or needs none."""
+        return next((self.text_at(segment.offset) for segment in self.segments if segment.kind == PT_INTERP), None)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -17,11 +17,11 @@ from typing import Any
 
 from boxsnake.beside import beside, sweep
 from boxsnake.binaries import check_floor, deb_package, missing
-from boxsnake.boot_recipe import Check
+from boxsnake.boot_recipe import BootRules, Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.image.base_name import FORMATS, MINIMAL
 from boxsnake.lock import Lock, SystemLock, TargetLock
-from boxsnake.manifest import CheckTable, Manifest, Section, SharedBox
+from boxsnake.manifest import BootTable, CheckTable, Manifest, Section, SharedBox
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.os_packages.system_wanted import system_wanted
 from boxsnake.packagers import Packager, packagers
@@ -191,6 +191,7 @@ def _planning(
             system=system_wanted(manifest, root, application),
             revision=revision,
             checks=tuple(check_of(check, application) for check in manifest.checks),
+            boot=rules_of(manifest.boot),
         )
         packager.check(plan)
         return Box(packager=packager, plan=plan, path=folder / packager.file_name(plan))
@@ -343,7 +344,9 @@ def _system_notes(box: Box) -> tuple[str, ...]:
 
 def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
     """Everything that decides the artifact's bytes, and the name that it lies under."""
-    plan = dataclasses.replace(box.plan, options=None, hooks=(), checks=(), revision="", system=System())
+    plan = dataclasses.replace(
+        box.plan, options=None, hooks=(), checks=(), boot=BootRules(), revision="", system=System()
+    )
     return {
         "path": str(box.path),
         "format": box.packager.name,
@@ -506,6 +509,11 @@ def check_of(table: CheckTable, application: Application) -> Check:
         status=table.status,
         timeout=table.timeout,
     )
+
+
+def rules_of(table: BootTable) -> BootRules:
+    """What the manifest says of boots, as the harness takes it."""
+    return BootRules(exempt=table.skip, optional_libraries=table.optional_libraries)
 
 
 def _hooks(manifest: Manifest, root: Path) -> tuple[Hook, ...]:

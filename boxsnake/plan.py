@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from boxsnake.boot_recipe import Check, Expected
+from boxsnake.boot_recipe import BootRules, Check, Expected
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.system import System
 from boxsnake.target import Target
@@ -85,6 +85,8 @@ class Plan:
     system: System = field(default_factory=System)
     """What it wants of the system that it is installed on."""
     checks: tuple[Check, ...] = ()
+    boot: BootRules = field(default_factory=BootRules)
+    """What is known of a boot."""
     labels: tuple[tuple[str, str], ...] = field(default=())
     revision: str = ""
     """The commit of the application's source, where that is just what it was built from."""
@@ -128,4 +130,5 @@ def expected(plan: Plan, *, conda: bool) -> Expected:
         distributions=tuple(sorted(distributions)),
         conda=tuple(sorted((package.name, package.version, package.build) for package in lock.conda)) if conda else (),
         console_scripts=plan.application.console_scripts,
+        rules=plan.boot,
     )

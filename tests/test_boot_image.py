@@ -110,7 +110,8 @@ def test_an_image_boots_as_it_is_started_in_production(engine: Engine, store: St
     locked = Check(name="locked", run=("/usr/bin/python3", "-c", script), expect="Read-only file system", exit_code=1)
     report = boot(engine, store, archive, RECIPE, [answer, locked], format="image")
     assert report.failure is None, report.failure
-    names = ["start", "packages", "imports", "entry points", "check: answers", "check: locked", "writes"]
+    checks = ["check: answers", "check: locked"]
+    names = ["start", "packages", "requirements", "files", "imports", "entry points", *checks, "writes"]
     assert [step.name for step in report.steps] == names
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from boxsnake.boot import probe as boot_probe
+from boxsnake.boot.contents import looking
 
 SOURCE = Path(boot_probe.__file__).read_text(encoding="utf-8")
+LOOK = {"modules": looking(), "roots": [], "traces": [], "seconds_to_look": 60}
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 
 def probe(job: dict[str, Any], python: str = sys.executable, folder: Path | None = None) -> dict[str, Any]:
-    text = json.dumps({"nonce": "NONCE", "environment": ENVIRONMENT, "folder": "/", "seconds": 20, **job})
+    text = json.dumps({"nonce": "NONCE", "environment": ENVIRONMENT, "folder": "/", "seconds": 20, **LOOK, **job})
     done = subprocess.run([python, "-c", SOURCE, text], capture_output=True, text=True, cwd=folder, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("NONCE ")]
     assert lines, done.stderr

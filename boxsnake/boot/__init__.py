@@ -18,6 +18,7 @@ from typing import Any
 
 from boxsnake import hosts
 from boxsnake.bases import Base
+from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import image as boot_image
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, ending, run_as_root, said
@@ -72,10 +73,13 @@ def boot(
     *,
     format: str = "",  # noqa: A002 - the report's own word for it
     base_of: BaseOf | None = None,
+    traces: Sequence[str] = (),
     keep: bool = False,
     offline: bool = False,
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
+
+    `traces` are paths of the machine that made it, which its files must not name.
 
     `base_of` finds the base images of build contexts, which boot without one only if they carry their base.
     Errors: EngineError where the engine does not answer or goes away, and whatever making the host raises. Several
@@ -97,7 +101,7 @@ def boot(
 
         steps.take("start", start)
         if box is not None:
-            _carry_out(steps, box, checks)
+            _carry_out(steps, box, checks, traces)
             if keep and steps.failed:
                 box.container.keep()
                 steps.add(f"kept: docker exec -it {box.container.id[:12]} sh")
@@ -189,7 +193,7 @@ def _environment(recipe: BootRecipe, image: Image) -> dict[str, str]:
     return found
 
 
-def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
+def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check], traces: Sequence[str]) -> None:
     """Every step after the start, in order."""
     recipe = box.recipe
     if recipe.copies:
@@ -199,7 +203,9 @@ def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check]) -> None:
         steps.take("install", lambda: run_as_root(box, recipe.install))
     installed = not steps.failed
     facts: dict[str, Any] = {}
-    steps.take("packages", lambda: boot_proofs.check_packages(box, facts))
+    steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces))
+    steps.take("requirements", lambda: boot_contents.check_requirements(facts))
+    steps.take("files", lambda: boot_contents.check_files(box, facts))
     steps.take("imports", lambda: boot_proofs.check_imports(facts))
     steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
     if recipe.commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,11 @@ from boxsnake.urls import redact
 # In seconds: a command that installs or removes, and what a probe takes beyond the time of its job.
 _INSTALL_SECONDS = 900.0
 _MARGIN_SECONDS = 30.0
+# What a line is likely to hold that tells why a program failed, and what programs say that miss the network.
+_COMPLAINT = re.compile(r"error|exception|fatal|cannot|can't|could not|not found|no such|failed", re.IGNORECASE)
+_NETWORK = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Name or service not known|Could not resolve host"
+)
 _SHOWN_LINES = 12
 _SHOWN_COLUMNS = 300
 _SHOWN_NAMES = 8
@@ -49,7 +55,8 @@ def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
         words = said(ended.output + ended.errors)
         if ended.exit_code != 0 or ended.ended_by:
             # What an earlier command complained of, without failing, may be the cause.
-            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{words}{before}")
+            reason = because(ended.output + ended.errors)
+            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{reason}{before}")
         before = f"\nbefore that, `{shlex.join(command)}` said{words}" if words else before
     return ""
 
@@ -81,7 +88,7 @@ def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
             facts: dict[str, Any] = json.loads(line.removeprefix(nonce))
             return facts
     python = shlex.join(box.recipe.python)
-    raise NotPassedError(f"the box's own Python (`{python}`) {ending(ended)}{said(ended.output + ended.errors)}")
+    raise NotPassedError(f"the box's own Python (`{python}`) {ending(ended)}{because(ended.output + ended.errors)}")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -91,10 +98,24 @@ def listed(names: Sequence[str]) -> str:
 
 
 def said(output: str | bytes) -> str:
-    """The last lines of an output, as the end of a sentence."""
+    """The last lines of an output, below a sentence."""
+    return "".join(f"\n  {line}" for line in _last_lines(output))
+
+
+def because(output: str | bytes) -> str:
+    """The end of a sentence about a program that failed: the line of its output that names the cause, and all below."""
+    lines = _last_lines(output)
+    if not lines:
+        return ""
+    complaint = next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1]).strip()
+    hint = "; it wants the network, which a box that is booted has not got" if _NETWORK.search("".join(lines)) else ""
+    return f": {complaint}{hint}{said(output)}"
+
+
+def _last_lines(output: str | bytes) -> list[str]:
     text = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
     lines = [line for line in redact(text).splitlines() if line.strip()][-_SHOWN_LINES:]
-    return "".join(f"\n  {shown(line.expandtabs())}" for line in lines)
+    return [shown(line.expandtabs()) for line in lines]
 
 
 def shown(text: str) -> str:

@@ -13,12 +13,14 @@ import importlib.machinery
 import importlib.metadata
 import json
 import os
+import platform
 import selectors
 import signal
 import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ _KEPT_OUTPUT = 16_384
 _KEPT_BODY = 1 << 20
 _STOP_SECONDS = 5.0
 _REQUEST_SECONDS = 5.0
+_MORE_SECONDS = 10.0
 _SETTLE_SECONDS = 0.2
 _IDLE_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
@@ -229,13 +232,63 @@ def _inspect(job: Facts) -> Facts:
     modules = sorted({module for found in distributions for module in _top_modules(found)})
     chosen = [module for module in modules if module.partition(".")[0] not in exempt and module not in exempt]
     seconds = float(job["seconds"])
-    starters = [_importer(module, seconds) for module in chosen]
+    # The files are read meanwhile: it is the longest of these jobs, and comes first.
+    looked, *imported = _run_all([_looker(job), *(_importer(module, seconds) for module in chosen)])
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "distributions": sorted([_name(found), _version(found), str(found.locate_file(""))] for found in distributions),
         "conda": _conda_records(),
         "programs": sorted({program for found in distributions for program in _programs(found)}),
-        "imports": _run_all(starters),
+        "requires": {_name(found): found.requires or [] for found in distributions},
+        "markers": _markers(),
+        "imports": imported,
+        "files": _told(looked, job["nonce"]),
+        "look": looked,
+    }
+
+
+def _looker(job: Facts) -> Callable[[], _Process]:
+    """Look at the box's files, by modules that the job brings as text: the last of them does it."""
+
+    def work() -> None:
+        for name, source in job["modules"].items():
+            module = types.ModuleType(name)
+            sys.modules[name] = module
+            parent, _, last = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], last, module)
+            exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102 - it is the harness's own
+        facts = sys.modules[list(job["modules"])[-1]].look(job)
+        sys.stdout.write(f"\n{job['nonce']} {json.dumps(facts)}\n")
+
+    return lambda: _spawn("files", work, float(job["seconds_to_look"]))
+
+
+def _told(process: Facts, nonce: str) -> Facts | None:
+    """The facts that a process has told; None where it did not come to that."""
+    for line in reversed(process["output"].splitlines()):
+        if line.startswith(f"{nonce} "):
+            facts: Facts = json.loads(line[len(nonce) :])
+            return facts
+    return None
+
+
+def _markers() -> dict[str, str]:
+    """What requirements may depend on (PEP 508)."""
+    version = sys.implementation.version
+    kind = "" if version.releaselevel == "final" else f"{version.releaselevel[0]}{version.serial}"
+    return {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": ".".join(map(str, version[:3])) + kind,
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
     }
 
 
@@ -380,11 +433,24 @@ def _ask(process: _Process, request: Facts) -> Facts:
             break
         time.sleep(_TICK)
     seconds = round(time.monotonic() - started, 3)
+    if status is None:
+        problem += _late_answer(process, request, started)
     if status is not None and status != request["status"]:
         problem = f"answered {status}, not {request['status']}"
     elif status is not None and request["expect"] is not None and request["expect"] not in body:
         problem = f"answered {status}, but without {request['expect']!r}"
     return {"status": status, "body": body[:2000], "problem": problem, "seconds": seconds, "tries": tries}
+
+
+def _late_answer(process: _Process, request: Facts, started: float) -> str:
+    """Whether an application that has not answered in time does so when given some more; "" where it does not."""
+    deadline = time.monotonic() + min(_MORE_SECONDS, 3 * float(request["timeout"]))
+    while time.monotonic() < deadline and not process.has_ended():
+        status, _, _ = _one_request(request, _REQUEST_SECONDS)
+        if status is not None:
+            return f" in time: it answered {status} after {time.monotonic() - started:.1f} s"
+        time.sleep(_TICK)
+    return ""
 
 
 def _one_request(request: Facts, seconds: float) -> tuple[int | None, str, str]:
@@ -393,6 +459,8 @@ def _one_request(request: Facts, seconds: float) -> tuple[int | None, str, str]:
         connection.request("GET", request["path"], headers={"Connection": "close"})
         answer = connection.getresponse()
         return answer.status, answer.read(_KEPT_BODY).decode("utf-8", "replace"), ""
+    except ConnectionRefusedError:
+        return None, "", "nothing listens there"
     except (OSError, http.client.HTTPException) as error:
         return None, "", f"no answer: {str(error) or type(error).__name__}"
     finally:

@@ -6,19 +6,15 @@ All raise NotPassedError where the box does not hold what it should.
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from packaging.utils import canonicalize_name, canonicalize_version
-
-from boxsnake.boot.box import Box, NotPassedError, listed, probe, said, shown
+from boxsnake.boot.box import Box, NotPassedError, because, listed, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.engine import Change
 from boxsnake.plain_text import counted
 
-# In seconds: an import, a start (what runs longer has started), a whole probe.
-_IMPORT_SECONDS = 60.0
+# In seconds: a start (what runs longer has started), a whole probe.
 _START_SECONDS = 20.0
 _PROBE_SECONDS = 900.0
 # The exit codes by which shells and env(1) say that a program cannot be run, or is not there.
@@ -36,51 +32,7 @@ sys.exit(found[0].load()())
 """
 
 
-# What is in the box
-
-
-def check_packages(box: Box, facts: dict[str, Any]) -> str:
-    """The installed packages are those of the lock; `facts` takes what the look at the box has found."""
-    job = {"do": "inspect", "exempt": list(box.recipe.expects.exempt), "seconds": _IMPORT_SECONDS}
-    facts.update(probe(box, job, _PROBE_SECONDS))
-    expects = box.recipe.expects
-    found = _normal((name, version) for name, version, _ in facts["distributions"])
-    wanted = _normal(expects.distributions)
-    faults = _differences("distribution", wanted, found)
-    if expects.conda:
-        records = Counter((name, f"{version} {build}") for name, version, build in facts["conda"])
-        faults += _differences(
-            "conda package", Counter((name, f"{version} {build}") for name, version, build in expects.conda), records
-        )
-    if faults:
-        raise NotPassedError("\n".join(faults))
-    conda = f", {counted(len(expects.conda), 'conda package')}" if expects.conda else ""
-    return f"{counted(len(expects.distributions), 'distribution')}{conda}, Python {facts['python']}"
-
-
-def _normal(distributions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """Names and versions as they compare (PEP 503, PEP 440)."""
-    return Counter(
-        (str(canonicalize_name(name)), str(canonicalize_version(version, strip_trailing_zero=False)))
-        for name, version in distributions
-    )
-
-
-def _differences(what: str, wanted: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> list[str]:
-    """Tell two sets of (name, version) apart, as sentences: missing, of another version, not expected, found twice."""
-    missing, surplus = dict((wanted - found).keys()), dict((found - wanted).keys())
-    others = sorted(missing.keys() & surplus.keys() - {name for name, _ in wanted & found})
-    twice = sorted({name for name, count in Counter(name for name, _ in found.elements()).items() if count > 1})
-    sentences = (
-        ("missing", [f"{name} {version}" for name, version in sorted(missing.items()) if name not in others]),
-        ("of another version", [f"{name} {surplus[name]} instead of {missing[name]}" for name in others]),
-        ("found twice", twice),
-        (
-            "not expected",
-            [f"{name} {version}" for name, version in sorted(surplus.items()) if name not in {*others, *twice}],
-        ),
-    )
-    return [f"{what} {problem}: {listed(names)}" for problem, names in sentences if names]
+# Imports
 
 
 def check_imports(facts: Mapping[str, Any]) -> str:
@@ -89,7 +41,7 @@ def check_imports(facts: Mapping[str, Any]) -> str:
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
-        raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{said(first['output'])}{others}")
+        raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{because(first['output'])}{others}")
     return counted(len(facts["imports"]), "module")
 
 
@@ -109,7 +61,9 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     """Every console script starts: the application's own without an error, those of its packages at all."""
     expects = box.recipe.expects
     own = set(expects.console_scripts)
-    exempt = {name for name, module in facts["programs"] if {name, module.partition(".")[0]} & set(expects.exempt)}
+    exempt = {
+        name for name, module in facts["programs"] if {name, module.partition(".")[0]} & set(expects.rules.exempt)
+    }
     names = sorted(own | {name for name, _ in facts["programs"]} - exempt)
     if not names:
         return "none"
@@ -126,7 +80,7 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
-        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{said(first['output'])}{others}")
+        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}{others}")
     note = f"; with an error of their own: {listed([script['name'] for script in ended])}" if ended else ""
     return f"{len(names)} started{note}"
 
@@ -145,7 +99,7 @@ def start_commands(box: Box, entrypoint: Sequence[str]) -> str:
     failed = [script for script in shown["scripts"] if not _has_started(script)]
     if failed:
         first = failed[0]
-        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{said(first['output'])}")
+        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}")
     return f"{listed(names)} started"
 
 
@@ -181,7 +135,7 @@ def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
     command = shlex.join(check.run or ())
     if ran["code"] != check.exit_code:
         wanted = f", not {check.exit_code}" if ran["code"] is not None else ""
-        raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{said(ran['output'])}")
+        raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{because(ran['output'])}")
     if check.expect is not None and check.expect not in ran["output"]:
         raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}")
     return ""
@@ -214,10 +168,12 @@ def request_check(box: Box, check: Check, requests: Sequence[Check], served: dic
         started = f"`{shlex.join(box.command)}`: GET {check.http} on port {check.port}"
         body = f"\nits answer: {shown(answer['body'])}" if answer["body"] else ""
         tried = f" after {answer['seconds']:.1f} s and {answer['tries']} tries"
-        raise NotPassedError(f"{started}: {problem}{tried}{body}{said(application['output'])}")
+        output = application["output"]
+        words = because(output) if answer["problem"] == "it ended" else said(output)
+        raise NotPassedError(f"{started}: {problem}{tried}{body}{words}")
     if check is requests[-1] and served["died"]:
         ended = _ended_as(served["application"], served)
-        raise NotPassedError(f"the application {ended} after its answers{said(served['application']['output'])}")
+        raise NotPassedError(f"the application {ended} after its answers{because(served['application']['output'])}")
     note = "; ignored SIGTERM" if check is requests[-1] and served["stopped"] == "KILL" else ""
     return f"{answer['status']} after {answer['seconds']:.1f} s{note}"
 

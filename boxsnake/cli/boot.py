@@ -117,6 +117,7 @@ def _boot_all(
                         box.plan.checks,
                         format=box.name,
                         base_of=materials.base,
+                        traces=(str(box.plan.root), str(workspace.store.root)),
                         keep=keep,
                         offline=offline,
                     )

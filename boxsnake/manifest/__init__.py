@@ -7,6 +7,7 @@ keys, wrong types and impossible values are faults).
 from boxsnake.manifest.decoding import decode
 from boxsnake.manifest.models import (
     App,
+    BootTable,
     CheckTable,
     DirectoryTable,
     FileTable,
@@ -25,6 +26,7 @@ from boxsnake.manifest.models import (
 
 __all__ = [
     "App",
+    "BootTable",
     "CheckTable",
     "DirectoryTable",
     "FileTable",

@@ -396,6 +396,16 @@ class CheckTable(Section):
         return self
 
 
+class BootTable(Section):
+    """`[boot]`: what `boxsnake boot` passes over, as it is known and does no harm."""
+
+    skip: tuple[Word, ...] = ()
+    """Modules of the top level that are not imported, such as those for other systems, and programs that are not
+    started."""
+    optional_libraries: tuple[Word, ...] = ()
+    """Shared libraries that some file of the box is linked against and that may be missing ("libtbb.so.*")."""
+
+
 class Manifest(Section):
     """A whole manifest."""
 
@@ -413,6 +423,8 @@ class Manifest(Section):
     """What the application talks to while it is developed, by names of your choice."""
     checks: tuple[CheckTable, ...] = ()
     """What every booted box must do, besides starting."""
+    boot: BootTable = BootTable()
+    """What is passed over when boxes are booted."""
     boxes: dict[str, Any] = {}
     """The formats to make, each with its own options. Left out: every format, by its defaults."""
 
