@@ -121,21 +121,26 @@ def prove(name: str, folder: Path) -> bool:
         command = [sys.executable, "-m", "boxsnake", "--quiet", verb]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            print(f"{name}: {verb} ended with {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
+            _say(f"{name}: {verb} ended with {done.returncode}\n{done.stdout}{done.stderr}")
             return False
     report = json.loads((folder / "dist" / "boot.json").read_text(encoding="utf-8"))
     facts = {step["name"]: step["detail"] for box in report["boxes"] for step in box["steps"]}
     boxes = ", ".join(box["format"] for box in report["boxes"])
     told = f"{facts['packages']}, {facts['imports']}; entry points: {facts['entry points']}"
-    print(f"{name}: no alarm in {boxes} ({time.monotonic() - started:.0f} s): {told}", flush=True)
+    _say(f"{name}: no alarm in {boxes} ({time.monotonic() - started:.0f} s): {told}")
     return True
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(names: list[str]) -> int:
     """Prove the applications of these names, or all: how many gave an alarm."""
     with tempfile.TemporaryDirectory(prefix="boxsnake-proof-") as folder:
         proven = [prove(name, Path(folder) / name) for name in names or KNOWN]
-    print(f"{sum(proven)} of {len(proven)} without an alarm")
+    _say(f"{sum(proven)} of {len(proven)} without an alarm")
     return len(proven) - sum(proven)
 
 
