@@ -13,7 +13,8 @@ PartState = Literal["there", "to make", "to fetch"]
 class Archive:
     """A package as it is fetched: its owner in a tree, what it is called, its bytes (None: nobody told).
 
-    `is_there` tells whether the store has it.
+    `code` are the bytes of the Python sources in it, unpacked; None where nobody has looked. `is_there` tells whether
+    the store has it.
     """
 
     kind: Literal["conda", "wheel", "application"]
@@ -21,17 +22,20 @@ class Archive:
     title: str
     size: int | None
     is_there: bool
+    code: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many bytes a box has, about, for each byte of its packages' archives.
+    """How many bytes a box has, about, for each byte of its packages' archives, and for each of sources in them.
 
-    Conda's are packed tighter than wheels, and to wheels byte-code is added.
+    An environment holds the byte-code of all sources, and archives mostly have none. Conda's are packed tighter than
+    wheels.
     """
 
     conda: float
     wheels: float
+    code: float
 
     def of(self, archives: Sequence[Archive]) -> int | None:
         """The bytes that these make in a box; None where the size of one is not known."""
@@ -39,18 +43,25 @@ class Ratio:
         for archive in archives:
             if archive.size is None:
                 return None
-            total += archive.size * (self.conda if archive.kind == "conda" else self.wheels)
+            code = archive.size * _USUAL_CODE if archive.code is None else archive.code
+            total += archive.size * (self.conda if archive.kind == "conda" else self.wheels) + code * self.code
         return round(total)
 
 
-AS_THEY_ARE = Ratio(conda=1.0, wheels=1.0)
+_USUAL_CODE = 0.8
+"""Bytes of sources for each byte of an archive that nobody has looked into."""
+
+# Fitted to boxes of seven applications; docs/formats.md tells how well.
+AS_THEY_ARE = Ratio(conda=1.0, wheels=1.0, code=0.0)
 """Archives that are carried as they are."""
-GZIP = Ratio(conda=1.66, wheels=1.9)
-"""Trees compressed by gzip, as layers are."""
-ZSTD = Ratio(conda=1.51, wheels=1.66)
+GZIP = Ratio(conda=1.18, wheels=0.98, code=0.585)
+"""Trees compressed by gzip at its quickest levels, as layers are."""
+SMALL_GZIP = Ratio(conda=1.09, wheels=0.91, code=0.479)
+"""Trees compressed by gzip at its middle levels."""
+ZSTD = Ratio(conda=1.18, wheels=0.95, code=0.373)
 """Trees compressed by zstd at its quick levels, as packages are."""
-XZ = Ratio(conda=1.1, wheels=1.2)
-PLAIN = Ratio(conda=5.0, wheels=5.0)
+XZ = Ratio(conda=0.95, wheels=0.85, code=0.27)
+PLAIN = Ratio(conda=2.7, wheels=2.0, code=2.2)
 """Trees that are not compressed."""
 
 

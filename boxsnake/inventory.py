@@ -1,12 +1,15 @@
-"""The packages of locks and plans as they are fetched: how large each is, and whether the store has it."""
+"""The packages of locks and plans as they are fetched: what is known of each, and whether the store has it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.forecast import Archive
+from boxsnake.ingest.conda import conda_facts, file_sizes
+from boxsnake.ingest.wheel import wheel_facts
 from boxsnake.pins import unique_wheels
 
 if TYPE_CHECKING:
@@ -33,12 +36,14 @@ def wheels(plan: Plan, store: Store) -> tuple[Archive, ...]:
 
 
 def _conda(package: CondaPackage, store: Store) -> Archive:
+    is_there = store.has(f"sha256:{package.sha256}")
     return Archive(
         kind="conda",
         owner=conda_owner(package.name),
         title=f"{package.name} {package.version}",
         size=package.size,
-        is_there=store.has(f"sha256:{package.sha256}"),
+        is_there=is_there,
+        code=_code(store, package.sha256, package.file_name) if is_there else None,
     )
 
 
@@ -54,4 +59,27 @@ def _wheels(found: Iterable[Wheel], own: Wheel | None, store: Store) -> Iterable
             title=f"{wheel.name} {wheel.version}",
             size=size,
             is_there=is_there,
+            code=_code(store, wheel.sha256, wheel.file_name) if is_there else None,
         )
+
+
+def _code(store: Store, sha256: str, file_name: str) -> int | None:
+    """The bytes of Python sources in a package that the store has; None where telling them takes unpacking it."""
+    key = {"sha256": sha256}
+    known = store.selected("code", key)
+    if known is None:
+        path = store.path(f"sha256:{sha256}")
+        sizes: Mapping[str, int]
+        if file_name.endswith(".conda"):
+            conda_facts(store, sha256)  # what is read has passed the check
+            with path.open("rb") as package:
+                sizes = file_sizes(package)
+        elif file_name.endswith(".whl"):
+            wheel_facts(store, sha256)
+            with zipfile.ZipFile(path) as archive:
+                sizes = {member.filename: member.file_size for member in archive.infolist()}
+        else:
+            return None
+        known = {"bytes": sum(size for name, size in sizes.items() if name.endswith(".py"))}
+        store.select("code", key, known)
+    return int(known["bytes"])

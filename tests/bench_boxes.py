@@ -1,8 +1,8 @@
 """One figure of the bench: a PEX by boxsnake's way against pex's own fastest, of the very same wheels.
 
-`bench_boxes.py APPLICATION SCRATCH` prints one line of JSON with the best seconds of each: ours, pex with an empty
-cache of its own, as ours always has, and pex with a warm one. All write a zip of the wheels as they are, for a virtual
-environment at the first run.
+`python -m tests.bench_boxes APPLICATION SCRATCH` prints one line of JSON with the least seconds by the clock and of CPU
+of each: ours, pex with an empty cache of its own, as ours always has, and pex with a warm one. All write a zip of the
+wheels as they are, for a virtual environment at the first run.
 """
 
 from __future__ import annotations
@@ -12,22 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from boxsnake.cli.workspace import open_workspace
 from boxsnake.materials import StoreMaterials
 from boxsnake.packagers.pex import PACKAGER
+from tests.bench_installer import Seconds, timed
 
 RUNS = 3
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def main(application: Path, scratch: Path) -> None:
@@ -64,13 +56,14 @@ def main(application: Path, scratch: Path) -> None:
                 capture_output=True,
             )
 
-        figures: dict[str, list[float]] = {"ours": [], "cold": [], "warm": []}
+        figures: dict[str, list[Seconds]] = {"ours": [], "cold": [], "warm": []}
         for _ in range(RUNS):
-            figures["ours"].append(seconds(ours))
+            figures["ours"].append(timed(ours))
             shutil.rmtree(root, ignore_errors=True)
-            figures["cold"].append(seconds(theirs))
-            figures["warm"].append(seconds(theirs))
-    sys.stdout.write(json.dumps({name: min(times) for name, times in figures.items()}) + "\n")
+            figures["cold"].append(timed(theirs))
+            figures["warm"].append(timed(theirs))
+    best = {name: [min(one[i] for one in times) for i in range(2)] for name, times in figures.items()}
+    sys.stdout.write(json.dumps(best) + "\n")
 
 
 if __name__ == "__main__":

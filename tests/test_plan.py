@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from boxsnake.forecast import GZIP, Forecast
+from boxsnake.forecast import Forecast
 from boxsnake.needs import STEPS
 from boxsnake.packagers import packagers
 from boxsnake.packagers.image import PACKAGER, ImageOptions
@@ -49,7 +49,8 @@ def test_sizes_are_reckoned_before_and_true_after(workshop: Workshop) -> None:
     assert [(part.name, part.state, part.is_predicted) for part in before.parts] == [
         (name, "to fetch", True) for name in ("interpreter", "libraries", "rest", "application")
     ]
-    assert before.parts[1].size == round(workshop.packages[1].size * GZIP.conda)
+    packed = workshop.packages[1].size
+    assert packed < (before.parts[1].size or 0) < 3 * packed
     assert before.is_predicted
     materials = workshop.materials(Store(workshop.folder / "store"), plan.lock)
     PACKAGER.pack(plan, materials, workshop.folder / "out.tar")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import io
 import json
 import os
 import re
@@ -95,6 +96,22 @@ def conda_facts(store: Store, sha256: str) -> CondaFacts:
     facts = check(store.path(f"sha256:{sha256}"))
     store.select("ingest", key, asdict(facts))
     return facts
+
+
+def file_sizes(package: BinaryIO) -> Mapping[str, int]:
+    """The bytes of a `.conda` package's files by their paths, as the package tells; it must have passed the check."""
+    import tarfile
+    import zipfile
+
+    with zipfile.ZipFile(package) as outer:
+        name = next(name for name in outer.namelist() if name.startswith("info-"))
+        with outer.open(name) as packed, _zstd("", name, packed) as plain:
+            info = io.BytesIO(b"".join(iter(lambda: plain.read(_CHUNK), b"")))
+    with tarfile.open(fileobj=info) as archive:
+        names = archive.getnames()
+        content = archive.extractfile("info/paths.json") if "info/paths.json" in names else None
+        rows = json.load(content)["paths"] if content else ()
+    return {row["_path"]: row.get("size_in_bytes", 0) for row in rows}
 
 
 def agree(facts: CondaFacts, file_name: str) -> None:

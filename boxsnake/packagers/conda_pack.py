@@ -18,7 +18,7 @@ from boxsnake import inventory
 from boxsnake.archive import GzipSink, small_gzip_member, write_tar
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
-from boxsnake.forecast import GZIP, ZSTD, packed
+from boxsnake.forecast import SMALL_GZIP, ZSTD, packed
 from boxsnake.manifest import Section
 from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target, environment_notes
@@ -106,7 +106,7 @@ class CondaPack:
 
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
         """See `boxsnake.packagers.Packager`."""
-        ratio = GZIP if plan.options.compression == "tar.gz" else ZSTD
+        ratio = SMALL_GZIP if plan.options.compression == "tar.gz" else ZSTD
         notes = environment_notes(plan, "an archive of conda-pack's")
         return packed(inventory.environment(plan, materials.store), ratio, notes=notes)
 

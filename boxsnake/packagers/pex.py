@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _DEADLINE = 1800.0
 _BOOTSTRAP = 1_150_000
 """What pex puts into each file to start it, about, in bytes."""
-_UNPACKED = Ratio(conda=0.0, wheels=3.5)
+_UNPACKED = Ratio(conda=0.0, wheels=2.0, code=1.0)
 
 
 class PexOptions(SharedBox):

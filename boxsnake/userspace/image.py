@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,13 @@ def version(scratch: Path) -> str:
 def write_image(plan: Plan, tree: Tree, out: Path, scratch: Path, *, level: int) -> None:
     """Write the executable image of a relocatable tree; `scratch` is an empty folder. Errors: PackError."""
     extra = scratch / "extra"
-    links = _lay_out(plan, tree, extra)
-    image = scratch / "image"
-    _squash(tree, extra, links, image, scratch, epoch=plan.epoch, level=level)
-    _assemble(plan, tree, seed(tree, plan.epoch), image, out)
+    with ThreadPoolExecutor(1) as beside:
+        # mksquashfs reads for a while before all processors have work.
+        grain = beside.submit(seed, tree, plan.epoch)
+        links = _lay_out(plan, tree, extra)
+        image = scratch / "image"
+        _squash(tree, extra, links, image, scratch, epoch=plan.epoch, level=level)
+        _assemble(plan, tree, grain.result(), image, out)
 
 
 def _lay_out(plan: Plan, tree: Tree, extra: Path) -> tuple[str, ...]:
