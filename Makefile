@@ -68,7 +68,7 @@ demo: $(BIN)/boxsnake engine channel ## box the examples in every format that th
 test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among them
 	$(call need,$(TEST_APT_PACKAGES))
 	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/boxsnake ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,13 @@ CHANNEL = ROOT / "build" / "channel"
 def pytest_configure() -> None:
     """Tests that are run without make find the local channel as well."""
     os.environ.setdefault("BOXSNAKE_CONFIG", str(ROOT / "build" / "config.toml"))
+    # A shell without job control starts what goes on in the background deaf to it, and so all of our children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first: begun last, they would go on alone when all others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def _engine_answers() -> bool:

@@ -244,10 +244,10 @@ def test_builds_at_the_same_time_make_the_same_boxes(folder: Path) -> None:
     assert {path.name for path in (folder / "dist").iterdir()} == names
 
 
-@pytest.mark.parametrize("name", ["with blank", "ünï-çödé", "line\nbreak", "-dash", "quo'te\"$x"])
+@pytest.mark.parametrize("name", ["with blank ünï-çödé quo'te\"$x", "-dash\nline"])
 def test_a_folder_of_any_name(folder: Path, name: str) -> None:
     moved = folder.rename(folder.parent / name)
-    for command in (["lock"], ["lock", "--check"], ["build"], ["build"]):
+    for command in (["lock"], ["lock", "--check"], ["build"]):
         done = boxsnake(*command, cwd=moved)
         assert done.returncode == 0, done.stderr
     assert boxsnake("cache", "clean", cwd=moved).returncode == 0

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -369,8 +370,11 @@ class Engine:
     def abandon(self) -> None:
         """Remove all containers of this run and start no more: other threads that work in one get an EngineError."""
         self._abandoned.set()
-        for identity in self.containers():
-            self._remove(identity)
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        # A busy engine may refuse a removal, and whoever works in what is left would go on.
+        while (left := self.containers()) and time.monotonic() < deadline:
+            for identity in left:
+                self._remove(identity)
 
     def reap(self) -> int:
         """Remove the containers and passing images of runs that were killed: how many."""

@@ -30,6 +30,8 @@ _ENDING = ("stopped", "stopping")
 # In bytes, of each of the two streams.
 _KEPT_OUTPUT = 1 << 20
 _LOOK_SECONDS = 5.0
+# How long the engine may take to notice that a container ended, where no command can be run to find out.
+_SETTLING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +99,7 @@ class Container:
                 alarm = threading.Timer(seconds, self._end, args=[late])
                 alarm.start()
                 try:
-                    _collect(client, self._connection.url(f"/exec/{made['Id']}/start"), seconds, output, errors)
-                    exit_code = _exit_code(client, made["Id"])
+                    exit_code = self._collect(client, made["Id"], seconds, output, errors)
                 finally:
                     alarm.cancel()
             except APIError:
@@ -111,8 +112,8 @@ class Container:
             if not late.is_set() and (never := self._never_ran(client)) is not None:
                 return never
             ended_by = "timeout" if late.is_set() else self._ended_by(client)
-        if exit_code == _KILLED and not ended_by and self._was_starved():
-            ended_by = "memory"
+            if exit_code in (None, _KILLED) and not ended_by:
+                ended_by = self._killed_by(client)
         return Finished(
             exit_code=None if ended_by == "timeout" else exit_code,
             output=output.kept,
@@ -200,15 +201,36 @@ class Container:
         cause = f"it ended with {state.get('ExitCode')} while a command ran in it, and not by our doing"
         raise EngineError("a container", cause, "See the engine's log, then run the command again.", state=state)
 
-    def _was_starved(self) -> bool:
-        """Whether the kernel has killed a process in the container for want of memory.
+    def _killed_by(self, client: docker.APIClient) -> str:
+        """Why a command was killed: "memory", "" where somebody in the container did it, or EngineError.
 
-        The engine's own `OOMKilled` speaks of the container's first process alone.
+        The engine's own `OOMKilled` speaks of the container's first process alone, and it learns of a container's end
+        later than of the end of the commands in it: only a container in which another command runs is known to live.
         """
+        from docker.errors import APIError
+
         counters = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
-        counted = self.execute(["cat", *counters], seconds=_LOOK_SECONDS).output.decode(errors="replace")
-        words = counted.split()
-        return any(word == "oom_kill" and count != "0" for word, count in itertools.pairwise(words))
+        deadline = time.monotonic() + _SETTLING_SECONDS
+        while time.monotonic() < deadline:
+            counted = _Tail()
+            # What cannot be run says why in the look at the container's state that follows.
+            with contextlib.suppress(APIError):
+                made = client.exec_create(self.id, ["cat", *counters])
+                self._collect(client, made["Id"], _LOOK_SECONDS, counted, _Tail())
+            # Engines send their own words about a command that they could not run the same way.
+            words = counted.kept.decode(errors="replace").split()
+            if "oom_kill" in words:
+                starved = any(word == "oom_kill" and count != "0" for word, count in itertools.pairwise(words))
+                return "memory" if starved else ""
+            if ended_by := self._ended_by(client):
+                return ended_by
+            time.sleep(0.05)
+        return ""
+
+    def _collect(self, client: docker.APIClient, made: str, seconds: float, output: _Tail, errors: _Tail) -> int | None:
+        """Start an exec and read its output to its end: its exit code."""
+        _collect(client, self._connection.url(f"/exec/{made}/start"), seconds, output, errors)
+        return _exit_code(client, made)
 
 
 class _Tail:
