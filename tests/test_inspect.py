@@ -271,6 +271,14 @@ def test_a_box_that_is_cut_off_is_damaged(world: World, box: str, tmp_path: Path
         inspect(cut, digests=True)
 
 
+def test_a_tar_that_is_cut_between_members_is_damaged(tmp_path: Path) -> None:
+    whole = tar_of({"a": "1", "b": "2"})
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(whole[: 2 * tarfile.BLOCKSIZE])
+    with pytest.raises(IntegrityError, match="no end"):
+        inspect(archive)
+
+
 # Why
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import lzma
+import os
 import re
 import struct
 import tarfile
@@ -113,6 +114,7 @@ def _kind(path: Path) -> Enter:
     if head[:4] == b"\x7fELF" and head[8:10] == b"AI":
         return enter_squashfs(_end_of_elf(head))
     if head[257:262] == b"ustar" or _is_plain_tar(head):
+        _check_end(path)
         return _enter_image if _is_image(path) else enter_archive
     if _is_compressed(head) or zipfile.is_zipfile(path):
         return enter_archive
@@ -136,6 +138,14 @@ def _is_plain_tar(head: bytes) -> bool:
     except tarfile.TarError:
         return False
     return True
+
+
+def _check_end(path: Path) -> None:
+    """Errors: EOFError for a tar without the empty blocks at its end: cut between two members, it looks whole."""
+    with path.open("rb") as stream:
+        stream.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+        if stream.read().strip(b"\0"):
+            raise EOFError("it has no end")
 
 
 def _is_image(path: Path) -> bool:
