@@ -50,7 +50,8 @@ engine:
 build/config.toml: Makefile
 	@mkdir -p build
 	@printf '%s\n' '# What is local to this checkout: its own channel and base system stand in for public ones.' \
-		'channels = ["./channel"]' '[bases]' '"debian:12-slim" = "host:debian-12"' '"debian:13-slim" = "host:debian-13"' > $@
+		'channels = ["./channel"]' '[bases]' '"debian:12-slim" = "host:debian-12"' '"debian:13-slim" = "host:debian-13"' \
+		'[services]' '"redis:7" = "service:redis"' '"postgres:15" = "service:postgresql"' > $@
 
 channel: $(BIN)/boxsnake build/config.toml ## build the local conda channel from recipes
 	$(call need,$(APT_PACKAGES))

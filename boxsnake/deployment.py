@@ -43,6 +43,8 @@ def deployment(manifest: Manifest, plan: Plan, *, image: str | None = None, only
                 image=service.image,
                 check=service.check,
                 environment=tuple(sorted(service.environment.items())),
+                command=service.command,
+                secrets=service.secrets,
             )
             for name, service in sorted(manifest.services.items())
         ),

@@ -49,6 +49,8 @@ class Settings:
     """By host[:port]."""
     mirrors: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Archives of distributions by their names ("debian", "debian-security"): the URLs that they are had from here."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Services' images by the name that manifests use: what is started instead, such as "service:redis"."""
     hosts: Path | None = None
     """A folder with the user's own host definitions, beside boxsnake's."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -128,7 +130,7 @@ def _fault_of(key: str, value: object, known: Mapping[str, str]) -> str | None:
     if key in {"channels", "extra-index-urls"}:
         fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return None if fits else "must be an array of texts"
-    if key in {"bases", "credentials", "mirrors"}:
+    if key in {"bases", "credentials", "mirrors", "services"}:
         fits = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
         return None if fits else "must be a table of texts"
     if key == "registries":

@@ -36,6 +36,8 @@ CORE = {
     "plan",
     "reference",
     "requirements",
+    "stack.plan",
+    "stack.value",
     "system",
     "system_files",
     "target",

@@ -14,6 +14,7 @@ from boxsnake.manifest import (
     App,
     CheckTable,
     DirectoryTable,
+    EnvironmentTable,
     FileTable,
     Hardening,
     Hooks,
@@ -34,7 +35,7 @@ from boxsnake.toml_lines import KeyPath, key_lines, line_of
 ROOT = Path(__file__).parent.parent
 
 TABLES: tuple[type[Section], ...] = (
-    *(App, Requires, TargetTable, Hooks, Service, CheckTable),
+    *(App, Requires, TargetTable, Hooks, Service, EnvironmentTable, CheckTable),
     *(SystemTable, DirectoryTable, FileTable, UnitTable, Hardening, LogrotateTable),
 )
 """The tables of a manifest, each documented by itself."""

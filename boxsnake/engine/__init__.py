@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.engine import places
 from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
 from boxsnake.engine.container import Change, Container, Finished
+from boxsnake.engine.launch import Launch, Listed, create, frames, giving, lines, listed
 from boxsnake.engine.owner import (
     LIFETIME_SECONDS,
     OWNER_LABEL,
     RUN_LABEL,
     is_leftover,
     is_leftover_name,
+    is_leftover_network,
     own_name,
     passing_name,
 )
@@ -48,6 +50,8 @@ __all__ = [
     "Engine",
     "Finished",
     "Image",
+    "Launch",
+    "Listed",
     "Place",
     "connect",
     "diagnose",
@@ -350,15 +354,94 @@ class Engine:
             )
         container = Container(self._connection, str(created["Id"]))
         try:
-            # One that was created after `abandon` has looked for containers.
-            if self._abandoned.is_set():
-                raise EngineError("a container", "the run was given up", "Run the command again.")
+            self._check_wanted()
             with self._connection.faults(f"starting a container of {image}"):
                 _start(client, container.id, image)
             yield container
         finally:
             if not container.kept:
                 self._remove(container.id)
+
+    # Containers side by side
+
+    def own_labels(self) -> dict[str, str]:
+        """The labels of what shall be removed when this process is over, however it ends."""
+        return {RUN_LABEL: self.run, OWNER_LABEL: own_name()}
+
+    def make_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a network whose containers reach each other by name."""
+        with self._connection.faults(f"network {name}"):
+            self._connection.client().create_network(name, labels=dict(labels), check_duplicate=True)
+
+    def launch(self, launch: Launch) -> Container:
+        """Start a container that runs its own program, and leave it running.
+
+        Errors: EngineError; BootError where the image cannot run it. A container that cannot be started is removed.
+        """
+        client = self._connection.client()
+        identity = create(self._connection, launch)
+        try:
+            self._check_wanted()
+            with (
+                giving(self._connection, identity, launch.given),
+                self._connection.faults(f"starting {launch.alias}"),
+            ):
+                _start(client, identity, launch.image)
+        except BaseException:
+            self._remove(identity)
+            raise
+        return Container(self._connection, identity)
+
+    def attached(self, identity: str) -> Container:
+        """A container that somebody has started."""
+        return Container(self._connection, identity)
+
+    def look(self, identity: str) -> Listed | None:
+        """A container as it is now; None where it is gone."""
+        from docker.errors import NotFound
+
+        with self._connection.faults("a container"):
+            try:
+                return listed(self._connection.untyped().inspect_container(identity))
+            except NotFound:
+                return None
+
+    def labelled(self, label: str, value: str = "") -> tuple[Listed, ...]:
+        """The containers with a label, or with that value of it, by the time of their making."""
+        with self._connection.faults("the engine's containers"):
+            wanted = f"{label}={value}" if value else label
+            found = self._connection.client().containers(all=True, filters={"label": wanted})
+        looked = [self.look(one["Id"]) for one in found]
+        return tuple(sorted((one for one in looked if one is not None), key=lambda one: one.created))
+
+    def said(self, identity: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
+        """The lines that a container has said; with `follow`, those to come as well, until it ends."""
+        with self._connection.faults("reading a container's log"):
+            yield from lines(frames(self._connection, identity, follow=follow, tail=tail))
+
+    def stop(self, identity: str, seconds: int) -> None:
+        """Ask a container to end, and end it after that time; one that is gone is fine."""
+        from docker.errors import APIError
+
+        with contextlib.suppress(APIError, EngineError), self._connection.faults("stopping a container"):
+            self._connection.client().stop(identity, timeout=seconds)
+
+    def remove_labelled(self, label: str, value: str) -> None:
+        """Remove the containers and networks with a label, and the containers' own volumes."""
+        with self._connection.faults("the engine's containers"):
+            client = self._connection.client()
+            found = client.containers(all=True, filters={"label": f"{label}={value}"})
+            networks = client.networks(filters={"label": f"{label}={value}"})
+        for one in found:
+            self._remove(one["Id"])
+        for one in networks:
+            self._remove_network(one["Id"])
+
+    def _remove_network(self, identity: str) -> None:
+        from docker.errors import APIError
+
+        with contextlib.suppress(APIError, EngineError), self._connection.faults("removing a network"):
+            self._connection.client().remove_network(identity)
 
     def containers(self) -> tuple[str, ...]:
         """The ids of the containers that this run has started and not removed."""
@@ -376,17 +459,27 @@ class Engine:
             for identity in left:
                 self._remove(identity)
 
+    def _check_wanted(self) -> None:
+        """Errors: EngineError for one that was created after `abandon` has looked for containers."""
+        if self._abandoned.is_set():
+            raise EngineError("a container", "the run was given up", "Run the command again.")
+
     def reap(self) -> int:
-        """Remove the containers and passing images of runs that were killed: how many."""
+        """Remove the containers, networks and passing images of runs that were killed: how many."""
         with self._connection.faults("leftover containers"):
             found = self._connection.client().containers(all=True, filters={"label": OWNER_LABEL})
         left = [container for container in found if is_leftover(container)]
         for container in left:
             self._remove(container["Id"])
+        with self._connection.faults("leftover networks"):
+            networks = self._connection.client().networks(filters={"label": OWNER_LABEL})
+        nets = [network for network in networks if is_leftover_network(network)]
+        for network in nets:
+            self._remove_network(network["Id"])
         names = [name for name in self.tags() if is_leftover_name(name)]
         for name in names:
             self.remove_image(name)
-        return len(left) + len(names)
+        return len(left) + len(nets) + len(names)
 
     def _remove(self, identity: str) -> None:
         from docker.errors import APIError

@@ -71,3 +71,10 @@ def is_leftover(container: Mapping[str, Any]) -> bool:
         return _start_time(int(pid)) != start
     # Another machine's or namespace's: its sleep is over and nobody has cleared it away.
     return container["State"] == "exited" and time.time() - float(container["Created"]) > LIFETIME_SECONDS
+
+
+def is_leftover_network(network: Mapping[str, Any]) -> bool:
+    """Whether the run of this machine that made a network (as the engine lists it) is over."""
+    scope, _, process = str((network.get("Labels") or {}).get(OWNER_LABEL, "")).partition(" ")
+    pid, _, start = process.partition(" ")
+    return scope == _scope() and pid.isdecimal() and _start_time(int(pid)) != start

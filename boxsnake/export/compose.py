@@ -32,9 +32,13 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def _variables(of: Deployment | Companion) -> dict[str, str]:
+    found = {name: _literal(value) for name, value in of.environment}
+    return found | {name: f"${{{name}:?is a secret, to be given in the environment}}" for name in of.secrets}
+
+
 def _application(deployment: Deployment) -> dict[str, Any]:
-    environment = {name: _literal(value) for name, value in deployment.environment}
-    environment |= {name: f"${{{name}:?is a secret, to be given in the environment}}" for name in deployment.secrets}
+    environment = _variables(deployment)
     needed = {
         companion.name: {"condition": "service_healthy" if companion.check else "service_started"}
         for companion in deployment.companions
@@ -74,9 +78,13 @@ def _in_memory(deployment: Deployment) -> list[str]:
 
 
 def _companion(companion: Companion) -> dict[str, Any]:
+    if companion.image.startswith("service:"):
+        message = f"is {companion.image}, which boxsnake makes here and compose cannot have: name an image"
+        raise fault(f"services.{companion.name}.image", message)
     test = ["CMD", *map(_literal, companion.check)]
     parts: dict[str, Any] = {
-        "environment": {name: _literal(value) for name, value in companion.environment},
+        "environment": _variables(companion),
+        "command": [_literal(word) for word in companion.command],
         "healthcheck": {"test": test, "interval": "5s", "timeout": "5s", "retries": 12} if companion.check else {},
     }
     return {

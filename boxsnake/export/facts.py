@@ -20,6 +20,10 @@ class Companion:
     image: str
     check: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    command: tuple[str, ...] = ()
+    """What is started instead of the image's own command."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables whose values stand nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)

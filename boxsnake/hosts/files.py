@@ -132,6 +132,7 @@ _KEYS = {
     "python-version": _TEXT,
     "image": _TEXT,
     "mmdebstrap": _TABLE,
+    "service": _TABLE,
 }
 _BOOTSTRAP_KEYS = {"suite": _TEXT, "variant": _TEXT, "extends": _TEXT, "include": _TEXTS, "setup": _TEXTS}
 

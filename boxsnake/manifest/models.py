@@ -354,14 +354,33 @@ class SystemTable(Section):
 
 
 class Service(Section):
-    """`[services.<name>]`: what the application talks to while it is developed."""
+    """`[services.<name>]`: what the application talks to while it is developed, under that name as host."""
 
     image: ImageName
-    """The container image that it is started from."""
+    """The container image that it is started from, or "service:redis" and the like, made of Debian packages here."""
+    command: Command = ()
+    """What is started instead of the image's own command."""
     environment: dict[Variable, Line] = {}
     """Environment variables that it gets."""
+    secrets: Annotated[tuple[Variable, ...], AfterValidator(_variables_once)] = ()
+    """Names of environment variables that whoever runs it must give; their values are written nowhere."""
+    ports: Ports = ()
+    """TCP ports that `boxsnake run` publishes on this machine as well; the application reaches all of them anyway."""
     check: Command = ()
     """What exits with 0 in it once it is ready (["redis-cli", "ping"]). Left out: it is ready when it is started."""
+
+
+class EnvironmentTable(Section):
+    """`[environments.<name>]`: what `boxsnake run --environment` selects ("local" where it is not told)."""
+
+    environment: dict[Variable, Line] = {}
+    """Environment variables of the application beside, or instead of, those of `app.environment`."""
+    services: dict[Name, ImageName] = {}
+    """Images of services instead of those that `[services]` names."""
+    without: tuple[Name, ...] = ()
+    """Services that are not started, since they run elsewhere."""
+    secrets_file: Line | None = None
+    """A file with lines NAME=value for secrets, relative to the manifest, which is in no version control."""
 
 
 class CheckTable(Section):
@@ -421,6 +440,8 @@ class Manifest(Section):
     """What the application wants of the system that a package installs it on."""
     services: dict[Name, Service] = {}
     """What the application talks to while it is developed, by names of your choice."""
+    environments: dict[Name, EnvironmentTable] = {}
+    """Settings that `boxsnake run --environment` chooses among, such as "local", "stage" and "prod"."""
     checks: tuple[CheckTable, ...] = ()
     """What every booted box must do, besides starting."""
     boot: BootTable = BootTable()

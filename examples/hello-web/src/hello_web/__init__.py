@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, jsonify, render_template, request
 
-from hello_web import greetings
+from hello_web import greetings, visits
 
 
 def create_app() -> Flask:
@@ -19,5 +19,10 @@ def create_app() -> Flask:
     @app.get("/health")
     def health() -> Response:
         return jsonify(status="ok", greetings=len(greetings.languages()), sqlite=greetings.SQLITE_VERSION)
+
+    @app.get("/visits")
+    def count() -> Response:
+        """How often this was asked, counted in Redis; null where no REDIS_HOST says where that is."""
+        return jsonify(visits=visits.count())
 
     return app

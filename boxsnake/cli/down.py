@@ -1,0 +1,31 @@
+"""`boxsnake down`: what `up` has started is removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from boxsnake.cli.console import console_of
+from boxsnake.cli.stack import identity_of
+
+
+@click.command(epilog="What the services held is gone with them. Nothing to remove is fine.")
+@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@click.option("--all", "everything", is_flag=True, help="Every stack of this user's engine, of whatever manifest.")
+@click.pass_context
+def command(context: click.Context, manifest: Path | None, everything: bool) -> None:
+    """Stop and remove what `boxsnake up` has started."""
+    from boxsnake.engine import connect
+    from boxsnake.manifest_file import load
+    from boxsnake.stack.running import STACK_LABEL, image_name, remove
+
+    console = console_of(context)
+    own = [] if everything else [identity_of(load(manifest).root)]
+    engine = connect()
+    found = own or list(dict.fromkeys(one.labels[STACK_LABEL] for one in engine.labelled(STACK_LABEL)))
+    count = 0
+    for identity in found:
+        count += remove(engine, identity)
+        engine.remove_image(image_name(identity))
+    console.say(f"{count} container{'' if count == 1 else 's'} removed" if count else "nothing was up")

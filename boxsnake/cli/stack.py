@@ -1,0 +1,210 @@
+"""What `run` and `up` do alike: the artifact and its services prepared, started, and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from boxsnake.cli.console import Console, printable
+
+if TYPE_CHECKING:
+    from boxsnake.cli.workspace import Workspace
+    from boxsnake.engine import Engine
+    from boxsnake.pack import Box
+    from boxsnake.stack.running import Running
+    from boxsnake.stack.value import Stack
+
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
+
+_OPTIONS = (
+    click.argument("box", default="image", metavar="[BOX]"),
+    click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."),
+    click.option("-t", "--target", help="The target whose box it is (default: the first with one)."),
+    click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it)."),
+    click.option("-E", "--environment", default="local", help="Settings of the manifest's [environments] (local)."),
+    click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="One more variable."),
+    click.option("-p", "--port", "ports", multiple=True, metavar="HERE:PORT", help="Where this machine has a port."),
+    click.option("--build", is_flag=True, help="Build the box first; else the one that lies there is started."),
+    click.option("--offline", is_flag=True, help="Pull no image, and use nothing that is not in the store already."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line says of the stack to start."""
+
+    box: str
+    manifest: Path | None
+    target: str | None
+    output: Path | None
+    environment: str
+    variables: tuple[str, ...]
+    ports: tuple[str, ...]
+    build: bool
+    offline: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A box that lies there, and its stack, of which nothing is started yet."""
+
+    box: Box
+    workspace: Workspace
+    stack: Stack
+    secrets: dict[str, dict[str, str]] = field(repr=False)
+    ports: dict[int, int]
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """The box's own interpreter."""
+        return (f"{self.box.plan.options.prefix}/bin/python",)
+
+
+def about_stacks(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of those that start a stack; it is called with what is `Asked`, and its own."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        names = Asked.__dataclass_fields__
+        function(Asked(**{name: given.pop(name) for name in names}), **given)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def prepare(asked: Asked) -> Prepared:
+    """The box, built where it is not there, and its stack. Errors: UsageError, ManifestError, and those of building."""
+    from boxsnake.cli.workspace import open_workspace
+    from boxsnake.deployment import deployment
+    from boxsnake.stack.plan import changed, environment_of, stack_of
+
+    workspace = open_workspace(asked.manifest, output=asked.output, offline=asked.offline)
+    box = _box(workspace, asked)
+    loaded = workspace.asked
+    facts = deployment(loaded.manifest, box.plan)
+    stack = stack_of(loaded.manifest, facts, environment=asked.environment, identity=identity_of(loaded.root))
+    stack = changed(stack, environment=_variables(asked.variables))
+    table = environment_of(loaded.manifest, asked.environment)
+    file = loaded.root / Path(table.secrets_file).expanduser() if table.secrets_file else None
+    return Prepared(
+        box=box,
+        workspace=workspace,
+        stack=stack,
+        secrets=_secrets(stack, file),
+        ports=dict(_port(text, stack.application.ports) for text in asked.ports),
+    )
+
+
+def identity_of(root: Path) -> str:
+    """A stack's id: that of the folder its manifest lies in."""
+    return hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:10]
+
+
+def _box(workspace: Workspace, asked: Asked) -> Box:
+    from boxsnake.errors import UsageError
+    from boxsnake.pack import pack
+    from boxsnake.packagers import packagers
+    from boxsnake.packagers.image import PACKAGER
+
+    if asked.box != PACKAGER.name:
+        known = asked.box in packagers()
+        cause = "is no image, and stacks are made of containers" if known else "there is no such format"
+        step = f"Run `boxsnake run`, or `boxsnake boot {asked.box}` to try it on a clean host."
+        raise UsageError(asked.box, cause, step if known else f"There is {PACKAGER.name}.")
+    box = workspace.boxes([PACKAGER.name], [asked.target] if asked.target else [])[0]
+    if asked.build or not box.path.is_file():
+        pack(box, workspace.store, workspace.access)
+    return box
+
+
+def _variables(texts: tuple[str, ...]) -> dict[str, str]:
+    from boxsnake.errors import UsageError
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--env {text}", "is not NAME=VALUE", "Give a name and a value.")
+        found[name] = value
+    return found
+
+
+def _port(text: str, known: tuple[int, ...]) -> tuple[int, int]:
+    from boxsnake.errors import UsageError
+
+    here, colon, port = text.partition(":")
+    numbers = here.isdecimal() and port.isdecimal() and 0 < int(here) < 65536
+    if not colon or not numbers:
+        raise UsageError(f"--port {text}", "is not HERE:PORT", "Give two numbers, such as 8080:8000.")
+    if int(port) not in known:
+        there = ", ".join(map(str, known)) or "none"
+        raise UsageError(f"--port {text}", f"the application has no port {port}", f"app.ports has {there}.")
+    return int(port), int(here)
+
+
+def _secrets(stack: Stack, file: Path | None) -> dict[str, dict[str, str]]:
+    from boxsnake.stack.secrets import secrets_of
+
+    return {
+        unit.name: found
+        for unit in stack.units
+        if (found := secrets_of(unit.secrets, os.environ, file, thing=unit.name))
+    }
+
+
+@contextlib.contextmanager
+def in_engine(engine: Engine, prepared: Prepared, asked: Asked) -> Iterator[tuple[Stack, Callable[[], str]]]:
+    """The stack with its services' images in the engine, by id, and what waits for the application's and gives its id.
+
+    That one is brought there meanwhile, and has a name of this run for the block.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from boxsnake import settings
+    from boxsnake.boot.image import loaded
+    from boxsnake.stack.services import prepared as with_image
+
+    instead = settings.load().services
+    stack, store = prepared.stack, prepared.workspace.store
+    with contextlib.ExitStack() as until, ThreadPoolExecutor(1 + len(stack.services)) as pool:
+        image = pool.submit(until.enter_context, loaded(engine, prepared.box.path))
+        waited = [
+            pool.submit(with_image, engine, store, unit, instead, offline=asked.offline) for unit in stack.services
+        ]
+        yield replace(stack, services=tuple(one.result() for one in waited)), image.result
+
+
+class Screen:
+    """Where lines of several containers go, each with its unit's name, in colour on a terminal."""
+
+    def __init__(self, console: Console, names: tuple[str, ...]) -> None:
+        self._console = console
+        self._width = max(map(len, names))
+        self._colours = {name: _COLOURS[at % len(_COLOURS)] for at, name in enumerate(names)}
+        self._lock = threading.Lock()
+
+    def line(self, unit: str, text: str) -> None:
+        """One line of a unit's."""
+        head = click.style(f"{unit:<{self._width}} |", fg=self._colours.get(unit))
+        with self._lock:
+            self._console.say(f" {text}", before=head)
+
+    def note(self, unit: str, text: str) -> None:
+        """One line of our own about a unit."""
+        self.line(unit, click.unstyle(printable(text)))
+
+
+def show_urls(console: Console, running: Running) -> None:
+    """Say where this machine reaches what."""
+    for unit, url in running.urls():
+        console.say(f"{unit}: {url}")

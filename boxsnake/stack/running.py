@@ -1,0 +1,251 @@
+"""A stack that runs: started service by service, each waited for until it is ready, told of, and removed."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from boxsnake.boot_recipe import Check
+from boxsnake.engine import Engine, Launch, Listed
+from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
+from boxsnake.errors import BootError, EngineError
+from boxsnake.stack.value import Stack, Unit
+
+STACK_LABEL = "boxsnake.stack"
+NAME_LABEL = "boxsnake.stack-name"
+UNIT_LABEL = "boxsnake.unit"
+KIND_LABEL = "boxsnake.kind"
+ENVIRONMENT_LABEL = "boxsnake.environment"
+
+READY_SECONDS = 60.0
+"""How long a service, or an application whose check names no time, may take to be ready."""
+
+_STOP_SECONDS = 10
+_SHOWN_LINES = 15
+_PAUSES = (0.03, 0.05, 0.1, 0.2)
+
+Say = Callable[[str, str], None]
+"""(unit, text)"""
+
+
+@dataclass
+class Running:
+    """What has been started: containers by their units' names, in this order."""
+
+    engine: Engine
+    stack: Stack
+    containers: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def urls(self) -> list[tuple[str, str]]:
+        """Where this machine reaches what: (unit, URL)."""
+        return urls(self.stack.application.name, self.ports)
+
+
+def urls(application: str, ports: Mapping[str, Mapping[int, int]]) -> list[tuple[str, str]]:
+    """(unit, URL) of published ports: the application's as pages, services' as addresses."""
+    return [
+        (unit, f"{'http' if unit == application else 'tcp'}://{LOOPBACK}:{here}")
+        for unit, published in ports.items()
+        for here in published.values()
+    ]
+
+
+def start(
+    engine: Engine,
+    stack: Stack,
+    secrets: Mapping[str, Mapping[str, str]],
+    python: Sequence[str],
+    *,
+    image: Callable[[], str],
+    labels: Mapping[str, str],
+    wanted_ports: Mapping[int, int],
+    say: Say,
+    watch: Say,
+) -> Running:
+    """Start services side by side, then the application; each is waited for.
+
+    Images are the engine's ids, that of the application what `image` gives, once there is need of it.
+
+    `secrets` by unit; `python` is the box's own interpreter, which hands the application its secrets; `wanted_ports`
+    are this machine's for the application's. `watch` is called with each unit and its container once that is started,
+    `say` once it is ready. Where it fails, nothing is removed but what would go on starting. Errors: BootError for what
+    does not become ready, with the last that it said; EngineError.
+    """
+    running = Running(engine=engine, stack=stack)
+    network = network_name(stack)
+    engine.make_network(network, labels)
+
+    def bring(unit: Unit) -> None:
+        launch = _launch(engine, unit, running.stack, network, labels, secrets.get(unit.name, {}), python, wanted_ports)
+        started = time.monotonic()
+        container = engine.launch(launch)
+        running.containers[unit.name] = container.id
+        watch(unit.name, container.id)
+        listed = _wait(engine, unit, container.id, started)
+        running.ports[unit.name] = listed.ports
+        say(unit.name, f"ready after {time.monotonic() - started:.1f} s")
+
+    if stack.services:
+        with ThreadPoolExecutor(len(stack.services)) as pool:
+            try:
+                list(pool.map(bring, stack.services))
+            except BaseException:
+                # The others must not be waited for to their ends.
+                engine.abandon()
+                raise
+    running.stack = replace(stack, application=replace(stack.application, image=image()))
+    bring(running.stack.application)
+    return running
+
+
+def network_name(stack: Stack) -> str:
+    """Of the stack's network, and the start of its containers' names."""
+    return f"boxsnake-{stack.name}-{stack.id}"
+
+
+def image_name(identity: str) -> str:
+    """What the application's image is called while its stack is up."""
+    return f"boxsnake-stack/{identity}:up"
+
+
+def stack_labels(stack: Stack) -> dict[str, str]:
+    """What its containers and its network bear."""
+    return {STACK_LABEL: stack.id, NAME_LABEL: stack.name, ENVIRONMENT_LABEL: stack.environment}
+
+
+def remove(engine: Engine, identity: str) -> int:
+    """Ask everything of a stack to end, then remove it: how many containers there were."""
+    found = engine.labelled(STACK_LABEL, identity)
+    if found:
+        with ThreadPoolExecutor(len(found)) as pool:
+            list(pool.map(lambda one: engine.stop(one.id, _STOP_SECONDS), found))
+    engine.remove_labelled(STACK_LABEL, identity)
+    return len(found)
+
+
+def _whole(engine: Engine, unit: Unit) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Entry point and command, those of the image where the unit has none of its own."""
+    image = engine.image(unit.image)
+    entrypoint = unit.entrypoint if unit.entrypoint is not None else (image.entrypoint if image else ())
+    inherited = image.command if image and unit.entrypoint is None else ()
+    return entrypoint, unit.command if unit.command is not None else inherited
+
+
+def _launch(
+    engine: Engine,
+    unit: Unit,
+    stack: Stack,
+    network: str,
+    labels: Mapping[str, str],
+    secrets: Mapping[str, str],
+    python: Sequence[str],
+    wanted_ports: Mapping[int, int],
+) -> Launch:
+    is_application = unit is stack.application
+    entrypoint, command = unit.entrypoint, unit.command
+    if secrets:
+        # What is started by another program does not inherit the image's own command.
+        entrypoint, command = _whole(engine, unit)
+    launcher = (*python, "-ISc", LAUNCH_BY_PYTHON) if is_application else ("sh", "-c", LAUNCH_BY_SHELL, unit.name)
+    given = (as_json(secrets) if is_application else as_lines(secrets)) if secrets else None
+    return Launch(
+        image=unit.image,
+        name=f"{network}-{unit.name}",
+        network=network,
+        alias=unit.name,
+        labels={**labels, UNIT_LABEL: unit.name, KIND_LABEL: "application" if is_application else "service"},
+        entrypoint=(*launcher, *(entrypoint or ())) if secrets else entrypoint,
+        command=command,
+        user=unit.user,
+        folder=unit.folder,
+        environment=dict(unit.environment),
+        ports={port: _free(wanted_ports.get(port, port)) if is_application else 0 for port in unit.ports},
+        scratch=dict(unit.scratch),
+        volumes=unit.volumes,
+        mounts=unit.mounts,
+        read_only=unit.read_only,
+        capabilities=unit.capabilities,
+        memory=unit.memory,
+        cpu=unit.cpu,
+        given=given,
+    )
+
+
+def _free(port: int) -> int:
+    """The port itself, or 0 (any other) where somebody listens on it already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return 0
+    return port
+
+
+def _wait(engine: Engine, unit: Unit, identity: str, started: float) -> Listed:
+    """Wait until the unit is ready. Errors: BootError."""
+    request = unit.request
+    seconds = max(READY_SECONDS, request.timeout if request else 0.0)
+    last = ""
+    for attempt in range(1_000_000):
+        listed = engine.look(identity)
+        if listed is None or listed.state != "running":
+            raise _not_ready(engine, unit, identity, _ended(listed))
+        last = _lack(engine, unit, listed, seconds)
+        if not last:
+            return listed
+        if time.monotonic() - started > seconds:
+            break
+        time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+    raise _not_ready(engine, unit, identity, f"is not ready after {seconds:.0f} s: {last}")
+
+
+def _ended(listed: Listed | None) -> str:
+    return "went away" if listed is None else f"ended with {listed.exit_code}"
+
+
+def _lack(engine: Engine, unit: Unit, listed: Listed, seconds: float) -> str:
+    """What it lacks of being ready; "" where it is."""
+    if unit.check:
+        try:
+            environment = dict(unit.environment)
+            done = engine.attached(listed.id).execute(unit.check, seconds=seconds, environment=environment)
+        except EngineError as error:
+            # It ended while it was asked; the next look tells how.
+            return error.cause
+        words = (done.output + done.errors).decode("utf-8", "replace").strip().splitlines()
+        return "" if done.exit_code == 0 else f"its check exits with {done.exit_code}: {words[-1] if words else ''}"
+    request = unit.request
+    port = listed.ports.get(request.port or 0) if request else None
+    return _answer(request, port) if request and port else ""
+
+
+def _answer(check: Check, port: int) -> str:
+    """What is wrong with the answer to a request; "" where nothing is."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
+    try:
+        connection.request("GET", check.http or "/")
+        answer = connection.getresponse()
+        body = answer.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        return f"{check.http} is not answered: {error}"
+    finally:
+        connection.close()
+    if answer.status != check.status:
+        return f"{check.http} is answered with {answer.status}"
+    return "" if not check.expect or check.expect in body else f"{check.http} is answered without {check.expect!r}"
+
+
+def _not_ready(engine: Engine, unit: Unit, identity: str, cause: str) -> BootError:
+    try:
+        lines = list(engine.said(identity, tail=_SHOWN_LINES))
+    except EngineError:
+        lines = []
+    shown = "".join(f"\n  {line}" for line in lines[-_SHOWN_LINES:])
+    step = f"See what {unit.name} says{' above' if shown else ''}; its image and settings are in the manifest."
+    return BootError(unit.name, f"{cause}{shown}", step, unit=unit.name)

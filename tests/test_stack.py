@@ -1,0 +1,255 @@
+"""An application and its services, started as they are and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsnake.engine import Engine, connect
+from boxsnake.errors import ManifestError, UsageError
+from boxsnake.export.facts import Deployment
+from boxsnake.manifest import decode
+from boxsnake.stack.plan import stack_of
+from boxsnake.stack.running import STACK_LABEL
+from boxsnake.stack.secrets import secrets_of
+from tests.test_examples import Application, copy_of
+
+VALUE = "it's a s3cret"
+SERVICES = """
+[services.database]
+image = "service:postgresql"
+secrets = ["POSTGRES_PASSWORD"]
+environment = {POSTGRES_USER = "hello", POSTGRES_DB = "greetings"}
+
+[environments.alone]
+without = ["redis", "database", "idle"]
+
+[environments.broken.services]
+redis = "service:nothing"
+
+[services.idle]
+image = "service:redis"
+command = ["sh", "-c", "echo cannot go on; exit 3"]
+
+[environments.failing]
+without = ["database", "redis"]
+"""
+
+
+def manifest_of(text: str) -> Any:
+    return decode('[app]\nname = "x"\nversion = "1"\nsecrets = ["TOKEN"]\n' + text, "boxsnake.toml", box_options={})
+
+
+DEPLOYMENT = Deployment(name="x", version="1", image="x:1", user="5:5", environment=(("A", "1"), ("B", "2")))
+
+
+def test_an_environment_chooses_variables_images_and_services() -> None:
+    manifest = manifest_of(
+        '[services.a]\nimage = "a:1"\n[services.b]\nimage = "b:1"\n'
+        '[environments.stage]\nenvironment = {B = "3", C = "4"}\nwithout = ["b"]\n'
+        '[environments.stage.services]\na = "a:2"\n'
+    )
+    stack = stack_of(manifest, DEPLOYMENT, environment="stage", identity="i")
+    assert [(unit.name, unit.image) for unit in stack.units] == [("a", "a:2"), ("x", "x:1")]
+    assert dict(stack.application.environment) == {"A": "1", "B": "3", "C": "4"}
+    plain = stack_of(manifest, DEPLOYMENT, environment="local", identity="i")
+    assert [unit.image for unit in plain.services] == ["a:1", "b:1"]
+    with pytest.raises(UsageError, match="local, stage"):
+        stack_of(manifest, DEPLOYMENT, environment="prod", identity="i")
+
+
+@pytest.mark.parametrize("text", ['without = ["c"]', 'services = {c = "c:1"}', 'environment = {TOKEN = "x"}'])
+def test_an_environment_must_fit_the_rest(text: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        stack_of(manifest_of(f"[environments.e]\n{text}\n"), DEPLOYMENT, environment="e", identity="i")
+    assert caught.value.faults[0].key.startswith("environments.e.")
+
+
+def test_secrets_come_from_variables_and_files(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("# ours\nexport A=a\nB='b = c'\n")
+    (tmp_path / "c").write_text("from a file\n")
+    given = {"A": "other", "C_FILE": str(tmp_path / "c")}
+    found = secrets_of(("A", "B", "C"), given, file, thing="x")
+    assert found == {"A": "other", "B": "b = c", "C": "from a file"}
+    with pytest.raises(UsageError, match="nobody has given: D, E"):
+        secrets_of(("D", "E"), {}, file, thing="x")
+
+
+# Real ones
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
+    copied = copy_of("hello-web", tmp_path_factory.mktemp("stack") / "hello-web")
+    manifest = copied.folder / "boxsnake.toml"
+    text = manifest.read_text().replace('"redis:7"', '"service:redis"')
+    manifest.write_text(text.replace("[environments.local]", f"{SERVICES}[environments.local]\nwithout = ['idle']"))
+    copied.ask("lock")
+    copied.ask("build", "image")
+    return copied
+
+
+@pytest.fixture
+def engine(application: Application) -> Iterator[Engine]:
+    """The engine, in which nothing is left of the stack afterwards."""
+    found = connect()
+    yield found
+    left = found.labelled(STACK_LABEL, _identity(application))
+    application.run("down")
+    assert left == ()
+    assert not _own_networks(application)
+
+
+def _identity(application: Application) -> str:
+    from boxsnake.cli.stack import identity_of
+
+    return identity_of(application.folder)
+
+
+def _own_networks(application: Application) -> list[str]:
+    command = ["docker", "network", "ls", "--format", "{{.Name}}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.split() if _identity(application) in name]
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+def test_a_stack_is_brought_up_shown_and_brought_down(application: Application, engine: Engine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        here = taken.getsockname()[1]
+        arguments = ("up", "--env", "LANG=C.UTF-8", "--port", f"{here}:8000")
+        urls = application.ask(*arguments, environment={"POSTGRES_PASSWORD": VALUE})["urls"]
+    reached = {one["unit"]: one["url"] for one in urls}
+    assert set(reached) == {"redis", "database", "hello-web"}
+    # Where somebody listens already, another port is taken.
+    assert not reached["hello-web"].endswith(f":{here}")
+    assert [get(f"{reached['hello-web']}/visits")["visits"] for _ in range(2)] == [1, 2]
+    there = {one["unit"]: one for one in application.ask("ps")["containers"]}
+    assert {unit: (one["kind"], one["state"]) for unit, one in there.items()} == {
+        "redis": ("service", "running"), "database": ("service", "running"), "hello-web": ("application", "running"),
+    }  # fmt: skip
+    assert there["hello-web"]["urls"] == [reached["hello-web"]]
+    question = [
+        "psql",
+        "--host",
+        "127.0.0.1",
+        "--user",
+        "hello",
+        "--tuples-only",
+        "--command",
+        "select 6 * 7",
+        "greetings",
+    ]
+    container = engine.attached(there["database"]["id"])
+    answer = container.execute(question, seconds=30, environment={"PGPASSWORD": VALUE})
+    assert answer.output.strip() == b"42", answer.errors
+    # What the engine keeps of a container has no secret.
+    kept = subprocess.run(["docker", "inspect", there["database"]["id"]], capture_output=True, text=True, check=True)
+    assert VALUE.rpartition(" ")[2] not in kept.stdout
+    logs = application.run("logs", "database")
+    assert "database | " in logs.stdout
+    assert "ready to accept connections" in logs.stdout
+    assert application.run("logs", "nobody").returncode == 2
+    assert "3 containers removed" in application.run("down").stdout
+    assert "nothing was up" in application.run("down").stdout
+    assert application.run("logs").returncode == 2
+
+
+def started(application: Application, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "POSTGRES_PASSWORD": VALUE}
+    return subprocess.Popen(
+        [sys.executable, "-m", "boxsnake", "run", *arguments],
+        cwd=application.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """The lines up to the one with these words."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            return lines
+    raise AssertionError("".join(lines))
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+def test_run_shows_logs_and_ctrl_c_ends_it(application: Application, engine: Engine) -> None:
+    process = started(application)
+    lines = until(process, "hello-web: http://")
+    (url,) = re.findall(r"http://\S+", lines[-1])
+    assert get(f"{url}/health")["status"] == "ok"
+    assert any(line.startswith("redis     | ") for line in lines)
+    # No colours where there is no terminal.
+    assert not any("\x1b" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert engine.labelled(STACK_LABEL, _identity(application)) == ()
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+def test_nothing_is_left_after_a_kill(application: Application, engine: Engine) -> None:
+    process = started(application, "--environment", "alone")
+    until(process, "hello-web: http://")
+    assert len(engine.labelled(STACK_LABEL, _identity(application))) == 1
+    process.kill()
+    process.communicate()
+    for _ in range(300):
+        if not engine.labelled(STACK_LABEL, _identity(application)) and not _own_networks(application):
+            break
+        time.sleep(0.1)
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+def test_what_does_not_become_ready_is_named_with_its_last_words(application: Application, engine: Engine) -> None:
+    done = application.run("run", "--environment", "failing")
+    assert done.returncode == 10, done.stdout + done.stderr
+    assert "idle: ended with 3" in done.stderr
+    assert "cannot go on" in done.stderr
+    assert engine.labelled(STACK_LABEL, _identity(application)) == ()
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+def test_what_cannot_be_started_is_refused_before_anything_is(application: Application, engine: Engine) -> None:
+    lacking = application.run("run")
+    assert (lacking.returncode, "POSTGRES_PASSWORD" in lacking.stderr) == (2, True)
+    unknown = application.run("up", "--environment", "broken", environment={"POSTGRES_PASSWORD": VALUE})
+    assert (unknown.returncode, "service:postgresql, service:redis" in unknown.stderr) == (2, True)
+    for wrong in (("--env", "x"), ("--port", "9:9"), ("--environment", "moon"), ("rpm",)):
+        assert application.run("run", *wrong).returncode == 2
+    assert engine.labelled(STACK_LABEL, _identity(application)) == ()
