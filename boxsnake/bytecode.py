@@ -60,10 +60,13 @@ def expected_compiler(lock: TargetLock) -> str:
 
 def own_compiler(root: Path, lock: TargetLock) -> Compiler | None:
     """The target's own interpreter in a folder that has it, if it starts on this machine."""
-    program = root / "bin" / f"python{lock.python_minor}"
-    if not runs_here(lock) or _probe(program) is None:
-        return None
-    return Compiler(program=program, version=lock.python)
+    found = compiler_in(root, lock)
+    return found if runs_here(lock) and _probe(found.program) is not None else None
+
+
+def compiler_in(root: Path, lock: TargetLock) -> Compiler:
+    """The target's own interpreter in a folder that has it, and that is known to start."""
+    return Compiler(program=root / "bin" / f"python{lock.python_minor}", version=lock.python)
 
 
 def compile_sources(
@@ -198,7 +201,7 @@ def _keep(store: Store, root: Path, key: Mapping[str, object], paths: Sequence[s
 def _unpack(store: Store, root: Path, key: Mapping[str, object]) -> list[str] | None:
     """Put the kept files of a package into the tree: their paths, None where none are kept."""
     known = store.selected("bytecode", key)
-    kept = store.intact(str(known["digest"])) if known else None
+    kept = store.sound(str(known["digest"])) if known else None
     if kept is None:
         return None
     with disk_faults(root), kept.open("rb") as stream:

@@ -123,7 +123,7 @@ def _activated(group: Group, treatment: Treatment) -> list[str]:
 
 def _known(store: Store, group: Group, key: dict[str, Any]) -> LayerBlob | None:
     known = store.selected("layer", key)
-    if known is None or store.intact(known["digest"]) is None:
+    if known is None or store.sound(known["digest"]) is None:
         return None
     return _layer(group, known)
 
@@ -142,6 +142,7 @@ def _make(store: Store, group: Group, key: dict[str, Any], tree: Tree, epoch: in
         "trimmed": _trimmed(group, tree),
     }
     store.select("layer", key, made)
+    store.sound(writer.blob.digest)  # whoever uses it next need not hash it
     return _layer(group, made)
 
 

@@ -8,20 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from boxsnake.bases import Base, base_image
-from boxsnake.binaries import Binaries, known, remember_tree, remember_wheel
 from boxsnake.credentials import Credentials
-from boxsnake.entries import APPLICATION, Tree, conda_owner, wheel_owner
+from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
-from boxsnake.fetch import Wanted, fetch
 from boxsnake.image.base_name import MINIMAL
 from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Part, Plan
 from boxsnake.registry import Registries
 from boxsnake.store import Store
-from boxsnake.target import Target
+
+if TYPE_CHECKING:
+    from boxsnake.bases import Base
+    from boxsnake.binaries import Binaries
+    from boxsnake.entries import Tree
+    from boxsnake.fetch import Wanted
+    from boxsnake.target import Target
 
 _APART = "apart"
 """The kind of selectors for applications that share no file with another package."""
@@ -63,6 +67,8 @@ class StoreMaterials:
 
     def wheels(self, wheels: Sequence[Wheel]) -> Mapping[str, Path]:
         """See `boxsnake.packagers.Materials`."""
+        from boxsnake.fetch import Wanted
+
         for wheel in wheels:
             self._build_where_missing(wheel)
         wanted = [Wanted(name=w.file_name, url=w.url or "", sha256=w.sha256, size=w.size, kind="wheel") for w in wheels]
@@ -70,12 +76,15 @@ class StoreMaterials:
 
     def conda(self, packages: Sequence[CondaPackage]) -> Mapping[str, Path]:
         """See `boxsnake.packagers.Materials`."""
+        from boxsnake.fetch import Wanted
+
         wanted = [Wanted(name=p.file_name, url=p.url, sha256=p.sha256, size=p.size, kind="conda") for p in packages]
         return self._under_their_names(wanted)
 
     @contextmanager
     def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> Iterator[Tree]:
         """See `boxsnake.packagers.Materials`."""
+        from boxsnake.binaries import remember_tree
         from boxsnake.stage.staging import stage
 
         plan = self._plan
@@ -141,6 +150,7 @@ class StoreMaterials:
 
     @contextmanager
     def _application_tree(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
+        from boxsnake.binaries import remember_tree
         from boxsnake.bytecode import runs_here
         from boxsnake.stage.staging import stage_application
 
@@ -150,7 +160,7 @@ class StoreMaterials:
             plan.lock,
             wheel=self.wheels([application])[application.file_name],
             application=application,
-            layer=self.store.path(interpreter.digest) if runs_here(plan.lock) else None,
+            layer=interpreter.digest if runs_here(plan.lock) else None,
             prefix=prefix,
             epoch=plan.epoch,
         ) as tree:
@@ -183,6 +193,8 @@ class StoreMaterials:
 
             packages = self.system_packages
             return minimal_base(self.store, name, system, packages, platform=platform, epoch=self._plan.epoch)
+        from boxsnake.bases import base_image
+
         return base_image(
             self.store,
             name,
@@ -222,6 +234,8 @@ class StoreMaterials:
         return [binaries for binaries in found if binaries]
 
     def _known_binaries(self) -> list[Binaries | None]:
+        from boxsnake.binaries import known
+
         return [known(self.store, owner, digest, self._plan.target) for owner, digest in self._digests().items()]
 
     def wheel_binaries(self, part: Part) -> Sequence[Binaries]:
@@ -229,6 +243,8 @@ class StoreMaterials:
         return [self._wheel_binaries(wheel, part.target) for wheel in part.wheels]
 
     def _wheel_binaries(self, wheel: Wheel, target: Target) -> Binaries:
+        from boxsnake.binaries import Binaries, known, remember_wheel
+
         owner = wheel_owner(wheel.name)
         if (found := known(self.store, owner, wheel.sha256, target)) is None:
             remember_wheel(self.store, self.wheels([wheel])[wheel.file_name], wheel.sha256, target)
@@ -260,6 +276,8 @@ class StoreMaterials:
 
         Hard links, as some tools read the name off what a symbolic link leads to.
         """
+        from boxsnake.fetch import fetch
+
         blobs = fetch(self.store, wanted, offline=self._access.offline, credentials=self._access.credentials)
         folder = self._folders.enter_context(self.store.scratch("archives"))
         found: dict[str, Path] = {}

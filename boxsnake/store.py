@@ -7,7 +7,8 @@
     <root>/v1/locks/                          flock files
     <root>/v1/caches/<program>/               what other programs keep for themselves: see `Store.cache_folder`
 
-Everything is written under `tmp`, made durable and renamed; every blob is hashed again at its first use in a process.
+Everything is written under `tmp`, made durable and renamed; every blob is looked at again at its first use in a
+process: hashed, or compared by its CRC-32 where a selector alone leads to it (`Store.sound`).
 Any number of threads and processes may use one store at once.
 """
 
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from boxsnake import flock
+from boxsnake.checksum import checksum
 from boxsnake.disk import (
     disk_faults,
     nearest_folder,
@@ -226,7 +228,7 @@ class Store:
         return _is_plain_file(final) and self._mark_used(final)
 
     def path(self, digest: str) -> Path:
-        """Give the file with these bytes, which were hashed in this process.
+        """Give the file with these bytes, which were hashed in this process, or found whole by `sound`.
 
         Raises ResourceError where the store has not got them or the disk fails, and IntegrityError where they have
         changed; changed bytes have been put aside, so that `has` now says no and they can be fetched again.
@@ -263,6 +265,37 @@ class Store:
         except (IntegrityError, ResourceError) as error:
             _log.warning("%s: %s", error.thing, error.cause)
             return None
+
+    def sound(self, digest: str) -> Path | None:
+        """Give the file as `intact` does, for bytes that only a selector of this store leads to, such as layers.
+
+        Who could change those on purpose could as well change the selector. So they are hashed once, and from then on
+        their size and CRC-32 are compared: that finds what a disk has changed.
+        """
+        key = {"format": 1, "blob": digest}
+        known = self.selected("checksum", key)
+        if known is not None and self.has(digest) and self._has_checksum(digest, known):
+            return self._blob_path(digest)
+        found = self.intact(digest)
+        if found is not None and known is None:
+            with contextlib.suppress(ResourceError, OSError):  # only time is lost
+                self.select("checksum", key, {"size": found.stat().st_size, "crc32": checksum(found)})
+        return found
+
+    def _has_checksum(self, digest: str, known: Mapping[str, object]) -> bool:
+        final = self._blob_path(digest)
+        try:
+            there = final.lstat()
+            if self._verified.get(digest) != _identity(there):
+                if not stat.S_ISREG(there.st_mode) or [there.st_size, checksum(final)] != [
+                    known["size"],
+                    known["crc32"],
+                ]:
+                    return False
+                self._verified[digest] = _identity(there)
+        except OSError:
+            return False
+        return True
 
     def quarantine(self, digest: str) -> Path | None:
         """Take a blob out of use and keep it as evidence: where it now lies, None where it cannot be moved."""
@@ -389,6 +422,24 @@ class Store:
             with contextlib.suppress(ResourceError):  # only time is lost
                 self.select("file-digest", key, {"digest": digest})
         return digest
+
+    def digest_of_files(self, folder: Path, endings: tuple[str, ...]) -> str:
+        """Hash all files below a folder whose names end so, names included; remembered as `digest_of_file` does."""
+        with disk_faults(folder):
+            before = _identities(folder, endings)
+            key = {"path": str(folder.absolute()), "is": before}
+            known = self.selected("folder-digest", key)
+            if known is not None:
+                return str(known["digest"])
+            digest = hashlib.sha256()
+            for name, _ in before:
+                digest.update(canonical_json([name, _hash_file(folder / name[1:])]))
+            found = f"sha256:{digest.hexdigest()}"
+            latest = max((max(times) for _, (_, _, *times) in before), default=0)
+            if time.time_ns() - latest > _RACY and _identities(folder, endings) == before:
+                with contextlib.suppress(ResourceError):  # only time is lost
+                    self.select("folder-digest", key, {"digest": found})
+        return found
 
     # Work
 
@@ -710,6 +761,18 @@ def _hash_file(path: Path) -> str:
 def _identity(found: os.stat_result) -> tuple[int, ...]:
     """Tell what changes whenever a file's bytes do: a file with the same identity need not be read again."""
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _identities(folder: Path, endings: tuple[str, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """The name of every file below a folder that ends so, and what changes whenever its bytes do; sorted."""
+    top = str(folder)
+    found = [
+        (f"{parent[len(top) :]}/{name}", _identity(os.stat(f"{parent}/{name}")))  # noqa: PTH116 - hundreds, each time
+        for parent, _, names in os.walk(top)
+        for name in names
+        if name.endswith(endings)
+    ]
+    return sorted(found)
 
 
 def _is_plain_file(path: Path) -> bool:

@@ -54,7 +54,7 @@ KNOWN_BY = {
     "docker": {"engine"},
     "httpx": {"fetch.exchange"},
     "installer": {"stage"},
-    "isal": {"archive"},
+    "isal": {"archive", "checksum"},
     "packageurl": {"sbom"},
     "platformdirs": {"store", "settings"},
     "rattler": {"link_child", "resolve_conda", "channel"},

@@ -103,6 +103,47 @@ def test_damage_is_found_at_use_and_healed(store: Store, root: Path, tmp_path: P
     assert store.verify().bad == ()
 
 
+@pytest.mark.parametrize("damage", ["bit", "cut", "absent", "folder"])
+def test_what_a_disk_has_changed_is_found_without_hashing(root: Path, damage: str) -> None:
+    blob = Store(root).put_bytes(b"a layer")
+    place = Store(root).sound(blob.digest)
+    assert place is not None
+    place.chmod(0o600)
+    if damage in {"absent", "folder"}:
+        place.unlink()
+    if damage == "folder":
+        place.mkdir()
+    if damage in {"bit", "cut"}:
+        place.write_bytes(b"a laxer" if damage == "bit" else b"a laye")
+    assert Store(root).sound(blob.digest) is None
+    assert Store(root).put_bytes(b"a layer") == blob
+    assert Store(root).sound(blob.digest) == place
+
+
+def test_what_was_hashed_once_is_compared_by_its_checksum(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = Store(root).put_bytes(b"a layer")
+    place = Store(root).sound(blob.digest)
+    monkeypatch.setattr("boxsnake.store._hash_file", lambda path: pytest.fail(f"hashed {path}"))
+    again = Store(root)
+    assert again.sound(blob.digest) == place
+    assert again.path(blob.digest) == place
+
+
+def test_the_digest_of_many_files_is_of_their_names_and_contents(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "a.py").write_text("1")
+    (folder / "b.txt").write_text("of no interest")
+    store = Store(root)
+    first = store.digest_of_files(folder, (".py", ".sh"))
+    (folder / "b.txt").write_text("still")
+    assert store.digest_of_files(folder, (".py", ".sh")) == first
+    (folder / "in" / "a.py").write_text("2")
+    second = store.digest_of_files(folder, (".py", ".sh"))
+    (folder / "in" / "a.py").rename(folder / "a.py")
+    assert len({first, second, store.digest_of_files(folder, (".py", ".sh"))}) == 3
+
+
 def test_blobs_cannot_be_written_by_accident(store: Store) -> None:
     assert store.path(store.put_bytes(DATA).digest).stat().st_mode & 0o222 == 0
 

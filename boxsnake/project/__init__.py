@@ -11,8 +11,9 @@ import hashlib
 import os
 import posixpath
 import sys
+import threading
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from boxsnake import child
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.lock import Origin, Wheel
-from boxsnake.project.backend import kept_interpreter
+from boxsnake.project.backend import built_in_kept
 from boxsnake.project.extras import requirements_with, with_marker
 from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.project.source import Source, parse_source, source_of
@@ -204,6 +205,7 @@ def build_wheel(
     without: Sequence[Path] = (),
     offline: bool = False,
     deadline: float = 1800.0,
+    meanwhile: Callable[[], None] | None = None,
 ) -> BuiltWheel:
     """The wheel of a source; built only where the store has not got the one of this very content.
 
@@ -213,7 +215,8 @@ def build_wheel(
     caller's but its PATH, proxies and certificates: it is where the index is named (UV_DEFAULT_INDEX, UV_INDEX …).
     `credentials` are for archives behind a URL. `without` are paths in a source folder that are no part of the
     project, such as the folder for the artifacts. With `offline` no server is asked, and build requirements come
-    from those that earlier builds have fetched. `deadline` is in seconds.
+    from those that earlier builds have fetched. `deadline` is in seconds. `meanwhile` is called in a thread
+    of its own where something is built, as that is another process' work.
 
     Raises PackError where the project does not build, NetworkError where it or its build requirements cannot be
     fetched, ResourceError where a tool is missing, IntegrityError where an archive is not what it should be.
@@ -224,6 +227,7 @@ def build_wheel(
         credentials=credentials,
         offline=offline,
         deadline=deadline,
+        meanwhile=meanwhile,
     )
     if source.kind == "wheel":
         return _taken(store, source, means)
@@ -249,6 +253,7 @@ class _Means:
     credentials: Credentials | None
     offline: bool
     deadline: float
+    meanwhile: Callable[[], None] | None
 
 
 def _taken(store: Store, source: Source, means: _Means) -> BuiltWheel:
@@ -282,6 +287,8 @@ def _remembered(store: Store, key: Mapping[str, object], origin: Origin) -> Buil
 
 
 def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
+    if means.meanwhile is not None:
+        threading.Thread(target=means.meanwhile, name="meanwhile", daemon=True).start()
     with store.scratch("build") as work:
         project = pinned.lay_out(work) / (pinned.origin.subdirectory or "")
         made, is_exact = _run_build(store, pinned.origin, project, work, means)
@@ -309,8 +316,6 @@ def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
 
 def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _Means) -> tuple[Path, bool]:
     """The wheel that the backend makes, and whether the asked-for Python made it."""
-    import uv
-
     out = work / "wheel"
     # Compilers write the folder that they run in into what they make, unless they are told another.
     flags = f"-ffile-prefix-map={project}=."
@@ -325,23 +330,16 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
         **means.environment,
     )
     interpreter, is_exact = _interpreter(means.python, work, env)
+    if built_in_kept(store, project, interpreter, out, env, offline=means.offline, deadline=means.deadline):
+        if (found := _only_wheel(out)) is not None:
+            return found, is_exact
+        remove_tree(out)
+    import uv
+
     # uv and not `python -m build`: it builds for any interpreter of this machine, with nothing installed in that.
     argv = [uv.find_uv_bin(), "build", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
     argv += ["--no-create-gitignore", "--color=never", "--out-dir", str(out), str(project)]
     argv += ["--offline"] if means.offline else []
-    kept = kept_interpreter(store, project, interpreter, work, env, offline=means.offline)
-    if kept is not None:
-        # The backend's programs come first, as they do in isolation.
-        path = os.pathsep.join((str(Path(kept).parent), env.get("PATH", os.defpath)))
-        done = child.run(
-            [*argv, "--no-build-isolation", "--python", kept],
-            cwd=work,
-            env=env | {"PATH": path},
-            deadline=means.deadline,
-        )
-        if (found := _only_wheel(out)) is not None and done.code == 0:
-            return found, is_exact
-        remove_tree(out)
     done = child.run([*argv, "--python", interpreter], cwd=work, env=env, deadline=means.deadline)
     if (found := _only_wheel(out)) is not None and done.code == 0:
         return found, is_exact

@@ -9,7 +9,7 @@ be built in it is built in isolation, so that no build fails, and no message dif
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,36 +29,56 @@ _CACHE = "build-environments"
 _COMPLETE = "complete"
 _DEADLINE = 600.0
 
-# The hook of PEP 517 that says what a backend requires beyond `build-system.requires`. It may print what it likes.
-_ASK = """
-import importlib, json, sys
+# The hooks of PEP 517, called by the environment's own interpreter: what the backend requires beyond what the project
+# does, then the wheel. Each hook has a process of its own, as it may change what it likes in it; the backend is
+# imported once for both.
+_BUILD = """
+import sys
+sys.path[:] = [path for path in sys.path if path]  # the working folder, which is the project's, is no place for imports
+import importlib, os
 module, _, name = sys.argv[1].partition(":")
 backend = importlib.import_module(module)
 for part in name.split(".") if name else ():
     backend = getattr(backend, part)
 ask = getattr(backend, "get_requires_for_build_wheel", None)
-wanted = list(ask() or ()) if ask else []
-with open(sys.argv[2], "w") as stream:
-    json.dump(wanted, stream)
+child = os.fork() if ask else 0
+if child:
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(3)
+elif ask:
+    status = 1
+    try:
+        status = 1 if list(ask() or ()) else 0
+    finally:
+        os._exit(status)
+backend.build_wheel(sys.argv[2])
 """
 
 
-def kept_interpreter(
-    store: Store, project: Path, interpreter: str, work: Path, env: Mapping[str, str], *, offline: bool
-) -> str | None:
-    """The interpreter of an environment in which the project's wheel can be built; None where it needs isolation.
+def built_in_kept(
+    store: Store, project: Path, interpreter: str, out: Path, env: Mapping[str, str], *, offline: bool, deadline: float
+) -> bool:
+    """Whether the backend has built the project's wheel into `out`, in an environment that stays.
 
+    False where it needs isolation, or has failed: then nothing is in `out`, and an isolated build has the last word.
     `interpreter` is the one that the environment is made with; `env` is the build's own environment.
     """
     table = _build_system(project)
     if table is None:
-        return None
+        return False
     requires, backend = table
+    work = out.parent
     with suppress(ResourceError):
         program = _made(store, requires, interpreter, work, env, offline=offline)
-        if program is not None and _wants_nothing_else(program, backend, project, work, env):
-            return str(program)
-    return None
+        if program is not None:
+            out.mkdir()
+            # The backend's programs come first, as they do in isolation.
+            path = os.pathsep.join((str(program.parent), env.get("PATH", os.defpath)))
+            argv = [str(program), "-s", "-c", _BUILD, backend, str(out)]
+            if child.run(argv, cwd=project, env={**env, "PATH": path}, deadline=deadline).code == 0:
+                return True
+    remove_tree(out)
+    return False
 
 
 def _build_system(project: Path) -> tuple[list[str], str] | None:
@@ -107,13 +127,3 @@ def _made(
                 return None
         (folder / _COMPLETE).touch()
     return made
-
-
-def _wants_nothing_else(program: Path, backend: str, project: Path, work: Path, env: Mapping[str, str]) -> bool:
-    answer = work / "wanted.json"
-    # -I: the working folder, which is the project's, is no place for the backend's imports.
-    argv = [str(program), "-I", "-c", _ASK, backend, str(answer)]
-    done = child.run(argv, cwd=project, env=env, deadline=_DEADLINE)
-    with suppress(OSError, ValueError):
-        return done.code == 0 and json.loads(answer.read_text("utf-8")) == []
-    return False

@@ -6,7 +6,6 @@ Specifications: the binary distribution format (PEP 427), the core metadata, ent
 from __future__ import annotations
 
 import base64
-import configparser
 import csv
 import hashlib
 import io
@@ -14,7 +13,6 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.metadata import parse_email
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 # The first moment that a zip archive can name: no member tells when it was made.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
-_BROKEN = (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, configparser.Error, EOFError, OSError)
+_BROKEN = (zipfile.BadZipFile, KeyError, ValueError, UnicodeDecodeError, EOFError, OSError)
 
 
 SOURCE_PAGE = ("source", "repository", "sourcecode", "github")
@@ -76,6 +74,8 @@ def metadata_text(wheel: Path) -> bytes:
 
 
 def _parse(text: bytes, entry_points: str) -> WheelMetadata:
+    from packaging.metadata import parse_email
+
     raw, _ = parse_email(text)
     return WheelMetadata(
         name=canonicalize_name(raw["name"]),
@@ -148,9 +148,14 @@ def console_scripts(entry_points: str) -> tuple[str, ...]:
 
 
 def _programs(entry_points: str, *groups: str) -> tuple[str, ...]:
+    import configparser
+
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case, as documented
-    parser.read_string(entry_points)
+    try:
+        parser.read_string(entry_points)
+    except configparser.Error as error:
+        raise ValueError(str(error)) from None
     return tuple(sorted({name for group in groups if parser.has_section(group) for name in parser[group]}))
 
 

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from boxsnake.archive import gunzipped
+from boxsnake.checksum import checksum
+from boxsnake.disk import disk_faults, remove_tree
+from boxsnake.store import Store, canonical_json
 
+_FORMAT = 1
+_CACHE = "interpreters"
 # What `boxsnake.bytecode_child` imports: modules of the top level, a few packages, what is compiled of them.
 _PACKAGES = "__pycache__|collections|encodings|importlib|json|lib-dynload|re"
+
+
+def kept_interpreter(
+    store: Store, digest: str, *, prefix: str, minor: str, starts: Callable[[Path], bool]
+) -> Path | None:
+    """The folder of an interpreter out of the layer of this digest, kept for who compiles next.
+
+    Every file in it is compared by its checksum each time: what the folder lost or had changed is laid out anew. None
+    where it does not start here.
+    """
+    key = {"format": _FORMAT, "layer": digest, "prefix": prefix, "minor": minor}
+    name = hashlib.sha256(canonical_json(key)).hexdigest()[:32]
+    folder = store.cache_folder(_CACHE) / name
+    if _is_whole(folder, store.selected("interpreter", key)):
+        return folder
+    with store.lock(f"{_CACHE}-{name}"), disk_faults(folder):
+        if _is_whole(folder, store.selected("interpreter", key)):
+            return folder
+        remove_tree(folder)
+        with store.scratch("interpreter") as scratch:
+            fresh = scratch / "tree"
+            fresh.mkdir()
+            unpack_interpreter(store.path(digest), prefix, minor, fresh)
+            if not starts(fresh):
+                return None
+            files = _listed(fresh)
+            fresh.rename(folder)
+        store.select("interpreter", key, {"files": files})
+    return folder
 
 
 def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None:
@@ -38,3 +75,23 @@ def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None
             else:
                 place.write_bytes(content.read())
                 place.chmod(member.mode)
+
+
+def _listed(folder: Path) -> list[list[str | int]]:
+    """Every file of a folder: its path, and its mode and checksum, or a link's text."""
+    found: list[list[str | int]] = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found.append([name, path.readlink().as_posix()])
+        elif path.is_file():
+            found.append([name, path.stat().st_mode & 0o777, checksum(path)])
+    return found
+
+
+def _is_whole(folder: Path, known: dict[str, Any] | None) -> bool:
+    """Whether the folder has all the files that it was made with, and no other."""
+    try:
+        return known is not None and folder.is_dir() and _listed(folder) == known["files"]
+    except OSError:
+        return False

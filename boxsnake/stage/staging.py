@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boxsnake.bytecode import Compiler, Sources, compile_sources, own_compiler
+from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, own_compiler
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError, ResourceError
@@ -19,7 +19,7 @@ from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.relocation import placed
-from boxsnake.stage.interpreter import unpack_interpreter
+from boxsnake.stage.interpreter import kept_interpreter
 from boxsnake.stage.inventory import Known, inventory, set_times, with_folders, write_entry
 from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.place import staging_folder
@@ -103,26 +103,31 @@ def stage(
 
 @contextmanager
 def stage_application(
-    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: Path | None, prefix: str, epoch: int
+    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: str | None, prefix: str, epoch: int
 ) -> Iterator[Tree]:
     """The application alone, as `stage` would have it among all others.
 
-    `layer` is one with the environment's interpreter, which compiles it; None where that does not run here. It is for
-    the caller to know that no other package brings one of its paths. Errors: those of `stage`; ResourceError where the
-    interpreter does not start.
+    `layer` is the digest of one with the environment's interpreter, which compiles it; None where that does not run
+    here. It is for the caller to know that no other package brings one of its paths. Errors: those of `stage`;
+    ResourceError where the interpreter does not start.
     """
     with staging_folder(store, [wheel]) as folder, disk_faults(folder), track("staging", 2) as advance:
-        root, interpreter = folder / "tree", folder / "interpreter"
+        root = folder / "tree"
         root.mkdir()
-        interpreter.mkdir()
         staging = _Staging(store, replace(lock, wheels=()), root, prefix)
         compiler = None
         if layer is not None:
-            unpack_interpreter(layer, prefix, lock.python_minor, interpreter)
-            staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
-            compiler = own_compiler(interpreter, lock)
-            if compiler is None:
+            interpreter = kept_interpreter(
+                store,
+                layer,
+                prefix=prefix,
+                minor=lock.python_minor,
+                starts=lambda place: own_compiler(place, lock) is not None,
+            )
+            if interpreter is None:
                 raise ResourceError("the environment's Python", "does not start", "Build the image again.")
+            staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
+            compiler = compiler_in(interpreter, lock)
         advance(1)
         staging.install({application.file_name: wheel}, application)
         remove_leftovers(root, staging.owners, staging.layout.site_packages)
