@@ -57,9 +57,9 @@ def load(path: Path | None = None, *, box_options: Mapping[str, type[Section]] |
     """
     file = find(Path()) if path is None else find(path) if path.is_dir() else path
     if box_options is None:
-        from boxsnake.packagers import packagers
+        from boxsnake.packagers import box_options as every_format
 
-        box_options = {name: packager.options for name, packager in packagers().items()}
+        box_options = every_format()
     text = read_text(file)
     return LoadedManifest(
         manifest=decode(text, str(file), box_options=box_options), path=file, root=file.absolute().parent

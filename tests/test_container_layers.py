@@ -17,8 +17,9 @@ import pytest
 
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.bases import base_image
-from boxsnake.container_layers import Below, Job, changed_members, made_layer
+from boxsnake.container_layers.changed import changed_members
 from boxsnake.container_layers.hooks import hook_job
+from boxsnake.container_layers.run import Below, Job, made_layer
 from boxsnake.engine import Change
 from boxsnake.errors import EngineError, PackError
 from boxsnake.hook_script import interpreter_of_hook

@@ -11,8 +11,8 @@ import pytest
 from boxsnake import debian_sources
 from boxsnake.bases import Base
 from boxsnake.binaries import deb_package
-from boxsnake.container_layers import Below, made_layer
 from boxsnake.container_layers.hooks import hook_job
+from boxsnake.container_layers.run import Below, made_layer
 from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, PackError
 from boxsnake.image.base_name import MINIMAL
@@ -25,10 +25,11 @@ from boxsnake.publish.deb_repository import DebRepository
 from boxsnake.registry import Registries
 from boxsnake.settings import Settings
 from boxsnake.store import Store
-from boxsnake.system_packages import Surroundings, SystemQuestion, resolve_system
 from boxsnake.system_packages.deb_archive import read_deb
 from boxsnake.system_packages.fetched import fetched
 from boxsnake.system_packages.minimal_base import libraries_of, minimal_base
+from boxsnake.system_packages.question import SystemQuestion
+from boxsnake.system_packages.resolve import Surroundings, resolve_system
 from boxsnake.target import Platform, Target
 
 from .debian_archive import deb, signing_key

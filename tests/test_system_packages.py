@@ -28,16 +28,11 @@ from boxsnake.registry import Registries
 from boxsnake.resolve import Upgrade
 from boxsnake.settings import Settings
 from boxsnake.store import Store
-from boxsnake.system_packages import (
-    Surroundings,
-    SystemQuestion,
-    lock_system,
-    packages_layer,
-    resolve_system,
-    system_questions,
-)
 from boxsnake.system_packages.fetched import fetched
+from boxsnake.system_packages.install import packages_layer
+from boxsnake.system_packages.question import SystemQuestion, system_questions
 from boxsnake.system_packages.redhat import resolve_rpm
+from boxsnake.system_packages.resolve import Surroundings, lock_system, resolve_system
 from boxsnake.target import Target
 
 from .debian_archive import deb, signing_key

@@ -23,7 +23,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from boxsnake.archive import GZIP_FORMAT
-from boxsnake.bases.archived import from_docker_archive, from_file, from_layout, from_rootfs
 from boxsnake.bases.value import Base, decode
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
@@ -136,6 +135,8 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
         if digest is None and offline:
             step = "Build on it once without --offline."
             raise ResourceError(f"base image {_HOST}{name}", "it has not been built here yet", step, base=name)
+        from boxsnake.bases.archived import from_rootfs
+
         blob = hosts.rootfs(store, host)
         base = _remembered(
             store,
@@ -148,6 +149,8 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
 
 
 def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:
+    from boxsnake.bases.archived import from_file, from_layout
+
     with disk_faults(f"base image {path}"):
         if path.is_dir():
             digest = store.digest_of_file(path / "index.json")
@@ -194,6 +197,8 @@ def _from_engine(store: Store, reference: str, *, offline: bool) -> Base:
     identity = image.id
 
     def save() -> Base:
+        from boxsnake.bases.archived import from_docker_archive
+
         with track(f"taking {reference} from the engine"), store.scratch("base") as folder:
             archive = folder / "image.tar"
             # By its id: the name may have moved on to another image meanwhile.

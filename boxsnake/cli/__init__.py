@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -95,6 +96,8 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and leave with its exit code."""
     from boxsnake.cli.console import run
 
+    # It would look for its plug-ins among everything that is installed, each time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
     gc.set_threshold(50_000, *gc.get_threshold()[1:])
     sys.exit(run(boxsnake, arguments))

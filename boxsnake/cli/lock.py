@@ -107,7 +107,8 @@ def _resolve(
     from boxsnake.resolve_bases import BaseQuestion, pin_bases
     from boxsnake.resolve_conda import channel_location
     from boxsnake.store import Store
-    from boxsnake.system_packages import Surroundings, lock_system, system_questions
+    from boxsnake.system_packages.question import system_questions
+    from boxsnake.system_packages.resolve import Surroundings, lock_system
 
     configured = settings.load()
     store = Store(Store.default_root())

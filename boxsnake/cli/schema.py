@@ -20,9 +20,9 @@ def command(output: Path | None) -> None:
     """
     from boxsnake.beside import publish_bytes
     from boxsnake.manifest.schema import json_schema
-    from boxsnake.packagers import packagers
+    from boxsnake.packagers import box_options
 
-    schema = json_schema({name: packager.options for name, packager in packagers().items()})
+    schema = json_schema(box_options())
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if output is None:
         click.echo(text, nl=False)

@@ -7,10 +7,13 @@ folder of all versions is the environment's own, and no version was there before
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-from boxsnake.container_layers.run import Job
 from boxsnake.hook_script import hook_text, interpreter_of_hook
-from boxsnake.plan import Application, Hook
+
+if TYPE_CHECKING:
+    from boxsnake.container_layers.run import Job
+    from boxsnake.plan import Application, Hook
 
 FIRST = "pre-install"
 MOMENTS = frozenset({FIRST, "post-install"})
@@ -25,6 +28,8 @@ def hook_job(hook: Hook, application: Application, prefix: str, environment: tup
     `environment` is that of the image's processes. Errors: PackError for a hook that is no text, or whose interpreter
     is not there yet.
     """
+    from boxsnake.container_layers.run import Job
+
     text = hook_text(hook).encode()
     python = f"{prefix}/bin/python"
     words = interpreter_of_hook(hook) or (python, "-B")

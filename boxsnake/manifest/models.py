@@ -94,6 +94,7 @@ class Section(BaseModel):
         populate_by_name=True,
         hide_input_in_errors=True,
         allow_inf_nan=False,
+        defer_build=True,
     )
 
     @field_validator("*", mode="before")

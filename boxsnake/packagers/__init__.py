@@ -1,30 +1,35 @@
 """Packagers: one file for each format.
 
-A module of this package that has a `PACKAGER` is a format. The command line, the manifest's schema, the docs table
-and the contract tests find it by that alone.
+A module of this package is a format, by its name (with hyphens) and its `PACKAGER`, unless its name begins with an
+underscore. The command line, the manifest's schema, the docs table and the contract tests find it by that alone.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from boxsnake.bases import Base
-from boxsnake.boot_recipe import BootRecipe
-from boxsnake.entries import Tree
-from boxsnake.forecast import Forecast
-from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
-from boxsnake.lock import CondaPackage, SystemLock, Wheel
-from boxsnake.manifest import Section
-from boxsnake.needs import Step
-from boxsnake.plan import Plan
-from boxsnake.store import Store
-from boxsnake.system import SystemPart
+from boxsnake.layers import AS_THEY_ARE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from boxsnake.bases import Base
+    from boxsnake.boot_recipe import BootRecipe
+    from boxsnake.entries import Tree
+    from boxsnake.forecast import Forecast
+    from boxsnake.layers import Group, LayerBlob, Treatment
+    from boxsnake.lock import CondaPackage, SystemLock, Wheel
+    from boxsnake.manifest import Section
+    from boxsnake.needs import Step
+    from boxsnake.plan import Plan
+    from boxsnake.store import Store
+    from boxsnake.system import SystemPart
 
 
 class Materials(Protocol):
@@ -128,7 +133,9 @@ class Packager(Protocol):
         ...
 
     def pack(self, plan: Plan, materials: Materials, out: Path) -> Sequence[str]:
-        """Write the artifact to `out`, a file that does not exist yet; return notes for the user.
+        """Write the artifact to `out`, which does not exist yet; return notes for the user.
+
+        It is a file, or a durable folder that is an OCI image layout.
 
         Same plan, same bytes. Errors: PackError.
         """
@@ -147,12 +154,40 @@ class Packager(Protocol):
         ...
 
 
+Value_co = TypeVar("Value_co", covariant=True)
+
+
+class _OnDemand(Mapping[str, Value_co]):
+    """Names that are known, and values that are made when one is asked for, each time anew."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Value_co]) -> None:
+        self._names = dict.fromkeys(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> Value_co:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 @cache
 def packagers() -> Mapping[str, Packager]:
-    """Every format by its name, in alphabetical order."""
-    found: dict[str, Packager] = {}
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
-        packager = getattr(importlib.import_module(f"{__name__}.{module.name}"), "PACKAGER", None)
-        if packager is not None:
-            found[packager.name] = packager
-    return found
+    """Every format by its name, in alphabetical order. A format's module is imported when it is asked for."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return _OnDemand((name.replace("_", "-") for name in modules), _packager)
+
+
+def box_options() -> Mapping[str, type[Section]]:
+    """The model of `[boxes.<format>]` of every format."""
+    return _OnDemand(packagers(), lambda name: packagers()[name].options)
+
+
+def _packager(name: str) -> Packager:
+    packager: Packager = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").PACKAGER
+    return packager

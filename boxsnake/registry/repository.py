@@ -64,18 +64,6 @@ class Repository:
             raise _other_bytes(asked.name, expected, document.digest)
         return Manifest(content=document.content, digest=document.digest, media_type=media_type)
 
-    def digest(self, version: str) -> str:
-        """The digest that a tag has now. Errors as of `manifest`."""
-        asked = Asked(
-            name=f"image {self}:{version}",
-            method="HEAD",
-            url=self.registry.url(self.name, f"manifests/{version}"),
-            scope=self.scope,
-            headers={"Accept": _ACCEPT},
-        )
-        told = self.registry.ask(asked).headers.get(_DIGEST_HEADER)
-        return told or self.manifest(version).digest
-
     def has_blob(self, digest: str) -> bool:
         """Whether it is there."""
         asked = Asked(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxsnake import resources
 from boxsnake.bases import Base
-from boxsnake.container_layers import Below, container_of, last_lines
+from boxsnake.container_layers.run import Below, container_of, last_lines
 from boxsnake.engine import Container, Finished
 from boxsnake.errors import NetworkError, UnsolvableError
 from boxsnake.lock import SystemLock, SystemPackage
