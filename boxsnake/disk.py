@@ -116,6 +116,18 @@ def sync_file_system(folder: Path) -> None:
         os.close(handle)
 
 
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, durable."""
+    if path.is_dir():
+        sync_folder(path)
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def publish_file(temporary: Path, final: Path) -> None:
     """Put a finished file under its final name, durably and atomically; a file of that name is replaced.
 
@@ -123,23 +135,22 @@ def publish_file(temporary: Path, final: Path) -> None:
     fsync is never tried again, as a second one reports success for bytes that are lost.
     """
     with disk_faults(final):
-        handle = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(temporary)
         temporary.rename(final)
         sync_folder(final.parent)
 
 
-def publish_tree(temporary: Path, final: Path) -> None:
+def publish_tree(temporary: Path, final: Path, *, is_durable: bool = False) -> None:
     """Put a finished folder under its final name, durably and atomically; a folder of that name is replaced.
+
+    `is_durable`: what is in it has been made durable already.
 
     Both names lie on one file system. Who looks sees the old folder or the new one, never a mixture. Raises
     ResourceError, and then the final name is what it was before.
     """
     with disk_faults(final):
-        sync_file_system(temporary)
+        if not is_durable:
+            sync_file_system(temporary)
         if final.is_symlink() or final.exists():
             _exchange(temporary, final)
             sync_folder(final.parent)

@@ -35,8 +35,6 @@ LAYER_TYPES = (
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
-LAYOUT_NAMES = ("index.json", "oci-layout")
-"""The files that make a folder or a tar of blobs an image layout."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boxsnake.beside import beside, sweep
-from boxsnake.binaries import check_floor, deb_package, missing
 from boxsnake.boot_recipe import BootRules, Check
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.image.base_name import FORMATS, MINIMAL
@@ -28,12 +24,13 @@ from boxsnake.packagers import Packager, packagers
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.plan import Application, Hook, Part, Plan
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
-from boxsnake.resolve import Asked
+from boxsnake.project.wheel_archive import is_portable
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
-from boxsnake.system_packages.minimal_base import libraries_of
 from boxsnake.target import DEFAULT_TARGET, Target
-from boxsnake.wheel_tags import best_fit, supported_tags
+
+if TYPE_CHECKING:
+    from boxsnake.resolve import Asked
 
 DEFAULT_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""
@@ -111,14 +108,17 @@ def boxes(
     output: Path,
     formats: Sequence[str] = (),
     targets: Sequence[str] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[Box]:
     """The boxes that the manifest asks for, or those of `formats` and `targets` alone.
+
+    `meanwhile` is as of `boxsnake.project.build_wheel`.
 
     Artifacts of the target "default" go to `output`, those of another into a folder of its name below it: file
     names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
     """
     _check_formats(formats)
-    planned = _planning(asked, lock, store, access, output)
+    planned = _planning(asked, lock, store, access, output, meanwhile)
     found: dict[tuple[str, str], Box] = {}
     for target in _chosen_targets(lock, targets):
         for packager in _chosen_formats(asked.manifest, formats, target.name):
@@ -158,7 +158,12 @@ def candidates(
 
 
 def _planning(
-    asked: Asked, lock: Lock, store: Store, access: Access, output: Path
+    asked: Asked,
+    lock: Lock,
+    store: Store,
+    access: Access,
+    output: Path,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Callable[[Packager, Sequence[TargetLock]], Box]:
     """What plans one box for the first of its targets and its others; it raises PackError where there can be none.
 
@@ -170,7 +175,7 @@ def _planning(
     def described(name: str) -> tuple[Application, str]:
         """The application for a target, and the commit that it was built from."""
         target_lock = next(target_lock for target_lock in lock.targets if target_lock.target.name == name)
-        application = describe(asked, store, access, target_lock, without=output)
+        application = describe(asked, store, access, target_lock, without=output, meanwhile=meanwhile)
         return application, _revision(asked, application, store, without=output)
 
     def planned(packager: Packager, locks: Sequence[TargetLock]) -> Box:
@@ -213,11 +218,11 @@ def unchanged(box: Box, materials: StoreMaterials) -> Made | None:
 def _unchanged(box: Box, store: Store, key: Mapping[str, Any]) -> Made | None:
     started = time.monotonic()
     receipt = store.selected("artifact", key)
-    if not receipt or not box.path.is_file() or store.digest_of_file(box.path) != receipt["digest"]:
+    if not receipt or _digest_of(box.path, store) != receipt["digest"]:
         return None
     if not _is_unfolded(box):
         return None
-    size, notes = box.path.stat().st_size, tuple(receipt["notes"])
+    size, notes = _size_of(box.path), tuple(receipt["notes"])
     elapsed = time.monotonic() - started
     return Made(box=box, size=size, digest=receipt["digest"], seconds=elapsed, unchanged=True, notes=notes)
 
@@ -231,7 +236,7 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
         return replace(found, seconds=time.monotonic() - started)
     notes, digest = _make(box, materials)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
-    size = box.path.stat().st_size
+    size = _size_of(box.path)
     elapsed = time.monotonic() - started
     return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)
 
@@ -248,12 +253,39 @@ def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
         if _unfolds(box):
             _unfold(temporary, folder / "unfolded")
             publish_tree(folder / "unfolded", unfolded(box.path))
-        with temporary.open("rb") as stream, ThreadPoolExecutor(1) as pool:
-            # Hashed while the disk takes it.
-            hashed = pool.submit(hashlib.file_digest, stream, "sha256")
-            publish_file(temporary, box.path)
-            digest = f"sha256:{hashed.result().hexdigest()}"
+        digest = _published(temporary, box.path)
     return notes + notes_beforehand(box), digest
+
+
+def _published(temporary: Path, final: Path) -> str:
+    """Put an artifact under its final name: its digest."""
+    if temporary.is_dir():
+        from boxsnake.image.write import digest_of_index, publish_layout
+
+        publish_layout(temporary, final)
+        return digest_of_index(final)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with temporary.open("rb") as stream, ThreadPoolExecutor(1) as pool:
+        # Hashed while the disk takes it.
+        hashed = pool.submit(hashlib.file_digest, stream, "sha256")
+        publish_file(temporary, final)
+        return f"sha256:{hashed.result().hexdigest()}"
+
+
+def _digest_of(artifact: Path, store: Store) -> str:
+    """The digest of a file, or of a folder's index; "" where there is none, or it is not what was written."""
+    if artifact.is_dir():
+        from boxsnake.image.write import layout_digest
+
+        return layout_digest(store, artifact) or ""
+    return store.digest_of_file(artifact) if artifact.is_file() else ""
+
+
+def _size_of(artifact: Path) -> int:
+    """In bytes; of a folder, that of all files in it."""
+    files = artifact.rglob("*") if artifact.is_dir() else (artifact,)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def unfolded(path: Path) -> Path:
@@ -275,6 +307,9 @@ def _unfold(archive: Path, folder: Path) -> None:
 
     By hand: it has folders and plain files alone, and the standard library's filters are not in every Python 3.11.
     """
+    import shutil
+    import tarfile
+
     with tarfile.open(archive) as members:
         for member in members:
             path = folder / member.name.partition("/")[2]
@@ -300,6 +335,8 @@ def _hook_notes(box: Box) -> tuple[str, ...]:
 
 def _check_binaries(plan: Plan, packager: Packager, materials: StoreMaterials) -> Iterator[str]:
     """Notes about libraries that the host must bring. Errors: PackError where its glibc would be too old."""
+    from boxsnake.binaries import check_floor, missing
+
     for part in plan.others:
         if part.target.is_linux:
             check_floor(materials.wheel_binaries(part), part.target)
@@ -327,6 +364,9 @@ def _check_minimal(
     system: SystemLock, lacking: Mapping[str, Sequence[str]], materials: StoreMaterials, epoch: int
 ) -> None:
     """Errors: PackError for a library that a minimal base has not got: there is no host to bring it."""
+    from boxsnake.binaries import deb_package
+    from boxsnake.system_packages.minimal_base import libraries_of
+
     there = libraries_of(materials.store, system, epoch=epoch)
     unmet = {library: users for library, users in lacking.items() if library not in there}
     if unmet:
@@ -355,7 +395,7 @@ def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
         "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
         "system": _plain_system(box.plan.system),
         "inputs": box.packager.inputs(box.plan, materials),
-        "code": _code_digest(),
+        "code": _code_digest(materials.store),
     }
 
 
@@ -375,15 +415,9 @@ def _plain_system(system: System) -> dict[str, Any]:
 
 
 @cache
-def _code_digest() -> str:
+def _code_digest(store: Store) -> str:
     """The digest of boxsnake's own code: an artifact that another version made is made again."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.*")):
-        if path.suffix in {".py", ".sh"}:
-            digest.update(path.relative_to(package).as_posix().encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return store.digest_of_files(Path(__file__).parent, (".py", ".sh"))
 
 
 def _check_formats(formats: Sequence[str]) -> None:
@@ -420,7 +454,15 @@ def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[Target]:
     yield from (known[name] for name in dict.fromkeys(targets or known))
 
 
-def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock, *, without: Path) -> Application:
+def describe(
+    asked: Asked,
+    store: Store,
+    access: Access,
+    target_lock: TargetLock,
+    *,
+    without: Path,
+    meanwhile: Callable[[], None] | None = None,
+) -> Application:
     """The application as formats describe it; its wheel is built here, unless the store has it.
 
     What the manifest leaves out is taken from the wheel's metadata. `without` is a folder that is no part of the
@@ -437,6 +479,7 @@ def describe(asked: Asked, store: Store, access: Access, target_lock: TargetLock
             credentials=access.credentials,
             without=[without],
             offline=access.offline,
+            meanwhile=meanwhile,
         )
         _check_fit(built, target_lock)
     version = app.version or (built.version if built else None)
@@ -485,6 +528,10 @@ def _line(text: str) -> str:
 
 def _check_fit(built: BuiltWheel, target_lock: TargetLock) -> None:
     """The application's own wheel may be compiled: for the machine that built it, which need not be the target."""
+    if is_portable(built.file_name):
+        return
+    from boxsnake.wheel_tags import best_fit, supported_tags
+
     target = target_lock.target
     if best_fit([built.file_name], supported_tags(target, target_lock.python)) is None:
         raise PackError(

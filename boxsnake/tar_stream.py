@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,8 +24,7 @@ def tar_stream(source: Path, name: str) -> Iterator[bytes]:
         for depth in range(1, len(parts)):
             yield _folder("/".join(parts[:depth]))
         yield from _entry(source, name)
-        # A tar ends with two empty blocks.
-        yield bytes(2 * tarfile.BLOCKSIZE)
+        yield tar_end()
 
 
 def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) -> Iterator[bytes]:
@@ -43,13 +42,28 @@ def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) 
             stream.seek(member.offset_data)
             yield from _content(stream, size)
             stream.seek(member.offset_data)
-        yield bytes(2 * tarfile.BLOCKSIZE)
+        yield tar_end()
 
 
 def tar_file(name: str, content: bytes) -> Iterator[bytes]:
     """A file of a tar, before what ends with the tar's own end."""
-    yield _header(name, tarfile.REGTYPE, 0o644, size=len(content))
-    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    return tar_part(name, len(content), [content])
+
+
+def tar_part(name: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same, out of pieces of `size` bytes in all."""
+    yield _header(name, tarfile.REGTYPE, 0o644, size=size)
+    left = size
+    for chunk in chunks:
+        left -= len(chunk)
+        yield chunk
+    # A file that has become shorter is filled up: the header has promised its size.
+    yield bytes(max(left, 0) + -size % tarfile.BLOCKSIZE)
+
+
+def tar_end() -> bytes:
+    """What a tar ends with: two empty blocks."""
+    return bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _entry(source: Path, name: str) -> Iterator[bytes]:

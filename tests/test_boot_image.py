@@ -16,10 +16,11 @@ import pytest
 
 from boxsnake import hosts
 from boxsnake.boot import boot
-from boxsnake.boot.image import loaded, read_archive
+from boxsnake.boot.image import loaded
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import BootError
+from boxsnake.image.docker_archive import read_archive
 from boxsnake.store import Store
 
 TAG = "boxsnake-test/tiny:1"

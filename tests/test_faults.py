@@ -23,12 +23,12 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zstandard
 
 from boxsnake.disk import remove_tree
+from boxsnake.image.layout import Layout
 from boxsnake.store import Store
 from tests.small_world import CANARY, FORMATS, World, small_world
 
@@ -424,14 +424,8 @@ def spiteful(model: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Wo
 
 def test_hostile_texts_are_literal_in_an_image(spiteful: tuple[World, str, Path]) -> None:
     world, text, marker = spiteful
-    with tarfile.open(world.app / "dist" / "small-1.0.image.tar") as archive:
-
-        def document(name: str) -> Any:
-            stream = archive.extractfile(name)
-            assert stream is not None
-            return json.load(stream)
-
-        config = document(document("manifest.json")[0]["Config"])["config"]
+    (image,) = Layout(world.app / "dist" / "small-1.0.image").images
+    config = image.configuration["config"]
     assert config["Labels"]["label"] == text
     assert config["Labels"]["org.opencontainers.image.description"] == text
     assert {f"WORDS={text}", f"MORE={text}"} <= {*config["Env"]}

@@ -20,12 +20,15 @@ from typing import Any
 
 import pytest
 
+from boxsnake import oci
 from boxsnake.archive import file_member, write_tar
 from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import EngineError, PackError
+from boxsnake.image.layout import Layout
 from boxsnake.image.load import load
 from boxsnake.image.own import LABEL, read_label
+from boxsnake.image.write import layout_digest
 from boxsnake.lock import CondaPackage, TargetLock
 from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Plan
@@ -123,6 +126,43 @@ def test_one_tar_is_a_layout_and_a_docker_archive_of_the_same_blobs(workshop: Wo
     assert {name for name in packed.files if name.startswith("blobs/")} == {
         f"blobs/sha256/{digest.removeprefix('sha256:')}" for digest in named
     }
+
+
+def test_a_folder_has_the_files_of_the_tar_and_takes_no_space(workshop: Workshop) -> None:
+    plan = plan_of(workshop)
+    archive, folder = Packed(pack(workshop, plan)), pack(workshop, plan, "out.image")
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert {name: path.read_bytes() for name, path in files.items()} == archive.files
+    store = Store(workshop.folder.parent / "store")
+    layers = [layer.digest for layer in Layout(folder).images[0].layers]
+    assert all(store.path(layer).samefile(files[oci.blob_path(layer)]) for layer in layers)
+    digest = f"sha256:{hashlib.sha256(archive.files['index.json']).hexdigest()}"
+    assert layout_digest(store, folder) == digest
+    for layer in layers:  # as on another file system than the store's
+        place = files[oci.blob_path(layer)]
+        content = place.read_bytes()
+        place.unlink()
+        place.write_bytes(content)
+    assert layout_digest(store, folder) == digest
+
+
+@pytest.mark.parametrize("harm", ["layer", "own layer", "document", "absent", "more", "index"])
+def test_a_folder_that_is_not_as_it_was_written_is_no_result(workshop: Workshop, harm: str) -> None:
+    folder, store = pack(workshop, plan_of(workshop), "out.image"), Store(workshop.folder.parent / "store")
+    layer = folder / oci.blob_path(Layout(folder).images[0].layers[-1].digest)
+    content = layer.read_bytes()
+    if harm == "own layer":
+        layer.chmod(0o644)
+        layer.write_bytes(content[:-1] + b"x")
+    elif harm in {"layer", "absent"}:
+        layer.unlink()
+    if harm == "layer":
+        layer.write_bytes(content[:-1] + b"x")
+    if harm in {"document", "index"}:
+        (folder / ("manifest.json" if harm == "document" else "index.json")).write_text("[]")
+    if harm == "more":
+        (folder / "blobs" / "more").write_text("")
+    assert layout_digest(store, folder) is None
 
 
 def test_the_application_is_the_last_layer_and_the_base_the_first(workshop: Workshop) -> None:

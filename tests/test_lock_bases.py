@@ -87,7 +87,7 @@ def test_a_base_is_locked_kept_upgraded_and_built_upon(world: World, upstream: s
         assert (code, "no such base" in errors) == (2, True)
 
         assert boxsnake(world, "build", "image")[0] == 0
-        (image,) = Layout(world.app / "dist" / "small-1.0.image.tar").images
+        (image,) = Layout(world.app / "dist" / "small-1.0.image").images
         assert image.annotations["org.opencontainers.image.base.digest"] == pin["digest"]
         locked(world, "--upgrade")
         assert pinned(world)["digest"] == change["after"] != pin["digest"]

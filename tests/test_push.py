@@ -444,7 +444,7 @@ def test_an_image_is_built_and_pushed_by_the_command_line(world: World, upstream
 
     again = world.done("publish", "image")
     assert f"pushed {tags[0]}@{first['digest']}" in again
-    (image,) = (world.app / "dist").glob("*.image.tar")
+    (image,) = (world.app / "dist").glob("*.image")
     elsewhere = world.done("publish", "image", "--file", str(image), f"{upstream}/other:2", before=["env", "-C", "/"])
     assert "mounted" in elsewhere
     assert f"pushed {upstream}/other:2@{first['digest']}" in elsewhere

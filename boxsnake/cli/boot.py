@@ -192,7 +192,7 @@ def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
             raise UsageError(word, "is no format of the manifest and no file that it makes", f"It makes {there}.")
     chosen = [box for box in known if not asked or any(_is_meant(box, word) for word in asked)]
     for box in chosen:
-        if not box.path.is_file():
+        if not box.path.exists():
             step = f"Run `boxsnake build {box.packager.name}` first."
             raise ResourceError(str(box.path), "there is no such box yet", step, format=box.packager.name)
     return chosen

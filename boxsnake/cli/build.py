@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +54,8 @@ def command(
     with console.progress():
         workspace = chosen.open()
         made: list[Made] = []
-        boxes = _boxes(workspace, chosen, spec=spec, since=since)
+        ahead = partial(_prepare, load=load, push=push)
+        boxes = _boxes(workspace, chosen, ahead, spec=spec, since=since)
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
@@ -77,10 +81,28 @@ def _check_only(spec: Mapping[str, str], since: Mapping[str, str], formats: Sequ
             raise UsageError(option, f"is for {wanted} alone", f"Run `boxsnake build {wanted}` with it.")
 
 
-def _boxes(workspace: Workspace, chosen: Chosen, *, spec: bool, since: Path | None) -> list[Box]:
+def _boxes(
+    workspace: Workspace, chosen: Chosen, meanwhile: Callable[[], None], *, spec: bool, since: Path | None
+) -> list[Box]:
     if since is not None:
         return _as_deltas(workspace, chosen.targets, since)
-    return _as_specs(workspace, chosen.targets) if spec else chosen.boxes(workspace)
+    return _as_specs(workspace, chosen.targets) if spec else chosen.boxes(workspace, meanwhile)
+
+
+def _prepare(*, load: bool, push: bool) -> None:
+    """Import what a changed application is packed with, while its wheel is built by another process."""
+    from boxsnake.errors import BoxsnakeError
+
+    wanted = ["boxsnake.layer_blobs", "boxsnake.stage.staging", "boxsnake.ingest.wheel", "boxsnake.image.write"]
+    wanted += ["boxsnake.image.load"] if load else []
+    wanted += ["boxsnake.registry.push"] if push else []
+    for name in wanted:
+        importlib.import_module(name)
+    if load:
+        from boxsnake.engine import connect
+
+        with suppress(BoxsnakeError):  # which is told once there is something to load
+            connect(reap=False)
 
 
 def _as_deltas(workspace: Workspace, targets: Sequence[str], since: Path) -> list[Box]:
@@ -127,10 +149,11 @@ def _load(console: Console, made: list[Made]) -> list[str]:
     from boxsnake.image.load import load
     from boxsnake.packagers.image import PACKAGER
 
+    images = [result.box.path for result in made if result.box.packager.name == PACKAGER.name]
+    engine = connect(reap=False)
     names: list[str] = []
-    for result in made:
-        if result.box.packager.name == PACKAGER.name:
-            names += load(connect(), result.box.path)
+    for path in images:
+        names += load(engine, path)
     for name in names:
         console.say(f"loaded {name}")
     return names
@@ -141,22 +164,27 @@ def _check_images(options: Mapping[str, bool], workspace: Workspace, boxes: Sequ
 
     Errors: UsageError where there is none, a tag has no registry to --push to, or --index finds fewer than two systems.
     """
+    if not any(options.values()):
+        return
     from boxsnake.errors import UsageError
-    from boxsnake.image.configuration import platform_of, tags_of
-    from boxsnake.image.write import check_platforms
     from boxsnake.packagers.image import PACKAGER
-    from boxsnake.registry.push import where_to
 
     images = [box for box in boxes if box.packager.name == PACKAGER.name]
     for option in (option for option, given in options.items() if given and not images):
         raise UsageError(option, "there is no image among what is built", f"Run `boxsnake build image {option}`.")
     if options["--push"]:
+        from boxsnake.image.configuration import tags_of
+        from boxsnake.registry.push import where_to
+
         for box in images:
             name = f"{box.plan.application.name}:{box.plan.application.version}"
             step = f'Set `tags = ["registry.example.org/team/{name}"]` in [boxes.image], or build it without --push '
             step += "and name a place with `boxsnake publish image TAG`."
             where_to(workspace.access.registries, tags_of(box.plan), step=step)
     if options["--index"]:
+        from boxsnake.image.configuration import platform_of
+        from boxsnake.image.write import check_platforms
+
         check_platforms([(platform_of(box.plan), "") for box in images])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,11 +110,22 @@ def _write(
     console.result(lambda: facts)
 
 
+def _as_one_file(box: Box) -> Box:
+    """Whoever opens a bundle is at a site where images are loaded from files."""
+    from boxsnake.packagers.image import PACKAGER
+
+    if box.packager.name != PACKAGER.name:
+        return box
+    plan = replace(box.plan, options=box.plan.options.model_copy(update={"form": "archive"}))
+    return replace(box, plan=plan, path=box.path.with_name(PACKAGER.file_name(plan)))
+
+
 def _artifact(workspace: Workspace, box: Box) -> Artifact:
     from boxsnake.bundle import Artifact
     from boxsnake.cli.sbom import bill_of
     from boxsnake.pack import pack
 
+    box = _as_one_file(box)
     pack(box, workspace.store, workspace.access)
     return Artifact(
         name=box.path.relative_to(workspace.output).as_posix(),

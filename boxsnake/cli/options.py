@@ -42,9 +42,9 @@ class Chosen:
 
         return open_workspace(self.manifest, output=self.output, offline=self.offline)
 
-    def boxes(self, workspace: Workspace) -> list[Box]:
-        """The boxes that are meant. Errors: see `boxsnake.pack.boxes`."""
-        return workspace.boxes(self.formats, self.targets)
+    def boxes(self, workspace: Workspace, meanwhile: Callable[[], None] | None = None) -> list[Box]:
+        """The boxes that are meant. Arguments and errors: see `boxsnake.pack.boxes`."""
+        return workspace.boxes(self.formats, self.targets, meanwhile)
 
 
 def about_boxes(function: Callable[..., None]) -> Callable[..., None]:

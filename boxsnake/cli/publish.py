@@ -152,7 +152,7 @@ def _built(manifest: Path | None, packager: str, targets: tuple[str, ...] = ()) 
 
     paths = tuple(box.path for box in open_workspace(manifest).boxes([packager], targets))
     for path in paths:
-        if not path.is_file():
+        if not path.exists():
             raise UsageError(path.name, "it has not been built", f"Run `boxsnake build {packager}`, or name files.")
     return paths
 

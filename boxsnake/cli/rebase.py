@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from boxsnake.registry import Registries
     from boxsnake.store import Store
 
-_SUFFIX = ".image.tar"
+_ENDING = ".image"
 
 
 @click.command(
@@ -28,7 +28,12 @@ _SUFFIX = ".image.tar"
 @click.option(
     "--tag", "tags", multiple=True, help="What the result is called, and where one of a registry is pushed; repeatable."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new artifact (default: beside the old).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The new artifact: a folder, or one file where its name ends with .tar (default: beside the old).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -53,8 +58,8 @@ def _file(console: Console, path: Path, base: str, tags: Sequence[str], output: 
     from boxsnake.cli.push import usual_registries
     from boxsnake.errors import UsageError
     from boxsnake.image.layout import Layout
-    from boxsnake.image.write import write_layout
-    from boxsnake.store import Store, publish_file
+    from boxsnake.image.write import publish_layout, write_layout
+    from boxsnake.store import Store
 
     store, layout = Store(Store.default_root()), Layout(path)
     if len(layout.images) != 1:
@@ -66,14 +71,22 @@ def _file(console: Console, path: Path, base: str, tags: Sequence[str], output: 
             with store.writer(layer.digest, origin=f"{path}, layer {layer.digest}") as writer:
                 for chunk in layout.chunks(layer.digest):
                     writer.write(chunk)
-    out = (output or path.with_name(f"{path.name.removesuffix(_SUFFIX)}.rebased{_SUFFIX}")).absolute()
+    out = (output or _beside(path)).absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     with beside(out) as folder:
         write_layout(store, made.image, tags or layout.tags, folder / out.name, epoch=_epoch(made.image))
-        publish_file(folder / out.name, out)
+        publish_layout(folder / out.name, out)
     digest = made.image.manifest.digest
     console.say(f"{out.name}  {digest}")
     return {"path": str(out), "digest": digest, "notes": list(made.notes)}
+
+
+def _beside(path: Path) -> Path:
+    """Where the result goes: beside what it was made of, and in the same form."""
+    from boxsnake.image.write import ARCHIVE
+
+    ending = _ENDING if path.is_dir() else f"{_ENDING}{ARCHIVE}"
+    return path.with_name(f"{path.name.removesuffix(ARCHIVE).removesuffix(_ENDING)}.rebased{ending}")
 
 
 def _reference(console: Console, name: str, base: str, tags: Sequence[str], output: Path | None) -> dict[str, Any]:

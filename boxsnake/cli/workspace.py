@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,22 @@ class Workspace:
     output: Path
     access: Access
 
-    def boxes(self, formats: Sequence[str] = (), targets: Sequence[str] = ()) -> list[pack.Box]:
+    def boxes(
+        self,
+        formats: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[pack.Box]:
         """See `boxsnake.pack.boxes`."""
         return pack.boxes(
-            self.asked, self.lock, self.store, self.access, output=self.output, formats=formats, targets=targets
+            self.asked,
+            self.lock,
+            self.store,
+            self.access,
+            output=self.output,
+            formats=formats,
+            targets=targets,
+            meanwhile=meanwhile,
         )
 
     def candidates(self, formats: Sequence[str] = (), targets: Sequence[str] = ()) -> Iterator[pack.Candidate]:

@@ -83,11 +83,11 @@ class Image:
     folder: str
 
 
-def connect(environment: Mapping[str, str] | None = None) -> Engine:
+def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True) -> Engine:
     """The first engine that answers: the one of DOCKER_HOST alone where that is set, else those of the usual sockets.
 
-    Removes what killed runs of this machine left in it. Errors: EngineError, whose remedy depends on whether there
-    is no engine, no permission, or one that does not answer.
+    Removes what killed runs of this machine left in it, unless `reap` says otherwise. Errors: EngineError, whose remedy
+    depends on whether there is no engine, no permission, or one that does not answer.
     """
     variables = os.environ if environment is None else environment
     seen = []
@@ -95,7 +95,8 @@ def connect(environment: Mapping[str, str] | None = None) -> Engine:
         place = places.look(address, variables)
         if place.state == "answers":
             engine = Engine(address, variables)
-            engine.reap()
+            if reap:
+                engine.reap()
             return engine
         seen.append(place)
     raise places.no_engine(seen, variables)

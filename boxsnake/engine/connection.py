@@ -27,13 +27,15 @@ class Connection:
         self._address = address
         self._environment = environment
         self._threads = threading.local()
+        self._version = "auto"
 
     def client(self, seconds: float = ANSWER_SECONDS) -> docker.APIClient:
         """Give this thread's client, whose calls take at most so long without a sign of life."""
         clients: dict[float, docker.APIClient] = self._threads.__dict__.setdefault("clients", {})
         if seconds not in clients:
             with self.faults("the container engine"):
-                clients[seconds] = new_client(self._address, self._environment, seconds)
+                clients[seconds] = new_client(self._address, self._environment, seconds, self._version)
+                self._version = clients[seconds].api_version  # which is asked for once
         return clients[seconds]
 
     def untyped(self, seconds: float = ANSWER_SECONDS) -> Any:
@@ -58,13 +60,16 @@ class Connection:
             raise translated(error, thing, self.address) from error
 
 
-def new_client(address: str, environment: Mapping[str, str], seconds: float) -> docker.APIClient:
-    """Connect anew, with the TLS settings of the environment; the SDK and requests raise what they like."""
+def new_client(address: str, environment: Mapping[str, str], seconds: float, version: str = "auto") -> docker.APIClient:
+    """Connect anew, with the TLS settings of the environment; the SDK and requests raise what they like.
+
+    `version` is the API's; "auto" asks the engine.
+    """
     import docker
     from docker.utils import kwargs_from_env
 
     settings = kwargs_from_env(environment={**environment, "DOCKER_HOST": address})
-    return docker.APIClient(version="auto", timeout=seconds, **settings)  # type: ignore[arg-type]  # stubs: int alone
+    return docker.APIClient(version=version, timeout=seconds, **settings)  # type: ignore[arg-type]  # stubs: int alone
 
 
 def raise_unless_fine(answer: requests.Response) -> None:

@@ -7,18 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boxsnake.container_layers import Below, Job, made_layer
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
 from boxsnake.image.base_name import MINIMAL, base_for
 from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Hook, Plan
 from boxsnake.store import Store
-from boxsnake.system_layer import system_layer
-from boxsnake.system_packages import packages_layer
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base
+    from boxsnake.container_layers.run import Job
     from boxsnake.packagers import Materials
     from boxsnake.packagers.image import ImageOptions
 
@@ -76,6 +74,8 @@ def _packages(plan: Plan, materials: Materials, base: Base) -> Sequence[LayerBlo
     system = plan.lock.system
     if system is None or system.base == MINIMAL:
         return ()
+    from boxsnake.system_packages.install import packages_layer
+
     layer = packages_layer(
         materials.store, base, system, materials.system_packages, platform=platform_of(plan), epoch=plan.epoch
     )
@@ -87,7 +87,12 @@ def _with_hooks(
 ) -> list[LayerBlob]:
     """The layers with those of the hooks: pre-install's goes below them, post-install's on top."""
     found = list(layers)
-    for hook, job in hook_jobs(plan, base, layers):
+    jobs = hook_jobs(plan, base, layers)
+    if not jobs:
+        return found
+    from boxsnake.container_layers.run import Below, made_layer
+
+    for hook, job in jobs:
         first = hook.moment == FIRST
         below = Below(layers=(*base.layers, *packages, *(() if first else found)), platform=platform_of(plan))
         layer = made_layer(store, below, job, epoch=plan.epoch, twice=plan.options.verify_hooks)
@@ -98,8 +103,10 @@ def _with_hooks(
 
 def hook_jobs(plan: Plan, base: Base, layers: Sequence[LayerBlob]) -> list[tuple[Hook, Job]]:
     """The hooks of an image, in the order in which they are run."""
-    environment = runtime(plan, base, layers).environment
     hooks = sorted((hook for hook in plan.hooks if hook.moment in MOMENTS), key=lambda hook: hook.moment != FIRST)
+    if not hooks:
+        return []
+    environment = runtime(plan, base, layers).environment
     return [(hook, hook_job(hook, plan.application, plan.options.prefix, environment)) for hook in hooks]
 
 
@@ -128,7 +135,7 @@ def base_name(plan: Plan) -> str:
 
 def _verified_base(plan: Plan, materials: Materials) -> Base:
     base = base_of(plan, materials)
-    if all(materials.store.intact(layer.digest) for layer in base.layers):
+    if all(materials.store.sound(layer.digest) for layer in base.layers):
         return base
     # What is damaged has been put aside now, and is read again from where it came.
     return base_of(plan, materials)
@@ -136,10 +143,19 @@ def _verified_base(plan: Plan, materials: Materials) -> Base:
 
 def wanted_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequence[str]]:
     """The layer of `[system]`, where it wants one; a note where its owner cannot be known."""
-    uid, _, gid = plan.options.user.partition(":")
     if not plan.system.directories and not plan.system.files:
         return (), ()
-    if not f"{uid}{gid or 0}".isdecimal():
-        return (), [f"no folders and files of [system] are made for a user by name ({uid}): give `user` numbers"]
-    layer = system_layer(store, plan.system, (int(uid), int(gid or 0)), epoch=plan.epoch)
+    user = user_by_number(plan)
+    if user is None:
+        name = plan.options.user.partition(":")[0]
+        return (), [f"no folders and files of [system] are made for a user by name ({name}): give `user` numbers"]
+    from boxsnake.system_layer import system_layer
+
+    layer = system_layer(store, plan.system, user, epoch=plan.epoch)
     return ([layer] if layer else []), ()
+
+
+def user_by_number(plan: Plan) -> tuple[int, int] | None:
+    """The uid and gid of the image's processes; None where they have names alone."""
+    uid, _, gid = plan.options.user.partition(":")
+    return (int(uid), int(gid or 0)) if f"{uid}{gid or 0}".isdecimal() else None

@@ -6,23 +6,34 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from boxsnake.bases.value import Base
-from boxsnake.container_layers import Below, Job, known_layer
 from boxsnake.container_layers.hooks import FIRST
+from boxsnake.container_layers.run import Below, Job, known_layer
 from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.forecast import GZIP, Archive, Forecast, Part, part_of
 from boxsnake.image.base_name import MINIMAL
 from boxsnake.image.configuration import platform_of
-from boxsnake.image.contents import base_name, base_of, groups_of, hints, hook_jobs, treatment_of, wanted_layer
+from boxsnake.image.contents import (
+    base_name,
+    base_of,
+    groups_of,
+    hints,
+    hook_jobs,
+    treatment_of,
+    user_by_number,
+    wanted_layer,
+)
 from boxsnake.inventory import environment
 from boxsnake.layers import Group, LayerBlob
 from boxsnake.plan import Plan
-from boxsnake.system_packages import install_job
+from boxsnake.system_layer import known_system_layer
+from boxsnake.system_packages.install import install_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from boxsnake.packagers import Materials
     from boxsnake.packagers.image import ImageOptions
+    from boxsnake.store import Store
 
 
 def forecast_of(plan: Plan, materials: Materials, *, with_base: bool = True) -> Forecast:
@@ -38,7 +49,7 @@ def forecast_of(plan: Plan, materials: Materials, *, with_base: bool = True) -> 
     notes = sorted({note for layer in known if layer for note in layer.notes})
     # The application stays on top.
     own = len(layers) - (plan.application.wheel is not None)
-    layers[own:own] = _system_parts(plan)
+    layers[own:own] = _system_parts(plan, materials.store)
     notes += hints(plan, [layer for layer in known if layer])
     base = _base(plan, materials)
     below, above = _run_parts(plan, materials, base, known)
@@ -98,12 +109,17 @@ def _run_part(
     return (*(under or ()), *known)
 
 
-def _system_parts(plan: Plan) -> list[Part]:
-    """The folders and configuration files of `[system]`; nearly nothing, and made anew each time."""
+def _system_parts(plan: Plan, store: Store) -> list[Part]:
+    """The folders and configuration files of `[system]`."""
     system = plan.system
     contents = tuple(sorted([folder.path for folder in system.directories] + [file.path for file in system.files]))
+    user = user_by_number(plan)
+    if not contents or user is None:
+        return []
+    if (known := known_system_layer(store, system, user, epoch=plan.epoch)) is not None:
+        return [Part(name="system", contents=contents, size=known.size, state="there")]
     size = sum(len(file.content) for file in system.files)
-    return [Part(name="system", contents=contents, size=size, state="to make", is_predicted=True)] if contents else []
+    return [Part(name="system", contents=contents, size=size, state="to make", is_predicted=True)]
 
 
 def _base(plan: Plan, materials: Materials) -> Base | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +99,9 @@ class StoredImages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class Place:
+    """Where a file of a layout lies: in a file of its own, or in a tar."""
+
     path: Path
     offset: int
     size: int
@@ -111,7 +113,7 @@ class Layout:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
-        self._places = _places(path)
+        self._places = places(path)
 
     @cached_property
     def images(self) -> tuple[LaidOut, ...]:
@@ -134,6 +136,11 @@ class Layout:
                 raise self._no_layout(repr(error)) from None
         named = (pointer.get("annotations", {}).get(_NAME) for pointer in self._pointers("index.json"))
         return tuple(dict.fromkeys(name for name in named if name))
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of all of its files."""
+        return self._places.keys()
 
     def chunks(self, digest: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """A blob's bytes, or a part of them, as they lie there: who uses them checks the digest."""
@@ -177,7 +184,7 @@ class Layout:
             stream.seek(place.offset)
             return stream.read(place.size)
 
-    def _place(self, name: str) -> _Place:
+    def _place(self, name: str) -> Place:
         try:
             return self._places[name]
         except KeyError:
@@ -220,12 +227,13 @@ def _checked(digest: object) -> str:
     return digest
 
 
-def _places(path: Path) -> dict[str, _Place]:
+def places(path: Path) -> dict[str, Place]:
+    """The files of an uncompressed tar, or of a folder, by their names. Errors: ResourceError, PackError."""
     with disk_faults(path):
         if path.is_dir():
             files = (file for file in path.rglob("*") if file.is_file())
             return {
-                file.relative_to(path).as_posix(): _Place(path=file, offset=0, size=file.stat().st_size)
+                file.relative_to(path).as_posix(): Place(path=file, offset=0, size=file.stat().st_size)
                 for file in files
             }
         if not path.is_file():
@@ -233,7 +241,7 @@ def _places(path: Path) -> dict[str, _Place]:
         try:
             with tarfile.open(path, mode="r:") as archive:
                 return {
-                    member.name.removeprefix("./"): _Place(path=path, offset=member.offset_data, size=member.size)
+                    member.name.removeprefix("./"): Place(path=path, offset=member.offset_data, size=member.size)
                     for member in archive
                     if member.isfile()
                 }

@@ -1,29 +1,115 @@
-"""Images as files: one in a tar that is an OCI image layout and a docker archive, several under an index."""
+"""Images as files: one in a folder or tar that is an OCI image layout and a docker archive, several under an index."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from boxsnake import oci
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.beside import beside
-from boxsnake.disk import disk_faults, publish_file
-from boxsnake.errors import UsageError
-from boxsnake.image.layout import LaidOut
+from boxsnake.disk import disk_faults, publish_file, publish_tree, sync
+from boxsnake.errors import BoxsnakeError, UsageError
+from boxsnake.image.layout import LaidOut, Layout
 from boxsnake.store import Store
+
+ARCHIVE = ".tar"
+"""What the name of an image in one file ends with; of any other, it is a folder's."""
 
 
 def write_layout(store: Store, image: LaidOut, tags: Sequence[str], out: Path, *, epoch: int) -> None:
-    """Write an image whose layers are in the store to `out`, which does not exist yet."""
-    members = [
-        file_member("oci-layout", oci.LAYOUT_FILE),
-        file_member("index.json", oci.index(image.manifest, platform=image.platform, tags=tags)),
-        file_member("manifest.json", oci.docker_manifest(image.config, image.layers, tags)),
-        *_blobs(store, [image]),
-    ]
+    """Write an image whose layers are in the store to `out`, which does not exist yet: a tar or a folder, by its name.
+
+    A folder is durable then. Its blobs are the store's own files where they can be.
+    """
+    files = _files(store, image, tags)
+    if out.suffix != ARCHIVE:
+        _write_folder(files, out)
+        return
     with disk_faults(out), out.open("xb", buffering=0) as stream:
-        write_tar(members, stream, epoch=epoch)
+        write_tar([file_member(name, source) for name, source in files.items()], stream, epoch=epoch)
+
+
+def publish_layout(temporary: Path, final: Path) -> None:
+    """Put what `write_layout` has written under its final name, atomically. Errors: ResourceError."""
+    if temporary.is_dir():
+        publish_tree(temporary, final, is_durable=True)
+    else:
+        publish_file(temporary, final)
+
+
+def layout_digest(store: Store, folder: Path) -> str | None:
+    """The digest of an image in a folder, which is that of its index, as all else is named in there by digest.
+
+    None where it is not as it was written: every file is looked at.
+    """
+    try:
+        layout = Layout(folder)
+        (image,) = layout.images
+        wanted = _names(image, layout.tags)
+        blobs = [layer.digest for layer in image.layers]
+        if layout.names != {*wanted, *map(oci.blob_path, blobs)}:
+            return None
+        if any((folder / name).read_bytes() != content for name, content in wanted.items()):
+            return None
+        if not all(_is_blob(store, folder / oci.blob_path(digest), digest) for digest in blobs):
+            return None
+    except (BoxsnakeError, OSError, ValueError):
+        return None
+    return digest_of_index(folder)
+
+
+def digest_of_index(folder: Path) -> str:
+    """That of an image layout which has just been written."""
+    return f"sha256:{hashlib.sha256((folder / 'index.json').read_bytes()).hexdigest()}"
+
+
+def _is_blob(store: Store, path: Path, digest: str) -> bool:
+    """Whether a file has these bytes; the store's own file is not hashed again."""
+    own = store.sound(digest)
+    return (own is not None and own.samefile(path)) or store.digest_of_file(path) == digest
+
+
+def _names(image: LaidOut, tags: Sequence[str]) -> dict[str, bytes]:
+    """The documents of an image's layout and docker archive, by their names."""
+    return {
+        "oci-layout": oci.LAYOUT_FILE,
+        "index.json": oci.index(image.manifest, platform=image.platform, tags=tags),
+        "manifest.json": oci.docker_manifest(image.config, image.layers, tags),
+        **{oci.blob_path(document.digest): document.content for document in (image.config, image.manifest)},
+    }
+
+
+def _files(store: Store, image: LaidOut, tags: Sequence[str]) -> dict[str, bytes | Path]:
+    layers = {oci.blob_path(layer.digest): store.path(layer.digest) for layer in image.layers}
+    return {**_names(image, tags), **layers}
+
+
+def _write_folder(files: Mapping[str, bytes | Path], out: Path) -> None:
+    fresh: list[Path] = []
+    with disk_faults(out):
+        for name, source in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, bytes):
+                path.write_bytes(source)
+                fresh.append(path)
+            elif not _linked(source, path):
+                shutil.copyfile(source, path)
+                fresh.append(path)
+        for path in (*fresh, *(folder for folder in out.rglob("*") if folder.is_dir()), out):
+            sync(path)
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Whether a file could get another name: not on another file system, nor one of somebody else's."""
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def write_index(store: Store, images: Sequence[LaidOut], tags: Sequence[str], out: Path, *, epoch: int) -> str:

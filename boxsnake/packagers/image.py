@@ -1,4 +1,4 @@
-"""Container image: an OCI image layout and a docker archive in one tar, written without a container engine.
+"""Container image: an OCI image layout and a docker archive, a folder or a tar, written without a container engine.
 
 The environment lies in layers by how often they change (`boxsnake.layers`), the application in the last one, all under
 one prefix: images of several applications share what they have in common byte for byte.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,10 +19,9 @@ from boxsnake.errors import PackError
 from boxsnake.hook_script import interpreter_of_hook
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, tags_of
 from boxsnake.image.contents import base_of, contents
-from boxsnake.image.forecast import forecast_of
 from boxsnake.image.layout import LaidOut
 from boxsnake.image.startup import check_startup, commands_of, started
-from boxsnake.image.write import write_layout
+from boxsnake.image.write import ARCHIVE, write_layout
 from boxsnake.layers import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
 from boxsnake.needs import Step
@@ -62,6 +61,8 @@ class ImageOptions(Section):
     """Labels beside the OCI annotations, which are set from `[app]`."""
     tags: tuple[str, ...] = ()
     """The names under which an engine takes it ("registry.example/team/name:1.0"). Left out: name:version."""
+    form: Literal["folder", "archive"] = "folder"
+    """An OCI image layout as a folder, or as one file ("archive"), which `docker load` takes as well."""
     verify_hooks: bool = False
     """Whether each hook is run twice, and refused where its two runs give different files."""
     budget: Annotated[int, Field(ge=1, le=100)] = DEFAULT_BUDGET
@@ -106,7 +107,8 @@ class Image:
 
     def file_name(self, plan: Plan) -> str:
         """See `boxsnake.packagers.Packager`."""
-        return f"{plan.application.name}-{plan.application.version}.image.tar"
+        suffix = ARCHIVE if plan.options.form == "archive" else ""
+        return f"{plan.application.name}-{plan.application.version}.image{suffix}"
 
     def inputs(self, plan: Plan, materials: Materials) -> dict[str, Any]:
         """See `boxsnake.packagers.Packager`."""
@@ -127,6 +129,8 @@ class Image:
 
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
         """See `boxsnake.packagers.Packager`."""
+        from boxsnake.image.forecast import forecast_of
+
         return forecast_of(plan, materials)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:  # noqa: ARG002 - part of the contract
