@@ -32,6 +32,7 @@ from boxsnake.needs import Step
 from boxsnake.pex_core import Core, left_to_core, read_core
 from boxsnake.pins import pins, unique_wheels
 from boxsnake.plan import expected
+from boxsnake.stage.place import staging_folder
 from boxsnake.system import SystemPart
 from boxsnake.wheel_closure import check_closure, closure_notes, python_host
 from boxsnake.wheel_tags import supported_tags
@@ -123,7 +124,8 @@ class Pex:
         """See `boxsnake.packagers.Packager`."""
         left = left_to_core(plan.parts, _core(plan))
         wheels = materials.wheels([wheel for wheel in unique_wheels(plan.parts) if wheel.name not in left])
-        with materials.scratch() as scratch:
+        # pex lays out hundreds of folders, which are removed again.
+        with staging_folder(materials.store, wheels.values()) as scratch:
             house = scratch / "wheels"
             house.mkdir()
             for name, path in wheels.items():
