@@ -113,6 +113,20 @@ def test_an_exempt_module_is_not_imported(engine: Engine, store: Store, tmp_path
     assert boot(engine, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
 
 
+@pytest.mark.parametrize(("lacking", "outcome"), [("aiohttp", "passed"), ("libmissing", "failed")])
+def test_a_module_may_want_an_extra_that_nobody_asked_for(
+    engine: Engine, store: Store, tmp_path: Path, lacking: str, outcome: str
+) -> None:
+    box = write_box(tmp_path)
+    (box / "site" / "tinyd.py").write_text(f"import {lacking}\n")
+    info = box / "site" / "tiny-1.0.dist-info"
+    (info / "RECORD").write_text(f"tinyd.py,,\n{(info / 'RECORD').read_text()}")
+    (info / "METADATA").write_text(f'{(info / "METADATA").read_text()}Requires-Dist: aiohttp>=3; extra == "d"\n')
+    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    (step,) = (step for step in report.steps if step.name == "imports")
+    assert (step.outcome, "tinyd" in step.detail) == (outcome, True)
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [("absent", "cannot import name 'absent'"), ("boom", "RuntimeError: boom")],

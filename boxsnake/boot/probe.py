@@ -229,8 +229,11 @@ def _rest(selector: selectors.BaseSelector) -> None:
 def _inspect(job: Facts) -> Facts:
     distributions = list(importlib.metadata.distributions())
     exempt = set(job["exempt"])
-    modules = sorted({module for found in distributions for module in _top_modules(found)})
-    chosen = [module for module in modules if module.partition(".")[0] not in exempt and module not in exempt]
+    owners: dict[str, list[str]] = {}
+    for found in distributions:
+        for module in _top_modules(found):
+            owners.setdefault(module, []).append(_name(found))
+    chosen = [module for module in sorted(owners) if module.partition(".")[0] not in exempt and module not in exempt]
     seconds = float(job["seconds"])
     # The files are read meanwhile: it is the longest of these jobs, and comes first.
     looked, *imported = _run_all([_looker(job), *(_importer(module, seconds) for module in chosen)])
@@ -241,7 +244,7 @@ def _inspect(job: Facts) -> Facts:
         "programs": sorted({program for found in distributions for program in _programs(found)}),
         "requires": {_name(found): found.requires or [] for found in distributions},
         "markers": _markers(),
-        "imports": imported,
+        "imports": [{**facts, "owners": owners[facts["name"]]} for facts in imported],
         "files": _told(looked, job["nonce"]),
         "look": looked,
     }

@@ -5,9 +5,12 @@ All raise NotPassedError where the box does not hold what it should.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from packaging.utils import canonicalize_name
 
 from boxsnake.boot.box import Box, NotPassedError, because, listed, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
@@ -17,6 +20,9 @@ from boxsnake.plain_text import counted
 # In seconds: a start (what runs longer has started), a whole probe.
 _START_SECONDS = 20.0
 _PROBE_SECONDS = 900.0
+_LACKS = re.compile(r"No module named '([\w.]+)'")
+# What ends the name that a requirement begins with (PEP 508).
+_AFTER_NAME = re.compile(r"[^A-Za-z0-9._-]")
 # The exit codes by which shells and env(1) say that a program cannot be run, or is not there.
 _CANNOT_RUN = (126, 127)
 # Where there is no folder of scripts, an entry point is called as its script would call it.
@@ -37,12 +43,31 @@ sys.exit(found[0].load()())
 
 def check_imports(facts: Mapping[str, Any]) -> str:
     """Every module of the top level imports, each in a process of its own."""
-    failed = [facts for facts in facts["imports"] if facts["code"] != 0]
+    unable = [module for module in facts["imports"] if module["code"] != 0]
+    failed = [module for module in unable if not _wants_an_extra(module, facts)]
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
         raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{because(first['output'])}{others}")
-    return counted(len(facts["imports"]), "module")
+    note = f"; for extras that nobody asked for: {listed([module['name'] for module in unable])}" if unable else ""
+    return f"{counted(len(facts['imports']) - len(unable), 'module')}{note}"
+
+
+def _wants_an_extra(module: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether a module lacks nothing but what an extra of its distribution requires, which was not asked for.
+
+    What a distribution's modules are called is not known before it is there: mostly as itself, or with more around it.
+    """
+    lacking = _LACKS.search(module["output"])
+    if lacking is None or module["code"] is None:
+        return False
+    name = canonicalize_name(lacking[1].partition(".")[0])
+    there = {canonicalize_name(found) for found, _, _ in facts["distributions"]}
+    for text in (text for owner in module["owners"] for text in facts["requires"][owner] if "extra" in text):
+        wanted = canonicalize_name(_AFTER_NAME.split(text, maxsplit=1)[0])
+        if wanted not in there and (name in wanted or wanted in name):
+            return True
+    return False
 
 
 def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
