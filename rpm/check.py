@@ -33,17 +33,28 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: check.py present|quick|full SUPPORT PREFIX\n")
         return 2
     support, prefix = Path(arguments[1]), Path(arguments[2])
+    # What programs keep for their user is no part of an installation, and must not stay behind it.
+    with tempfile.TemporaryDirectory() as home:
+        for name in [name for name in os.environ if name.startswith("XDG_")]:
+            del os.environ[name]
+        os.environ["HOME"] = home
+        faults = all_faults(arguments[0], support, prefix)
+    shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
+    sys.stdout.write("".join(f"{fault}\n" for fault in shown))
+    return 1 if faults else 0
+
+
+def all_faults(depth: str, support: Path, prefix: Path) -> list[str]:
+    """Everything that is wrong with a version."""
     expected = json.loads((support / "check.json").read_text(encoding="utf-8"))
     os.environ.update(expected["environment"])
     os.environ["PATH"] = f"{prefix}/bin:{os.environ.get('PATH', os.defpath)}"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    faults = list(file_faults(support, prefix, read=arguments[0] == "full"))
+    faults = list(file_faults(support, prefix, read=depth == "full"))
     # What lacks files fails in ways that say less than which files those are.
-    for find in () if faults else FINDERS[arguments[0]]:
+    for find in () if faults else FINDERS[depth]:
         faults += find(expected)
-    shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
-    sys.stdout.write("".join(f"{fault}\n" for fault in shown))
-    return 1 if faults else 0
+    return faults
 
 
 def file_faults(support: Path, prefix: Path, *, read: bool) -> Iterator[str]:

@@ -122,6 +122,17 @@ def test_commands_have_the_applications_environment(version: Version) -> None:
     assert version.check() == (0, "")
 
 
+def test_what_checks_keep_for_their_user_does_not_stay(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    script = 'mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/it" && echo "$HOME" && ls -d "$HOME"'
+    version.expect(checks=[command("sh", "-c", script)])
+    assert version.check() == (0, "")
+    assert not list(tmp_path.glob("home")) + list(tmp_path.glob("caches"))
+
+
 @pytest.mark.parametrize("arguments", [(), ("full",), ("deep", "a", "b")])
 def test_it_tells_its_usage(arguments: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, str(PROGRAM), *arguments], capture_output=True, text=True)
