@@ -74,6 +74,9 @@ class BootRecipe:
     uid. `read_only` mounts the root read-only where the artifact is the image; formats that are installed first have
     a writable root, and what they write is judged by `writes`. `context`: the image must be built from the artifact
     first.
+    `again`: commands that install it where it is installed already, whole or half; `replace`: where another version is,
+    an older or a newer one; `rollback`: that go back to the version before, without its artifact. As root, and none
+    where the format has no such way. `isolated`: its programs take no heed of PYTHONPATH and PYTHONHOME.
     """
 
     host: str
@@ -92,6 +95,10 @@ class BootRecipe:
     read_only: bool = True
     commands: tuple[str, ...] = ()
     context: BuildContext | None = None
+    again: tuple[tuple[str, ...], ...] = ()
+    replace: tuple[tuple[str, ...], ...] = ()
+    rollback: tuple[tuple[str, ...], ...] = ()
+    isolated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,18 @@ what the engine or this machine does wrong is an error, and says nothing about t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shlex
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from boxsnake import hosts
 from boxsnake.bases import Base
-from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import image as boot_image
-from boxsnake.boot import proofs as boot_proofs
-from boxsnake.boot.box import Box, NotPassedError, ending, run_as_root, said
+from boxsnake.boot.box import Box, NotPassedError, ending, said
 from boxsnake.boot.context import BaseOf, built
-from boxsnake.boot.report import CHECK, BootReport, Step
+from boxsnake.boot.course import Steps, carry_out
+from boxsnake.boot.report import BootReport
+from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
 from boxsnake.errors import BootError, EngineError, UsageError
@@ -37,33 +33,6 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GREETING_SECONDS = 60.0
 
 
-class _Steps:
-    """The steps of one boot, in order: after a failure the others are skipped, except those that clean up."""
-
-    def __init__(self) -> None:
-        self.done: list[Step] = []
-        self.failed = False
-
-    def take(self, name: str, verb: Callable[[], str], *, anyway: bool = False) -> None:
-        """Carry out one step, timed; the verb gives the detail of success, or raises NotPassedError."""
-        if self.failed and not anyway:
-            self.done.append(Step(name=name, outcome="skipped", seconds=0.0, detail=""))
-            return
-        started = time.monotonic()
-        try:
-            detail, failed = verb(), False
-        except NotPassedError as reason:
-            detail, failed = str(reason), True
-        self.failed = self.failed or failed
-        seconds = time.monotonic() - started
-        self.done.append(Step(name=name, outcome="failed" if failed else "passed", seconds=seconds, detail=detail))
-
-    def add(self, line: str) -> None:
-        """Add a line to the detail of the first step that failed."""
-        index = next(index for index, step in enumerate(self.done) if step.outcome == "failed")
-        self.done[index] = dataclasses.replace(self.done[index], detail=f"{self.done[index].detail}\n{line}")
-
-
 def boot(
     engine: Engine,
     store: Store,
@@ -74,18 +43,22 @@ def boot(
     format: str = "",  # noqa: A002 - the report's own word for it
     base_of: BaseOf | None = None,
     traces: Sequence[str] = (),
+    scenario: Scenario | None = None,
+    older: BootRecipe | None = None,
     keep: bool = False,
     offline: bool = False,
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
 
-    `traces` are paths of the machine that made it, which its files must not name.
+    `traces` are paths of the machine that made it, which its files must not name. With a `scenario`, that is carried
+    out instead of the usual course; `older` is the recipe of an earlier artifact, for those that want one.
 
     `base_of` finds the base images of build contexts, which boot without one only if they carry their base.
     Errors: EngineError where the engine does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one engine.
     """
-    steps = _Steps()
+    steps = Steps()
+    small = scenario.small(recipe) if scenario else {}
     with contextlib.ExitStack() as stack:
         box: Box | None = None
 
@@ -93,7 +66,9 @@ def boot(
             nonlocal box
             try:
                 box = stack.enter_context(
-                    _started(engine, store, artifact, recipe, base_of or _no_base, keep=keep, offline=offline)
+                    _started(
+                        engine, store, artifact, recipe, base_of or _no_base, small=small, keep=keep, offline=offline
+                    )
                 )
             except BootError as error:
                 raise NotPassedError(f"{error.thing}: {error.cause}") from error
@@ -101,11 +76,15 @@ def boot(
 
         steps.take("start", start)
         if box is not None:
-            _carry_out(steps, box, checks, traces)
+            if scenario is None:
+                carry_out(steps, box, checks, traces)
+            else:
+                scenario.carry_out(Trial(engine=engine, steps=steps, box=box, checks=tuple(checks), older=older))
             if keep and steps.failed:
                 box.container.keep()
                 steps.add(f"kept: docker exec -it {box.container.id[:12]} sh")
-    return BootReport(artifact=str(artifact), format=format, host=recipe.host, steps=tuple(steps.done))
+    name = scenario.name if scenario else ""
+    return BootReport(artifact=str(artifact), format=format, host=recipe.host, scenario=name, steps=tuple(steps.done))
 
 
 @contextlib.contextmanager
@@ -116,6 +95,7 @@ def _started(
     recipe: BootRecipe,
     base_of: BaseOf,
     *,
+    small: Mapping[str, int],
     keep: bool,
     offline: bool,
 ) -> Iterator[Box]:
@@ -138,6 +118,7 @@ def _started(
                 user=user if is_image else "",
                 environment=environment,
                 read_only=is_image and recipe.read_only,
+                small=small,
                 memory=MEMORY_BYTES,
                 may_keep=keep,
                 capabilities=() if is_image else INSTALLING,
@@ -191,50 +172,3 @@ def _environment(recipe: BootRecipe, image: Image) -> dict[str, str]:
     if recipe.scripts and recipe.scripts not in found["PATH"].split(":"):
         found["PATH"] = f"{recipe.scripts}:{found['PATH']}"
     return found
-
-
-def _carry_out(steps: _Steps, box: Box, checks: Sequence[Check], traces: Sequence[str]) -> None:
-    """Every step after the start, in order."""
-    recipe = box.recipe
-    if recipe.copies:
-        steps.take("copy", lambda: _copy(box))
-    clean = frozenset() if steps.failed else frozenset(box.container.changes())
-    if recipe.install:
-        steps.take("install", lambda: run_as_root(box, recipe.install))
-    installed = not steps.failed
-    facts: dict[str, Any] = {}
-    steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces))
-    steps.take("requirements", lambda: boot_contents.check_requirements(facts))
-    steps.take("files", lambda: boot_contents.check_files(box, facts))
-    steps.take("imports", lambda: boot_proofs.check_imports(facts))
-    steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
-    if recipe.commands:
-        steps.take("commands", lambda: boot_proofs.start_commands(box, box.entrypoint))
-    _take_checks(steps, box, checks, facts)
-    steps.take(
-        "writes", lambda: boot_proofs.check_changes(box, clean, recipe.writes, "written outside of the declared paths")
-    )
-    if recipe.remove:
-        # A box that fails may be removable all the same, and then says so; one that is not installed has nothing to.
-        steps.take("remove", lambda: run_as_root(box, recipe.remove), anyway=installed)
-        removed = installed and steps.done[-1].outcome == "passed"
-        why = "left behind by the removal"
-        steps.take("leftovers", lambda: boot_proofs.check_changes(box, clean, recipe.remains, why), anyway=removed)
-
-
-def _copy(box: Box) -> str:
-    for source, target in box.recipe.copies:
-        box.container.copy(Path(source), target)
-    return ""
-
-
-def _take_checks(steps: _Steps, box: Box, checks: Sequence[Check], facts: Mapping[str, Any]) -> None:
-    """Commands one by one; requests all of one start of the application."""
-    served: dict[str, Any] = {}
-    requests = [check for check in checks if check.http is not None]
-    for check in checks:
-        if check.http is None:
-            verb = partial(boot_proofs.run_check, box, check, facts)
-        else:
-            verb = partial(boot_proofs.request_check, box, check, requests, served)
-        steps.take(f"{CHECK}{check.name}", verb)

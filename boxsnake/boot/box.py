@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Box:
     command: tuple[str, ...]
     entrypoint: tuple[str, ...] = ()
     """Of an image: what its arguments are handed to."""
+    around: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of what is started in it, but not of the probe."""
 
 
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
@@ -74,7 +76,8 @@ def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Have the box's own interpreter do a job (see probe.py) and tell the facts."""
     nonce = secrets.token_hex(16)
     source = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
-    text = json.dumps({**job, "nonce": nonce, "environment": dict(box.environment), "folder": box.folder})
+    variables = dict(box.environment) | dict(box.around)
+    text = json.dumps({**job, "nonce": nonce, "environment": variables, "folder": box.folder})
     command = (*box.recipe.python, "-c", source, text)
     ended = box.container.execute(
         command,

@@ -38,12 +38,16 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class BootReport:
-    """All that was tried on one artifact, in order. `artifact` is its path, `host` what it was booted on."""
+    """All that was tried on one artifact, in order. `artifact` is its path, `host` what it was booted on.
+
+    `scenario` is the name of what was tried on it; "" is the usual course.
+    """
 
     artifact: str
     format: str
     host: str
     steps: tuple[Step, ...]
+    scenario: str = ""
 
     @property
     def verdict(self) -> Outcome:
@@ -67,11 +71,13 @@ def render_table(reports: Sequence[BootReport]) -> Table:
     """One row for each box: what it is, where it was booted, how that ended, and what it has proven."""
     from rich.text import Text
 
-    table = _table("box", "host", "verdict", "seconds", "proven")
+    scenarios = any(report.scenario for report in reports)
+    table = _table("box", "host", *(["scenario"] if scenarios else []), "verdict", "seconds", "proven")
     for report in reports:
         verdict = Text(report.verdict, style=_STYLES[report.verdict])
         host = "itself" if report.host == ARTIFACT_HOST else report.host
-        table.add_row(Text(report.format), Text(host), verdict, f"{report.seconds:.1f}", Text(_proven(report)))
+        names = [report.format, host, *([report.scenario] if scenarios else [])]
+        table.add_row(*map(Text, names), verdict, f"{report.seconds:.1f}", Text(_proven(report)))
     return table
 
 
@@ -82,7 +88,7 @@ def render_steps(reports: Sequence[BootReport]) -> Table:
     table = _table("box", "step", "outcome", "seconds", "detail")
     for report in reports:
         for number, step in enumerate(report.steps):
-            name = report.format if number == 0 else ""
+            name = f"{report.format} {report.scenario}".strip() if number == 0 else ""
             outcome = Text(step.outcome, style=_STYLES[step.outcome])
             table.add_row(Text(name), Text(step.name), outcome, f"{step.seconds:.1f}", Text(step.detail))
     return table
@@ -121,6 +127,7 @@ def to_json(reports: Sequence[BootReport]) -> dict[str, object]:
                 "artifact": report.artifact,
                 "format": report.format,
                 "host": report.host,
+                "scenario": report.scenario,
                 "verdict": report.verdict,
                 "seconds": round(report.seconds, 3),
                 "steps": [
@@ -151,7 +158,7 @@ def to_junit(reports: Sequence[BootReport]) -> bytes:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=_xml_text(report.format or report.artifact),
+            name=_xml_text(" ".join([report.format or report.artifact, report.scenario]).strip()),
             tests=str(len(outcomes)),
             failures=str(outcomes.count("failed")),
             skipped=str(outcomes.count("skipped")),

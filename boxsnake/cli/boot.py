@@ -15,6 +15,7 @@ from boxsnake.cli.console import console_of
 
 if TYPE_CHECKING:
     from boxsnake.boot.report import BootReport
+    from boxsnake.boot.scenarios import Scenario
     from boxsnake.boot_recipe import Takes
     from boxsnake.cli.workspace import Workspace
     from boxsnake.engine import Engine
@@ -39,6 +40,20 @@ _ALL = "all"
 @click.option(
     "-H", "--host", "hosts", multiple=True, metavar="NAME", help="This host, or `all` that can be had; may be repeated."
 )
+@click.option(
+    "-s",
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="NAME",
+    help="This instead of the usual course, or `all` that the box takes; may be repeated.",
+)
+@click.option(
+    "--from",
+    "older",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An earlier artifact, for the scenarios upgrade, downgrade and rollback.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
@@ -51,6 +66,8 @@ def command(
     manifest: Path | None,
     targets: tuple[str, ...],
     hosts: tuple[str, ...],
+    scenarios: tuple[str, ...],
+    older: Path | None,
     output: Path | None,
     keep: bool,
     offline: bool,
@@ -72,7 +89,8 @@ def command(
         # One that is for several targets is booted for each of them.
         seen = (one for box in _chosen(known, boxes) for one in box.by_target)
         chosen = [one for one in seen if not targets or one.plan.target.name in targets]
-        reports = _boot_all(chosen, hosts, workspace, keep=keep, offline=offline)
+        asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute())
+        reports = _boot_all(chosen, asked, workspace, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
     publish_bytes(to_junit(reports), workspace.output / "boot.xml")
@@ -83,8 +101,17 @@ def command(
     _judge(reports)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked for beside the boxes: names of hosts and scenarios, and an earlier artifact."""
+
+    hosts: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    older: Path | None
+
+
 def _boot_all(
-    chosen: Sequence[Box], asked: Sequence[str], workspace: Workspace, *, keep: bool, offline: bool
+    chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep: bool, offline: bool
 ) -> list[BootReport]:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake.boot import boot
@@ -98,11 +125,16 @@ def _boot_all(
     access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
     engine = connect()
     architecture = engine.architecture
-    pairs = [(box, name) for box in chosen for name in _hosts_of(box, asked, known, engine)]
-    with track("boot", len(pairs)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    trials = [
+        (box, name, scenario)
+        for box in chosen
+        for scenario in _scenarios_of(box, asked)
+        for name in _hosts_of(box, asked.hosts, known, engine)
+    ]
+    with track("boot", len(trials)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
 
-        def one(pair: tuple[Box, str]) -> BootReport:
-            box, name = pair
+        def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:
+            box, name, scenario = trial
             recipe = box.packager.boot(box.plan, box.path)
             obstacle = _obstacle(box, name, recipe.takes, architecture, known)
             if obstacle:
@@ -117,6 +149,8 @@ def _boot_all(
                         box.plan.checks,
                         format=box.name,
                         base_of=materials.base,
+                        scenario=scenario,
+                        older=box.packager.boot(box.plan, asked.older) if asked.older else None,
                         traces=(str(box.plan.root), str(workspace.store.root)),
                         keep=keep,
                         offline=offline,
@@ -128,12 +162,39 @@ def _boot_all(
             return report
 
         try:
-            return list(pool.map(one, pairs))
+            return list(pool.map(one, trials))
         except BaseException:
             # Interrupted, or without an engine: the other boots must not be waited for to their ends.
             pool.shutdown(wait=False, cancel_futures=True)
             engine.abandon()
             raise
+
+
+def _scenarios_of(box: Box, asked: Asked) -> Sequence[Scenario | None]:
+    """What is tried with the box; None is the usual course. Errors: UsageError."""
+    from boxsnake.boot.scenarios import ALL, SCENARIOS
+    from boxsnake.boot.scenarios import chosen as chosen_scenarios
+    from boxsnake.errors import UsageError
+
+    recipe = box.packager.boot(box.plan, box.path)
+    for name in asked.scenarios:
+        if name != ALL and name not in SCENARIOS:
+            step = f"There are {', '.join(SCENARIOS)}, and `{ALL}`; docs/boot.md tells what each proves."
+            raise UsageError(f"scenario {name}", "there is no such scenario", step, scenarios=list(SCENARIOS))
+    found = chosen_scenarios(asked.scenarios, recipe, older=asked.older is not None)
+    for scenario in found:
+        lack = scenario.lacking(recipe)
+        if lack:
+            step = f"Name the formats that it is for, or `--scenario {ALL}` for those that each takes."
+            raise UsageError(f"scenario {scenario.name}", f"is not for {box.packager.name}, which {lack}", step)
+        if scenario.takes_older and asked.older is None:
+            step = "Name an earlier artifact of the same format with --from."
+            raise UsageError(f"scenario {scenario.name}", "takes an older artifact, and there is none", step)
+    older = asked.older
+    if older and older.suffix != box.path.suffix and any(scenario.takes_older for scenario in found):
+        cause = f"is no {box.packager.name} by its name"
+        raise UsageError(str(older), cause, f"Name an earlier artifact with --from, such as {box.path.name}.")
+    return found or (() if asked.scenarios else (None,))
 
 
 def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], engine: Engine) -> list[str]:
@@ -208,9 +269,9 @@ def _judge(reports: list[BootReport]) -> None:
 
     failed = [(report, report.failure) for report in reports if report.failure]
     if failed:
-        reasons = "".join(f"\n  {report.format}: {step.name}: {_indented(step.detail)}" for report, step in failed)
+        reasons = "".join(f"\n  {_name_of(report)}: {step.name}: {_indented(step.detail)}" for report, step in failed)
         raise BootError(
-            ", ".join(report.format for report, _ in failed),
+            ", ".join(_name_of(report) for report, _ in failed),
             f"{'does' if len(failed) == 1 else 'do'} not boot{reasons}",
             "boot.json beside the boxes has every step. `--keep` leaves the container to look into.",
             boxes=[report.format for report, _ in failed],
@@ -224,6 +285,10 @@ def _judge(reports: list[BootReport]) -> None:
             "Boot such boxes where they can run; `--target` and formats leave them out here.",
             boxes=[report.format for report in skipped],
         )
+
+
+def _name_of(report: BootReport) -> str:
+    return f"{report.format} ({report.scenario})" if report.scenario else report.format
 
 
 def _indented(text: str) -> str:

@@ -296,6 +296,18 @@ class Engine:
                 if error.status_code not in {404, 409}:
                     raise
 
+    @contextlib.contextmanager
+    def image_of(self, container: Container) -> Iterator[str]:
+        """Have an image of a container's files, as they are now, for the block: its id."""
+        name = passing_name("installed")
+        repository, _, tag = name.rpartition(":")
+        try:
+            with self._connection.faults("making an image of a container"):
+                made = self._connection.client(TRANSFER_SECONDS).commit(container.id, repository, tag)
+            yield str(made["Id"])
+        finally:
+            self.remove_image(name)
+
     # Containers
 
     @contextlib.contextmanager
@@ -307,6 +319,7 @@ class Engine:
         user: str = "",
         environment: Mapping[str, str] | None = None,
         read_only: bool = False,
+        small: Mapping[str, int] | None = None,
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
         hostname: str | None = None,
@@ -316,6 +329,7 @@ class Engine:
         """Start a container that only sleeps (`sleep`: a command that lasts), to run commands in.
 
         It has a network only where `network` says so. Its /tmp is outside of what `Container.changes` reports.
+        `small` are folders in memory with their sizes in bytes, for trying what happens when a disk is full.
         `capabilities` are those of its root (`INSTALLING`), none by default. Left out, `hostname` is one of its own. It
         is removed when the block ends, however that ends; with `may_keep`, the block may decide otherwise
         (`Container.keep`).
@@ -328,6 +342,8 @@ class Engine:
         scratch: dict[str, Any] = (
             {"tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}} if read_only else {}  # noqa: S108 - inside the box
         )
+        for folder, size in (small or {}).items():
+            scratch.setdefault("tmpfs", {})[folder] = f"rw,exec,mode=755,size={size}"
         with self._connection.faults(f"starting a container of {image}"):
             created = client.create_container(
                 image,

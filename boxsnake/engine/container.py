@@ -32,6 +32,8 @@ _KEPT_OUTPUT = 1 << 20
 _LOOK_SECONDS = 5.0
 # How long the engine may take to notice that a container ended, where no command can be run to find out.
 _SETTLING_SECONDS = 2.0
+# In microseconds: the kernel's own period for shares of processors.
+_PERIOD = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,17 @@ class Container:
             cut=output.cut + errors.cut,
             ended_by=ended_by,
         )
+
+    def limit(self, *, memory: int, processors: float) -> None:
+        """Give it no more than so many bytes of memory, and so many processors (0.5 is half of one), from now on."""
+        with self._connection.faults("limiting a container"):
+            self._connection.client().update_container(
+                self.id,
+                mem_limit=memory,
+                memswap_limit=memory,
+                cpu_period=_PERIOD,
+                cpu_quota=int(processors * _PERIOD),
+            )
 
     def copy(self, source: Path, target: str) -> None:
         """Copy a file or a folder to an absolute path, owned by root and readable by all; parents are made."""

@@ -149,6 +149,10 @@ class VersionedPackager(ABC):
         """What installs the files that the shell pattern `packages` fits, and verifies that all is as it should be."""
 
     @abstractmethod
+    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+        """What installs the file where any version is installed, and verifies it; none for a split application."""
+
+    @abstractmethod
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """What removes the packages from the host, of which the files are there."""
 
@@ -309,6 +313,9 @@ class VersionedPackager(ABC):
             remains=remaining,
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
+            again=self.commands_to_replace(plan, packages),
+            replace=self.commands_to_replace(plan, packages),
+            rollback=((layout.control[0], "rollback"),) if plan.options.keep and not plan.options.split else (),
         )
 
 

@@ -126,6 +126,7 @@ class AppImage:
             remains=(),
             expects=expected(plan, conda=True),
             user=f"{_USER}:{_USER}",
+            isolated=True,
         )
 
 

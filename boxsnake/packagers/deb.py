@@ -180,6 +180,10 @@ class Deb(VersionedPackager):
             return (("sh", "-c", in_order), ("sh", "-c", verify), selfcheck)
         return (("dpkg", "--install", packages), ("sh", "-c", verify), selfcheck)
 
+    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        return () if plan.options.split else self.commands_to_install(plan, package)
+
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if plan.options.split:

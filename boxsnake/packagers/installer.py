@@ -135,18 +135,23 @@ class Installer:
         name = plan.application.name
         place, file = "/srv/two words", f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
         current = f"{place}/lib/{name}/current"
+        control = f"{place}/bin/{name}-ctl"
+        install = (("sh", file, "--yes", "--prefix", place), (control, "selfcheck"))
         return BootRecipe(
             host=f"debian-{plan.target.debian}",
             copies=((str(artifact), file),),
-            install=(("sh", file, "--yes", "--prefix", place), (f"{place}/bin/{name}-ctl", "selfcheck")),
+            install=install,
             python=(f"{current}/bin/python",),
             scripts=f"{current}/bin",
             command=start_command(plan, f"{current}/bin"),
-            remove=((f"{place}/bin/{name}-ctl", "uninstall"),),
+            remove=((control, "uninstall"),),
             writes=(place, file),
             remains=(place, file),
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
+            again=install,
+            replace=install,
+            rollback=((control, "rollback"),) if plan.options.keep else (),
         )
 
 

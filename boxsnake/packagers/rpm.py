@@ -194,6 +194,13 @@ class Rpm(VersionedPackager):
             return (("sh", "-c", f"rpm --install {packages}"), ("sh", "-c", of_files))
         return (("rpm", "--install", packages), ("rpm", "--verify", self.package_name(plan)))
 
+    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        if plan.options.split:
+            return ()
+        upgrade = ("rpm", "--upgrade", "--oldpackage", "--replacepkgs", package)
+        return (upgrade, ("rpm", "--verify", self.package_name(plan)))
+
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if plan.options.split:
