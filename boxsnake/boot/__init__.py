@@ -95,7 +95,7 @@ def _started(
     recipe: BootRecipe,
     base_of: BaseOf,
     *,
-    small: Mapping[str, int],
+    small: Mapping[str, int] | None = None,
     keep: bool,
     offline: bool,
 ) -> Iterator[Box]:
