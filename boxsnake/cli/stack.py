@@ -122,7 +122,7 @@ def _box(workspace: Workspace, asked: Asked) -> Box:
         step = f"Run `boxsnake run`, or `boxsnake boot {asked.box}` to try it on a clean host."
         raise UsageError(asked.box, cause, step if known else f"There is {PACKAGER.name}.")
     box = workspace.boxes([PACKAGER.name], [asked.target] if asked.target else [])[0]
-    if asked.build or not box.path.is_file():
+    if asked.build or not box.path.exists():
         pack(box, workspace.store, workspace.access)
     return box
 
