@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.forecast import Archive
-from boxsnake.ingest.conda import conda_facts, file_sizes
-from boxsnake.ingest.wheel import wheel_facts
 from boxsnake.pins import unique_wheels
 
 if TYPE_CHECKING:
@@ -71,10 +69,14 @@ def _code(store: Store, sha256: str, file_name: str) -> int | None:
         path = store.path(f"sha256:{sha256}")
         sizes: Mapping[str, int]
         if file_name.endswith(".conda"):
+            from boxsnake.ingest.conda import conda_facts, file_sizes
+
             conda_facts(store, sha256)  # what is read has passed the check
             with path.open("rb") as package:
                 sizes = file_sizes(package)
         elif file_name.endswith(".whl"):
+            from boxsnake.ingest.wheel import wheel_facts
+
             wheel_facts(store, sha256)
             with zipfile.ZipFile(path) as archive:
                 sizes = {member.filename: member.file_size for member in archive.infolist()}
