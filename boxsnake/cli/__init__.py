@@ -99,5 +99,5 @@ def main(arguments: list[str] | None = None) -> Any:
     # It would look for its plug-ins among everything that is installed, each time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
-    gc.set_threshold(50_000, *gc.get_threshold()[1:])
+    gc.set_threshold(200_000, *gc.get_threshold()[1:])
     sys.exit(run(boxsnake, arguments))
