@@ -286,6 +286,24 @@ def bench_conda_pack(application: Path, scratch: Path) -> None:
     row("the same, conda-unpack", figure, "(no goal)", reached=True)
 
 
+def bench_delta(application: Path, scratch: Path) -> None:
+    """What makes a box out of the one before it, where one package is another version."""
+    folder = scratch / "delta"
+    folder.mkdir()
+    script = ROOT / "tests" / "bench_delta.py"
+    figures = json.loads(run(sys.executable, script, application, folder, cwd=ROOT).splitlines()[-1])
+    for name, found in figures.items():
+        share, plain = (found[key] / found["size"] for key in ("delta", "zstd"))
+        figure = f"{found['delta'] / 1e3:.0f} kB: {share:.1%} (zstd --patch-from of the files: {plain:.0%})"
+        row(f"delta of an {name}, one package changed", figure, "<= 5 %", reached=share <= 0.05)
+        row(
+            "the same, made and applied in",
+            f"{found['making']:.2f} s, {found['applying']:.2f} s",
+            "(no goal)",
+            reached=True,
+        )
+
+
 def bench_registry(scratch: Path) -> None:
     """One line edited, and the image pushed to a registry of this machine, against docker build and docker push."""
     folder = scratch / "registry"
@@ -371,6 +389,7 @@ def main() -> None:
         bench_start(application, scratch)
         bench_installer(application, scratch)
         bench_installer(larger, scratch)
+        bench_delta(application, scratch)
         bench_unchanged(application)
         bench_split(larger, scratch)
         bench_everyday(scratch)

@@ -49,12 +49,13 @@ CORE = {
 FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx", "docker", "rattler", "time"}
 
 KNOWN_BY = {
+    "backports": {"delta.pieces"},
     "cyclonedx": {"sbom"},
-    "deflate": {"archive"},
+    "deflate": {"archive", "delta.streams"},
     "docker": {"engine"},
     "httpx": {"fetch.exchange"},
     "installer": {"stage"},
-    "isal": {"archive", "checksum"},
+    "isal": {"archive", "checksum", "delta.streams"},
     "packageurl": {"sbom"},
     "platformdirs": {"store", "settings"},
     "rattler": {"link_child", "resolve_conda", "channel"},

@@ -32,6 +32,8 @@ COMMANDS = {
     "diff": "Compare two boxes or locks, of any formats.",
     "sbom": "Write what is in each box, as CycloneDX.",
     "bundle": "Pack boxes, bills and documents for a site without a network.",
+    "delta": "Write what makes a box out of its earlier version.",
+    "patch": "Make a box out of its earlier version and a delta.",
     "publish": "Make signed repositories of RPMs and debs; push images.",
     "rebase": "Put an image's own layers on another base.",
     "channel": "Build a conda channel from recipes.",

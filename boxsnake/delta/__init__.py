@@ -1,0 +1,1 @@
+"""Deltas: what makes the new version of a file out of the old one."""
