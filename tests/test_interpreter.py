@@ -63,7 +63,7 @@ def test_what_was_changed_in_it_is_laid_out_anew(kept: Kept, harm: str) -> None:
     assert folder is not None
     module = folder / "lib" / "python3.11" / "os.py"
     if harm == "changed":
-        module.write_bytes(b"modulE")
+        module.write_bytes(b"modules")
     if harm == "absent":
         module.unlink()
     if harm == "more":

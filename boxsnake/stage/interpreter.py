@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.archive import gunzipped
-from boxsnake.checksum import checksum
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.store import Store, canonical_json
 
-_FORMAT = 1
+_FORMAT = 2
 _CACHE = "interpreters"
 # What `boxsnake.bytecode_child` imports: modules of the top level, a few packages, what is compiled of them.
 _PACKAGES = "__pycache__|collections|encodings|importlib|json|lib-dynload|re"
@@ -25,8 +25,8 @@ def kept_interpreter(
 ) -> Path | None:
     """The folder of an interpreter out of the layer of this digest, kept for who compiles next.
 
-    Every file in it is compared by its checksum each time: what the folder lost or had changed is laid out anew. None
-    where it does not start here.
+    Its files are compared each time by their times, sizes and inodes: where one was lost or changed, all are laid out
+    anew. None where it does not start here.
     """
     key = {"format": _FORMAT, "layer": digest, "prefix": prefix, "minor": minor}
     name = hashlib.sha256(canonical_json(key)).hexdigest()[:32]
@@ -78,19 +78,20 @@ def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None
 
 
 def _listed(folder: Path) -> list[list[str | int]]:
-    """Every file of a folder: its path, and its mode and checksum, or a link's text."""
+    """Every file of a folder: its path, and what changes whenever its bytes do."""
     found: list[list[str | int]] = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            found.append([name, path.readlink().as_posix()])
-        elif path.is_file():
-            found.append([name, path.stat().st_mode & 0o777, checksum(path)])
-    return found
+    top = str(folder)
+    for parent, folders, names in os.walk(top):
+        for name in (*names, *(name for name in folders if os.path.islink(f"{parent}/{name}"))):  # noqa: PTH114
+            path = f"{parent}/{name}"
+            there = os.lstat(path)
+            identity = (there.st_mode, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+            found.append([path[len(top) :], *identity])
+    return sorted(found)
 
 
 def _is_whole(folder: Path, known: dict[str, Any] | None) -> bool:
-    """Whether the folder has all the files that it was made with, and no other."""
+    """Whether the folder has all the files that it was made with, as they were, and no other."""
     try:
         return known is not None and folder.is_dir() and _listed(folder) == known["files"]
     except OSError:
