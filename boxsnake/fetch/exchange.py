@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -88,18 +88,23 @@ class AgainError(Exception):
 
 
 @contextmanager
-def http_client(connections: int, patience: Patience, *, authority: Path | None = None) -> Iterator[Client]:
+def http_client(
+    connections: int, patience: Patience, *, authority: Path | None = None, is_plain: bool = False
+) -> Iterator[Client]:
     """Open a client for many threads, with the proxies and the certificates that the environment names.
 
     `authority` is a file with certificates that are trusted beside those. Raises ResourceError when they cannot be
-    used.
+    used; with `is_plain`, for servers that are not expected to speak TLS, once one does.
     """
     # httpx tells its log every URL as it is, with tokens and signatures.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    certificates = _Certificates(authority)
+    if not is_plain:
+        certificates.load()
     try:
         client = httpx.Client(
-            verify=_certificates(authority),
+            verify=certificates,
             timeout=httpx.Timeout(patience.stall, connect=patience.connect, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={"User-Agent": f"boxsnake/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
@@ -115,33 +120,62 @@ def http_client(connections: int, patience: Patience, *, authority: Path | None 
         yield client
 
 
-def _certificates(authority: Path | None) -> ssl.SSLContext:
-    """Trust what is named, and the system's authorities and certifi's, or those alone of SSL_CERT_FILE or _DIR."""
-    context = _usual_certificates()
-    if authority is not None:
+class _Certificates(ssl.SSLContext):
+    """Trusts what is named, and the system's authorities and certifi's, or those alone of SSL_CERT_FILE or _DIR.
+
+    They are read before the first connection that is encrypted: that takes longer than a small image's push.
+    """
+
+    def __new__(cls, authority: Path | None) -> Self:  # noqa: ARG004 - the constructor's arguments
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, authority: Path | None) -> None:
+        self._authority = authority
+        self._lock = threading.Lock()
+        self._are_loaded = False
+
+    def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
+        """See `ssl.SSLContext`."""
+        self.load()
+        return super().wrap_socket(*arguments, **more)
+
+    def wrap_bio(self, *arguments: Any, **more: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext`."""
+        self.load()
+        return super().wrap_bio(*arguments, **more)
+
+    def load(self) -> None:
+        """Read the certificates, once. Raises ResourceError."""
+        with self._lock:
+            if not self._are_loaded:
+                self._load_usual()
+                self._load_authority()
+                self._are_loaded = True
+
+    def _load_usual(self) -> None:
+        file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
         try:
-            context.load_verify_locations(authority)
+            if file or folder:
+                # OpenSSL knows the two variables too, but takes a file that is not there for an empty one.
+                self.load_verify_locations(file, folder)
+                return
+            import certifi
+
+            self.load_default_certs()
+            self.load_verify_locations(certifi.where())
+        except (OSError, ssl.SSLError) as error:
+            raise ResourceError(
+                "certificates", f"cannot be read ({type(error).__name__})", "Correct SSL_CERT_FILE or SSL_CERT_DIR."
+            ) from error
+
+    def _load_authority(self) -> None:
+        if self._authority is None:
+            return
+        try:
+            self.load_verify_locations(self._authority)
         except (OSError, ssl.SSLError) as error:
             step = "Correct `ca` in [registries] of your settings: a file of certificates in PEM format."
-            raise ResourceError(str(authority), f"cannot be read ({type(error).__name__})", step) from error
-    return context
-
-
-def _usual_certificates() -> ssl.SSLContext:
-    file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
-    try:
-        if file or folder:
-            # OpenSSL knows the two variables too, but takes a file that is not there for an empty one.
-            return ssl.create_default_context(cafile=file, capath=folder)
-        import certifi
-
-        context = ssl.create_default_context()
-        context.load_verify_locations(certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise ResourceError(
-            "certificates", f"cannot be read ({type(error).__name__})", "Correct SSL_CERT_FILE or SSL_CERT_DIR."
-        ) from error
-    return context
+            raise ResourceError(str(self._authority), f"cannot be read ({type(error).__name__})", step) from error
 
 
 @dataclass(kw_only=True)

@@ -57,12 +57,13 @@ class Registries:
     def connect(self, registry: str) -> Iterator[Registry]:
         """Open a conversation with one of them, for many threads. Errors: ResourceError."""
         from boxsnake.fetch.exchange import Patience, http_client
-        from boxsnake.registry.conversation import Registry
+        from boxsnake.registry.conversation import Registry, scheme
 
         chosen = self.settings.get(registry, RegistrySettings())
         patience = self.patience or Patience()
         stop = threading.Event()
-        with http_client(_CONNECTIONS, patience, authority=chosen.ca) as client:
+        is_plain = scheme(registry, chosen) == "http"
+        with http_client(_CONNECTIONS, patience, authority=chosen.ca, is_plain=is_plain) as client:
             try:
                 yield Registry(registry, chosen, client, credentials=self.credentials, patience=patience, stop=stop)
             finally:

@@ -93,7 +93,7 @@ class Registry:
         self.client = client
         self.patience = patience
         self.stop = stop
-        self.address = f"{_scheme(name, settings)}://{name}"
+        self.address = f"{scheme(name, settings)}://{name}"
         self._credentials = credentials
         self._authorizations: dict[Scope, str] = {}
         self._is_somebody = False
@@ -249,7 +249,7 @@ class Registry:
         return "Ask who runs it."
 
 
-def _scheme(name: str, settings: RegistrySettings) -> str:
+def scheme(name: str, settings: RegistrySettings) -> str:
     """Unencrypted where the settings want it, and to this machine where they do not want otherwise."""
     insecure = settings.insecure
     if insecure is None:
