@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from boxsnake.bytecode import is_compiled
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.forecast import Archive
 from boxsnake.pins import unique_wheels
@@ -62,8 +63,8 @@ def _wheels(found: Iterable[Wheel], own: Wheel | None, store: Store) -> Iterable
 
 
 def _code(store: Store, sha256: str, file_name: str) -> int | None:
-    """The bytes of Python sources in a package that the store has; None where telling them takes unpacking it."""
-    key = {"sha256": sha256}
+    """The bytes of what is compiled of a package that the store has; None where telling them takes unpacking it."""
+    key = {"format": 2, "sha256": sha256}
     known = store.selected("code", key)
     if known is None:
         path = store.path(f"sha256:{sha256}")
@@ -82,6 +83,6 @@ def _code(store: Store, sha256: str, file_name: str) -> int | None:
                 sizes = {member.filename: member.file_size for member in archive.infolist()}
         else:
             return None
-        known = {"bytes": sum(size for name, size in sizes.items() if name.endswith(".py"))}
+        known = {"bytes": sum(size for name, size in sizes.items() if is_compiled(name))}
         store.select("code", key, known)
     return int(known["bytes"])

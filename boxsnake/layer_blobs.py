@@ -27,7 +27,7 @@ _VARIABLES = "etc/conda/env_vars.d/"
 
 _AT_ONCE = 2
 
-_FORMAT = 3
+_FORMAT = 4
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
 
 

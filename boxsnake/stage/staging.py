@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, own_compiler
+from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, is_compiled, own_compiler
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError, ResourceError
@@ -267,7 +267,7 @@ class _Staging:
         library = posixpath.dirname(self.layout.site_packages) + "/"
         paths: dict[str, list[str]] = {}
         for path in sorted(self.owners):
-            if path.endswith(".py") and path.startswith(library) and path not in prefixed:
+            if is_compiled(path.removeprefix(library)) and path.startswith(library) and path not in prefixed:
                 for owner in self.owners.of(path):
                     paths.setdefault(owner, []).append(path)
         sources = [Sources(owner=owner, digest=digests[owner], paths=tuple(paths[owner])) for owner in sorted(paths)]
