@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from boxsnake.manifest import decode
 from boxsnake.stack.plan import stack_of
 from boxsnake.stack.running import STACK_LABEL
 from boxsnake.stack.secrets import secrets_of
+from boxsnake.stack.source import mounts
 from tests.test_examples import Application, copy_of
 
 VALUE = "it's a s3cret"
@@ -86,6 +88,32 @@ def test_secrets_come_from_variables_and_files(tmp_path: Path) -> None:
     assert found == {"A": "other", "B": "b = c", "C": "from a file"}
     with pytest.raises(UsageError, match="nobody has given: D, E"):
         secrets_of(("D", "E"), {}, file, thing="x")
+
+
+def wheel_with(folder: Path, *paths: str) -> Path:
+    wheel = folder / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in paths:
+            archive.writestr(path, "")
+    return wheel
+
+
+def test_a_checkout_is_mounted_package_by_package(tmp_path: Path) -> None:
+    wheel = wheel_with(
+        tmp_path, "a/__init__.py", "a/b/__init__.py", "space/c/__init__.py", "d.py", "x-1.dist-info/RECORD"
+    )
+    for path in ("src/a", "src/space/c"):
+        (tmp_path / path).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"none of src/d\.py"):
+        mounts(wheel, tmp_path, "/site", thing="x")
+    (tmp_path / "d.py").touch()
+    assert mounts(wheel, tmp_path, "/site", thing="x") == (
+        (str(tmp_path / "src/a"), "/site/a"),
+        (str(tmp_path / "d.py"), "/site/d.py"),
+        (str(tmp_path / "src/space/c"), "/site/space/c"),
+    )
+    with pytest.raises(UsageError, match="compiled modules"):
+        mounts(wheel_with(tmp_path, "a/__init__.py", "a/fast.so"), tmp_path, "/site", thing="x")
 
 
 # Real ones
@@ -171,6 +199,12 @@ def test_a_stack_is_brought_up_shown_and_brought_down(application: Application, 
     assert "database | " in logs.stdout
     assert "ready to accept connections" in logs.stdout
     assert application.run("logs", "nobody").returncode == 2
+    assert application.run("exec", "--service", "redis", "redis-cli", "get", "visits").stdout == "2\n"
+    ended = application.run("exec", "sh", "-c", "echo out; echo err >&2; id -u; exit 3")
+    assert (ended.returncode, ended.stdout, "err" in ended.stderr) == (3, "out\n10001\n", True)
+    prompt = [sys.executable, "-m", "boxsnake", "shell", "--python"]
+    said = subprocess.run(prompt, cwd=application.folder, input="print(6 * 7)", capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "42\n")
     assert "3 containers removed" in application.run("down").stdout
     assert "nothing was up" in application.run("down").stdout
     assert application.run("logs").returncode == 2
@@ -253,3 +287,35 @@ def test_what_cannot_be_started_is_refused_before_anything_is(application: Appli
     for wrong in (("--env", "x"), ("--port", "9:9"), ("--environment", "moon"), ("rpm",)):
         assert application.run("run", *wrong).returncode == 2
     assert engine.labelled(STACK_LABEL, _identity(application)) == ()
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
+@pytest.mark.usefixtures("engine")
+def test_an_edit_of_the_working_copy_shows_at_once(application: Application, tmp_path: Path) -> None:
+    library = tmp_path / "itsdangerous"
+    library.mkdir()
+    (library / "__init__.py").write_text(
+        "ANSWER = 42\nclass BadSignature(Exception): ...\nclass URLSafeTimedSerializer: ...\n"
+    )
+    process = started(
+        application, "--environment", "alone", "--mount-source", "--debug", "--with", f"itsdangerous={tmp_path}"
+    )
+    lines = until(process, "hello-web: http://")
+    (url,) = re.findall(r"http://\S+", lines[-1])
+    ports = {int(found) for line in lines for found in re.findall(r"tcp://127\.0\.0\.1:([0-9]+)", line)}
+    with socket.create_connection(("127.0.0.1", ports.pop()), 5) as debugger:
+        request = b'{"seq":1,"type":"request","command":"initialize","arguments":{"adapterID":"x"}}'
+        debugger.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(request), request))
+        assert debugger.recv(15) == b"Content-Length:"
+    asked = application.run("exec", "python", "-c", "import itsdangerous; print(itsdangerous.ANSWER)")
+    assert asked.stdout == "42\n", asked.stderr
+    edited = application.folder / "src" / "hello_web" / "__init__.py"
+    edited.write_text(edited.read_text().replace('status="ok"', 'status="ok", edited=True'))
+    until(process, "starting anew")
+    until(process, "ready after")
+    assert get(f"{url}/health")["edited"] is True
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143

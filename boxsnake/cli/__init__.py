@@ -26,6 +26,8 @@ COMMANDS = {
     "down": "Remove what `up` has started.",
     "logs": "Show what the application and its services say.",
     "ps": "List what is up.",
+    "exec": "Run a command in what is up.",
+    "shell": "Open a shell or a Python prompt in the box.",
     "export": "Write how the image is run, for Kubernetes or compose.",
     "why": "Tell why a package is in the lock.",
     "inspect": "Show what is in any box, without installing it.",

@@ -7,12 +7,13 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from packaging.utils import canonicalize_name
 
 from boxsnake.cli.console import Console, printable
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from boxsnake.cli.workspace import Workspace
     from boxsnake.engine import Engine
     from boxsnake.pack import Box
-    from boxsnake.stack.running import Running
+    from boxsnake.stack.running import Running, Say, Terms
     from boxsnake.stack.value import Stack
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
@@ -33,6 +34,8 @@ _OPTIONS = (
     click.option("-E", "--environment", default="local", help="Settings of the manifest's [environments] (local)."),
     click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="One more variable."),
     click.option("-p", "--port", "ports", multiple=True, metavar="HERE:PORT", help="Where this machine has a port."),
+    click.option("--mount-source", is_flag=True, help="The working copy over the installed application."),
+    click.option("--with", "libraries", multiple=True, metavar="LIB=PATH", help="A checkout over that library."),
     click.option("--build", is_flag=True, help="Build the box first; else the one that lies there is started."),
     click.option("--offline", is_flag=True, help="Pull no image, and use nothing that is not in the store already."),
 )
@@ -49,6 +52,8 @@ class Asked:
     environment: str
     variables: tuple[str, ...]
     ports: tuple[str, ...]
+    mount_source: bool
+    libraries: tuple[str, ...]
     build: bool
     offline: bool
 
@@ -82,8 +87,11 @@ def about_stacks(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def prepare(asked: Asked) -> Prepared:
-    """The box, built where it is not there, and its stack. Errors: UsageError, ManifestError, and those of building."""
+def prepare(asked: Asked, *, secrets: bool = True) -> Prepared:
+    """The box, built where it is not there, and its stack, with its secrets unless it needs none.
+
+    Errors: UsageError, ManifestError, and those of building.
+    """
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.deployment import deployment
     from boxsnake.stack.plan import changed, environment_of, stack_of
@@ -94,13 +102,14 @@ def prepare(asked: Asked) -> Prepared:
     facts = deployment(loaded.manifest, box.plan)
     stack = stack_of(loaded.manifest, facts, environment=asked.environment, identity=identity_of(loaded.root))
     stack = changed(stack, environment=_variables(asked.variables))
+    stack = with_copies(stack, copies(workspace, box, asked))
     table = environment_of(loaded.manifest, asked.environment)
     file = loaded.root / Path(table.secrets_file).expanduser() if table.secrets_file else None
     return Prepared(
         box=box,
         workspace=workspace,
         stack=stack,
-        secrets=_secrets(stack, file),
+        secrets=_secrets(stack, file) if secrets else {},
         ports=dict(_port(text, stack.application.ports) for text in asked.ports),
     )
 
@@ -125,6 +134,48 @@ def _box(workspace: Workspace, asked: Asked) -> Box:
     if asked.build or not box.path.exists():
         pack(box, workspace.store, workspace.access)
     return box
+
+
+def copies(workspace: Workspace, box: Box, asked: Asked) -> tuple[tuple[str, str], ...]:
+    """What is mounted over the environment's packages, as the command line asks. Errors: UsageError."""
+    from boxsnake.errors import UsageError
+    from boxsnake.materials import StoreMaterials
+    from boxsnake.stack.source import mounts
+
+    plan = box.plan
+    site = f"{plan.options.prefix}/lib/python{plan.lock.python_minor}/site-packages"
+    wanted = []
+    if asked.mount_source:
+        folder = workspace.asked.root / (workspace.asked.manifest.app.source or "")
+        if plan.application.wheel is None or not folder.is_dir():
+            step = "Name the project's folder as `source` in [app]."
+            raise UsageError("--mount-source", "the application is made of no folder here", step)
+        wanted.append((plan.application.wheel, folder, "--mount-source"))
+    wheels = {wheel.name: wheel for wheel in plan.lock.wheels}
+    for text in asked.libraries:
+        name, equals, path = text.partition("=")
+        if not equals or not Path(path).is_dir():
+            raise UsageError(f"--with {text}", "is not LIB=PATH of a folder", "Name a library and its checkout.")
+        if canonicalize_name(name) not in wheels:
+            raise UsageError(
+                f"--with {text}", f"the lock has no library {name}", "See `boxsnake inspect boxsnake.lock`."
+            )
+        wanted.append((wheels[canonicalize_name(name)], Path(path), f"--with {text}"))
+    with StoreMaterials(workspace.store, plan, workspace.access) as materials:
+        paths = materials.wheels([wheel for wheel, _, _ in wanted]) if wanted else {}
+        return tuple(
+            one for wheel, folder, thing in wanted for one in mounts(paths[wheel.file_name], folder, site, thing=thing)
+        )
+
+
+def with_copies(stack: Stack, copied: tuple[tuple[str, str], ...]) -> Stack:
+    """The stack with these over its application's packages."""
+    from boxsnake.stack.plan import changed
+
+    if any(target.endswith(".py") for _, target in copied):
+        # Byte-code that lies beside an installed module is taken whatever the module says.
+        stack = changed(stack, environment={"PYTHONPYCACHEPREFIX": "/tmp/pycache"})  # noqa: S108 - in the container
+    return replace(stack, application=replace(stack.application, mounts=copied))
 
 
 def _variables(texts: tuple[str, ...]) -> dict[str, str]:
@@ -182,6 +233,23 @@ def in_engine(engine: Engine, prepared: Prepared, asked: Asked) -> Iterator[tupl
             pool.submit(with_image, engine, store, unit, instead, offline=asked.offline) for unit in stack.services
         ]
         yield replace(stack, services=tuple(one.result() for one in waited)), image.result
+
+
+def terms_of(
+    prepared: Prepared, image: Callable[[], str], labels: Mapping[str, str], say: Say, watch: Say | None = None
+) -> Terms:
+    """What the stack is started with."""
+    from boxsnake.stack.running import Terms
+
+    return Terms(
+        image=image,
+        secrets=prepared.secrets,
+        python=prepared.python,
+        labels=labels,
+        ports=prepared.ports,
+        say=say,
+        watch=watch or (lambda _unit, _identity: None),
+    )
 
 
 class Screen:

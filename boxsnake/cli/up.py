@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from boxsnake.cli.console import console_of
-from boxsnake.cli.stack import Asked, Screen, about_stacks, in_engine, prepare, show_urls
+from boxsnake.cli.stack import Asked, Screen, about_stacks, in_engine, prepare, show_urls, terms_of
 
 
 @click.command(
@@ -29,17 +29,7 @@ def command(context: click.Context, asked: Asked, as_json: bool) -> None:
         remove(engine, stack.id)
         labels = {RUN_LABEL: engine.run, **stack_labels(stack)}
         try:
-            running = start(
-                engine,
-                stack,
-                prepared.secrets,
-                prepared.python,
-                image=image,
-                labels=labels,
-                wanted_ports=prepared.ports,
-                say=screen.note,
-                watch=lambda _unit, _identity: None,
-            )
+            running = start(engine, stack, terms_of(prepared, image, labels, screen.note))
             engine.tag(image(), image_name(stack.id))
         except BaseException:
             engine.remove_labelled(RUN_LABEL, engine.run)

@@ -36,6 +36,7 @@ from boxsnake.engine.owner import (
     passing_name,
 )
 from boxsnake.engine.places import Place
+from boxsnake.engine.terminal import converse
 from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
 from boxsnake.urls import redact
 
@@ -325,6 +326,7 @@ class Engine:
         hostname: str | None = None,
         network: bool = False,
         may_keep: bool = False,
+        mounts: Sequence[tuple[str, str]] = (),
     ) -> Iterator[Container]:
         """Start a container that only sleeps (`sleep`: a command that lasts), to run commands in.
 
@@ -332,7 +334,7 @@ class Engine:
         `small` are folders in memory with their sizes in bytes, for trying what happens when a disk is full.
         `capabilities` are those of its root (`INSTALLING`), none by default. Left out, `hostname` is one of its own. It
         is removed when the block ends, however that ends; with `may_keep`, the block may decide otherwise
-        (`Container.keep`).
+        (`Container.keep`). `mounts` are paths of this machine and where they are seen, for reading.
 
         Errors: EngineError; BootError where the image cannot run the command.
         """
@@ -366,6 +368,7 @@ class Engine:
                     memswap_limit=memory,
                     pids_limit=_PROCESSES,
                     init=True,
+                    binds=[f"{source}:{target}:ro" for source, target in mounts],
                     **scratch,
                 ),
             )
@@ -409,6 +412,10 @@ class Engine:
             raise
         return Container(self._connection, identity)
 
+    def converse(self, identity: str, command: Sequence[str], **how: Any) -> int:
+        """Run a command that one talks to; see `boxsnake.engine.terminal.converse`."""
+        return converse(self._connection, identity, command, **how)
+
     def attached(self, identity: str) -> Container:
         """A container that somebody has started."""
         return Container(self._connection, identity)
@@ -442,6 +449,10 @@ class Engine:
 
         with contextlib.suppress(APIError, EngineError), self._connection.faults("stopping a container"):
             self._connection.client().stop(identity, timeout=seconds)
+
+    def remove_container(self, identity: str) -> None:
+        """Remove a container and its volumes, whether it runs or not; one that is gone is fine."""
+        self._remove(identity)
 
     def remove_labelled(self, label: str, value: str) -> None:
         """Remove the containers and networks with a label, and the containers' own volumes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +13,7 @@ from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, Launch, Listed
 from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
 from boxsnake.errors import BootError, EngineError
+from boxsnake.stack.debugger import PORT as DEBUGGER
 from boxsnake.stack.value import Stack, Unit
 
 STACK_LABEL = "boxsnake.stack"
@@ -32,74 +33,83 @@ Say = Callable[[str, str], None]
 """(unit, text)"""
 
 
-@dataclass
-class Running:
-    """What has been started: containers by their units' names, in this order."""
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a stack is started with.
 
-    engine: Engine
-    stack: Stack
-    containers: dict[str, str] = field(default_factory=dict)
-    ports: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    `image` gives the engine's id of the application's image, once there is need of it; `secrets` are by unit; `python`
+    is the box's own interpreter, which hands the application its secrets; `ports` are this machine's for the
+    application's. `watch` is called with each unit and its container once that is started, `say` once it is ready.
+    """
+
+    image: Callable[[], str]
+    secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
+    python: tuple[str, ...]
+    labels: Mapping[str, str]
+    ports: Mapping[int, int]
+    say: Say
+    watch: Say
+
+
+class Running:
+    """What has been started: containers by their units' names, and where this machine has their ports."""
+
+    def __init__(self, engine: Engine, stack: Stack, terms: Terms) -> None:
+        self.engine, self.stack = engine, stack
+        self.containers: dict[str, str] = {}
+        self.ports: dict[str, Mapping[int, int]] = {}
+        self._terms = terms
 
     def urls(self) -> list[tuple[str, str]]:
         """Where this machine reaches what: (unit, URL)."""
         return urls(self.stack.application.name, self.ports)
 
+    def bring(self, unit: Unit) -> None:
+        """Start a unit and wait until it is ready. Errors: BootError, EngineError."""
+        launch = _launch(self.engine, unit, self.stack, self._terms, self.ports.get(unit.name, self._terms.ports))
+        started = time.monotonic()
+        container = self.engine.launch(launch)
+        self.containers[unit.name] = container.id
+        self._terms.watch(unit.name, container.id)
+        listed = _wait(self.engine, unit, container.id, started)
+        self.ports[unit.name] = listed.ports
+        self._terms.say(unit.name, f"ready after {time.monotonic() - started:.1f} s")
+
+    def bring_again(self) -> None:
+        """Start the application anew, at its ports; its services go on. Errors: those of `bring`."""
+        old = self.containers.pop(self.stack.application.name, None)
+        if old is not None:
+            self.engine.remove_container(old)
+        self.bring(self.stack.application)
+
 
 def urls(application: str, ports: Mapping[str, Mapping[int, int]]) -> list[tuple[str, str]]:
     """(unit, URL) of published ports: the application's as pages, services' as addresses."""
     return [
-        (unit, f"{'http' if unit == application else 'tcp'}://{LOOPBACK}:{here}")
+        (unit, f"{'http' if unit == application and port != DEBUGGER else 'tcp'}://{LOOPBACK}:{here}")
         for unit, published in ports.items()
-        for here in published.values()
+        for port, here in published.items()
     ]
 
 
-def start(
-    engine: Engine,
-    stack: Stack,
-    secrets: Mapping[str, Mapping[str, str]],
-    python: Sequence[str],
-    *,
-    image: Callable[[], str],
-    labels: Mapping[str, str],
-    wanted_ports: Mapping[int, int],
-    say: Say,
-    watch: Say,
-) -> Running:
+def start(engine: Engine, stack: Stack, terms: Terms) -> Running:
     """Start services side by side, then the application; each is waited for.
 
-    Images are the engine's ids, that of the application what `image` gives, once there is need of it.
-
-    `secrets` by unit; `python` is the box's own interpreter, which hands the application its secrets; `wanted_ports`
-    are this machine's for the application's. `watch` is called with each unit and its container once that is started,
-    `say` once it is ready. Where it fails, nothing is removed but what would go on starting. Errors: BootError for what
-    does not become ready, with the last that it said; EngineError.
+    Where it fails, nothing is removed but what would go on starting. Errors: BootError for what does not become ready,
+    with the last that it said; EngineError.
     """
-    running = Running(engine=engine, stack=stack)
-    network = network_name(stack)
-    engine.make_network(network, labels)
-
-    def bring(unit: Unit) -> None:
-        launch = _launch(engine, unit, running.stack, network, labels, secrets.get(unit.name, {}), python, wanted_ports)
-        started = time.monotonic()
-        container = engine.launch(launch)
-        running.containers[unit.name] = container.id
-        watch(unit.name, container.id)
-        listed = _wait(engine, unit, container.id, started)
-        running.ports[unit.name] = listed.ports
-        say(unit.name, f"ready after {time.monotonic() - started:.1f} s")
-
+    running = Running(engine, stack, terms)
+    engine.make_network(network_name(stack), terms.labels)
     if stack.services:
         with ThreadPoolExecutor(len(stack.services)) as pool:
             try:
-                list(pool.map(bring, stack.services))
+                list(pool.map(running.bring, stack.services))
             except BaseException:
                 # The others must not be waited for to their ends.
                 engine.abandon()
                 raise
-    running.stack = replace(stack, application=replace(stack.application, image=image()))
-    bring(running.stack.application)
+    running.stack = replace(stack, application=replace(stack.application, image=terms.image()))
+    running.bring(running.stack.application)
     return running
 
 
@@ -136,35 +146,27 @@ def _whole(engine: Engine, unit: Unit) -> tuple[tuple[str, ...], tuple[str, ...]
     return entrypoint, unit.command if unit.command is not None else inherited
 
 
-def _launch(
-    engine: Engine,
-    unit: Unit,
-    stack: Stack,
-    network: str,
-    labels: Mapping[str, str],
-    secrets: Mapping[str, str],
-    python: Sequence[str],
-    wanted_ports: Mapping[int, int],
-) -> Launch:
+def _launch(engine: Engine, unit: Unit, stack: Stack, terms: Terms, wanted: Mapping[int, int]) -> Launch:
+    network, secrets = network_name(stack), terms.secrets.get(unit.name, {})
     is_application = unit is stack.application
     entrypoint, command = unit.entrypoint, unit.command
     if secrets:
         # What is started by another program does not inherit the image's own command.
         entrypoint, command = _whole(engine, unit)
-    launcher = (*python, "-ISc", LAUNCH_BY_PYTHON) if is_application else ("sh", "-c", LAUNCH_BY_SHELL, unit.name)
+    launcher = (*terms.python, "-ISc", LAUNCH_BY_PYTHON) if is_application else ("sh", "-c", LAUNCH_BY_SHELL, unit.name)
     given = (as_json(secrets) if is_application else as_lines(secrets)) if secrets else None
     return Launch(
         image=unit.image,
         name=f"{network}-{unit.name}",
         network=network,
         alias=unit.name,
-        labels={**labels, UNIT_LABEL: unit.name, KIND_LABEL: "application" if is_application else "service"},
+        labels={**terms.labels, UNIT_LABEL: unit.name, KIND_LABEL: "application" if is_application else "service"},
         entrypoint=(*launcher, *(entrypoint or ())) if secrets else entrypoint,
         command=command,
         user=unit.user,
         folder=unit.folder,
         environment=dict(unit.environment),
-        ports={port: _free(wanted_ports.get(port, port)) if is_application else 0 for port in unit.ports},
+        ports={port: _free(wanted.get(port, port)) if is_application else 0 for port in unit.ports},
         scratch=dict(unit.scratch),
         volumes=unit.volumes,
         mounts=unit.mounts,

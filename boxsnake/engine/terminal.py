@@ -1,0 +1,148 @@
+"""A command in a container that one talks to: its streams are those of this process, with a terminal or without."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from boxsnake.engine.connection import raise_unless_fine
+
+if TYPE_CHECKING:
+    from boxsnake.engine.connection import Connection
+
+Write = Callable[[bytes], object]
+
+_CHUNK = 1 << 16
+_RESIZES = (0.1, 0.5, 1.5)
+
+
+def converse(
+    connection: Connection,
+    identity: str,
+    command: Sequence[str],
+    *,
+    source: int,
+    out: Write,
+    errors: Write,
+    terminal: bool,
+    user: str = "",
+    folder: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run a command to its end: its exit code. It reads what the file descriptor `source` gives.
+
+    With `terminal` it has a terminal of its own, as large as this one, and the descriptor, which must be a terminal,
+    hands over every key as it is. Errors: EngineError.
+    """
+    client: Any = connection.untyped()
+    with connection.faults(f"running {command[0]}"):
+        made = client.exec_create(
+            identity,
+            list(command),
+            stdin=True,
+            tty=terminal,
+            user=user,
+            workdir=folder or None,
+            environment=dict(environment or {}),
+        )
+        # Not by the SDK: it loses what came together with the HTTP headers.
+        answer = client.post(
+            connection.url(f"/exec/{made['Id']}/start"),
+            json={"Detach": False, "Tty": terminal},
+            headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+            stream=True,
+            timeout=(60.0, None),
+        )
+        raise_unless_fine(answer)
+        stream = answer.raw._fp.fp  # noqa: SLF001 - no library hands out the stream that it has read the headers from
+        wire: socket.socket = stream.raw._sock  # noqa: SLF001
+        ended, tell = os.pipe()
+        reader = threading.Thread(target=_read, args=(stream, out, errors, terminal, tell), daemon=True)
+        with _raw(source if terminal else None), _resized(client, made["Id"], terminal=terminal):
+            reader.start()
+            _write(source, wire, ended)
+        reader.join()
+        os.close(ended)
+        os.close(tell)
+        answer.close()
+        return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
+
+
+def _read(stream: Any, out: Write, errors: Write, terminal: bool, tell: int) -> None:
+    """Hand over what comes until it ends: bytes of a terminal, or frames of two streams."""
+    rest = b""
+    with contextlib.suppress(OSError, ValueError):
+        while data := stream.read1(_CHUNK):
+            if terminal:
+                out(data)
+                continue
+            rest += data
+            while len(rest) >= 8 and len(rest) >= (end := 8 + int.from_bytes(rest[4:8], "big")):
+                (errors if rest[0] == 2 else out)(rest[8:end])
+                rest = rest[end:]
+    os.write(tell, b".")
+
+
+def _write(source: int, wire: socket.socket, ended: int) -> None:
+    """Send what is typed, until that or the command ends."""
+    waiting = [source, ended]
+    while True:
+        ready, _, _ = select.select(waiting, [], [])
+        if ended in ready:
+            return
+        data = os.read(source, _CHUNK)
+        with contextlib.suppress(OSError):
+            if data:
+                wire.sendall(data)
+            else:
+                wire.shutdown(socket.SHUT_WR)
+        if not data:
+            waiting = [ended]
+
+
+@contextlib.contextmanager
+def _raw(terminal: int | None) -> Iterator[None]:
+    """Within the block, a terminal hands over keys as they are, Ctrl-C among them."""
+    if terminal is None:
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setraw(terminal)
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resized(client: Any, identity: str, *, terminal: bool) -> Iterator[None]:
+    """Within the block, the command's terminal is as large as this one."""
+    if not terminal:
+        yield
+        return
+
+    def resize(*_told: object) -> None:
+        size = shutil.get_terminal_size()
+        with contextlib.suppress(Exception):
+            client.exec_resize(identity, height=size.lines, width=size.columns)
+
+    before = signal.signal(signal.SIGWINCH, resize)
+    # Until the command runs, there is no terminal to size.
+    for seconds in _RESIZES:
+        timer = threading.Timer(seconds, resize)
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
