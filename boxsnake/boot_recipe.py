@@ -19,15 +19,18 @@ mounted, which containers may not, or a container engine, as it is an image itse
 
 @dataclass(frozen=True, kw_only=True)
 class BootRules:
-    """What a boot passes over, as it is known and does no harm.
+    """What a boot passes over, as it is known and does no harm, and what it holds the application to.
 
     `exempt` are the top-level modules that do not import (a platform's own, a plug-in of something absent), and the
     programs that do not start. `optional_libraries` are the names of shared libraries, or patterns of names
-    ("libtbb.so.*"), that nothing is lost without.
+    ("libtbb.so.*"), that nothing is lost without. `start_seconds` and `memory` (bytes) are the most that the
+    application may take until its first answer, and once it has answered all; None for no such budget.
     """
 
     exempt: tuple[str, ...] = ()
     optional_libraries: tuple[str, ...] = ()
+    start_seconds: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +106,14 @@ class BootRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check of the manifest: either a command (`run`) or a request to the running application (`http`).
+    """One check of the manifest: a command (`run`), something asked of the running application, or a `file`.
 
     `run` is started as it stands and must exit with `exit_code`; `expect`, where given, must be in its output.
     `http` is a path (`/health`) that must answer `status` on `port` of 127.0.0.1 inside the box; `expect`, where
-    given, must be in the body. `timeout` is in seconds, for the check as a whole.
+    given, must be in the body, `matches` is a regular expression for it, `values` are values of its JSON by path, and
+    it is asked `requests` times. `tcp` is a port that must be open, `log` a regular expression for what the application
+    writes, `file` the absolute path of a file that must be there, with `expect` and `matches` for its text. `timeout`
+    is in seconds, for the check as a whole.
     """
 
     name: str
@@ -118,3 +124,14 @@ class Check:
     port: int | None = None
     status: int = 200
     timeout: float = 30.0
+    matches: str | None = None
+    values: tuple[tuple[str, str | int | float | bool], ...] = ()
+    requests: int = 1
+    tcp: int | None = None
+    log: str | None = None
+    file: str | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is something that the running application is asked."""
+        return self.run is None and self.file is None

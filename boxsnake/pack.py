@@ -18,6 +18,7 @@ from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.image.base_name import FORMATS, MINIMAL
 from boxsnake.lock import Lock, SystemLock, TargetLock
 from boxsnake.manifest import BootTable, CheckTable, Manifest, Section, SharedBox
+from boxsnake.manifest.text import byte_count
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.os_packages.system_wanted import system_wanted
 from boxsnake.packagers import Packager, packagers
@@ -554,13 +555,24 @@ def check_of(table: CheckTable, application: Application) -> Check:
         http=table.http,
         port=port if table.http else None,
         status=table.status,
+        matches=table.matches,
+        values=tuple(sorted(table.values.items())),
+        requests=table.requests,
+        tcp=table.tcp,
+        log=table.log,
+        file=table.file,
         timeout=table.timeout,
     )
 
 
 def rules_of(table: BootTable) -> BootRules:
     """What the manifest says of boots, as the harness takes it."""
-    return BootRules(exempt=table.skip, optional_libraries=table.optional_libraries)
+    return BootRules(
+        exempt=table.skip,
+        optional_libraries=table.optional_libraries,
+        start_seconds=table.start_seconds,
+        memory=byte_count(table.memory) if table.memory else None,
+    )
 
 
 def _hooks(manifest: Manifest, root: Path) -> tuple[Hook, ...]:

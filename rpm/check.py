@@ -152,6 +152,8 @@ def command_fault(check: dict) -> str | None:
         return f"exit status {done.returncode} instead of {check['exit_code']}; it said last: {last}"
     if check["expect"] is not None and check["expect"] not in said:
         return f"{check['expect']!r} is not in what it said: {last}"
+    if check["matches"] is not None and not re.search(check["matches"], said, re.MULTILINE):
+        return f"nothing that matches {check['matches']!r} is in what it said: {last}"
     return None
 
 

@@ -34,6 +34,11 @@ def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Pa
         Check(name="no root", run=("tiny", "whoami"), expect="10001 /tmp False"),
         ALIVE,
         Check(name="again", http="/other", port=8000),
+        Check(name="states", http="/json", port=8000, values=(("state", "up"), ("disks.0.full", False))),
+        Check(name="load", http="/", port=8000, requests=50, matches="^well .* alive$"),
+        Check(name="port", tcp=8000),
+        Check(name="log", log=r"^listening on port \d+$"),
+        Check(name="file", file=f"{PREFIX}/pyvenv.cfg", expect="version", matches="^home = "),
     ]
     recipe = recipe_for(write_box(tmp_path), "serve")
     recipe = dataclasses.replace(
@@ -43,7 +48,8 @@ def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Pa
     assert report.failure is None, report.failure
     assert list(outcomes(report)) == [
         *("start", "copy", "install", "packages", "requirements", "files", "imports", "entry points"),
-        *("check: version", "check: complains", "check: no root", "check: alive", "check: again"),
+        *(f"check: {check.name}" for check in checks),
+        "budgets",
         *("writes", "remove", "leftovers"),
     ]
     assert (report.verdict, report.format, report.host) == ("passed", "tiny", "debian-12-python")
@@ -194,9 +200,12 @@ def test_a_server_that_ignores_the_signal_to_stop_is_killed(engine: Engine, stor
         (Check(name="c", run=("tiny",)), "`tiny` exited with 2, not 0: what?\n  what?"),
         (Check(name="c", run=("tiny", "--version"), expect="2.0"), "`tiny --version` does not say '2.0'\n  tiny 1.0"),
         (Check(name="c", run=("tiny", "silent"), timeout=1), "`tiny silent` was still running after 1 s"),
+        (Check(name="c", run=("tiny", "--version"), matches="^2"), "`tiny --version` says nothing that matches '^2'"),
+        (Check(name="c", file="/opt/tiny/no-such"), "/opt/tiny/no-such: No such file or directory"),
+        (Check(name="c", file="/opt/tiny/pyvenv.cfg", expect="xyz"), "/opt/tiny/pyvenv.cfg does not hold 'xyz'"),
         (Check(name="c", run=("no-such-program",)), "cannot start no-such-program: No such file or directory"),
     ],
-    ids=["exit", "output", "timeout", "absent"],
+    ids=["exit", "output", "timeout", "pattern", "no-file", "file", "absent"],
 )
 def test_a_check_that_fails_says_how(engine: Engine, store: Store, tmp_path: Path, check: Check, told: str) -> None:
     name, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))

@@ -112,7 +112,7 @@ def test_an_image_boots_as_it_is_started_in_production(engine: Engine, store: St
     report = boot(engine, store, archive, RECIPE, [answer, locked], format="image")
     assert report.failure is None, report.failure
     checks = ["check: answers", "check: locked"]
-    names = ["start", "packages", "requirements", "files", "imports", "entry points", *checks, "writes"]
+    names = ["start", "packages", "requirements", "files", "imports", "entry points", *checks, "budgets", "writes"]
     assert [step.name for step in report.steps] == names
 
 

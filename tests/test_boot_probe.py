@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from boxsnake.boot import probe as boot_probe
-from boxsnake.boot.contents import looking
+from boxsnake.boot.box import modules_of
 
 SOURCE = Path(boot_probe.__file__).read_text(encoding="utf-8")
-LOOK = {"modules": looking(), "roots": [], "traces": [], "seconds_to_look": 60}
+LOOK = {"modules": modules_of("elf", "boot.files"), "roots": [], "traces": [], "seconds_to_look": 60}
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
-from boxsnake.boot_recipe import BootRecipe, Check
+from boxsnake.boot_recipe import BootRecipe, BootRules, Check
 from boxsnake.engine import Engine, connect
 from boxsnake.store import Store
 from tests.tiny_box import ALIVE, PREFIX, PROGRAM, SITE, failure, recipe_for, write_box
@@ -40,6 +40,10 @@ class Broken:
 
 def altered(old: str, new: str) -> str:
     return _ALTERED.format(old=old.replace(".", r"\."), new=new, site=SITE)
+
+
+def held_to(recipe: BootRecipe, rules: BootRules) -> BootRecipe:
+    return dataclasses.replace(recipe, expects=dataclasses.replace(recipe.expects, rules=rules))
 
 
 BROKEN = {
@@ -129,6 +133,32 @@ BROKEN = {
         check=Check(name="version", run=("tiny", "nonsense")),
         told=("`tiny nonsense` exited with 2, not 0: what?",),
     ),
+    "writes no line that it should": Broken(
+        step="check: line",
+        check=Check(name="line", log="^ready$", timeout=0.3),
+        told=("its log: it has not written what matches '^ready$' after 0.",),
+    ),
+    "opens no port that it should": Broken(
+        step="check: port",
+        check=Check(name="port", tcp=8001, timeout=0.3),
+        told=("port 8001: nothing listens there after 0.",),
+    ),
+    "file that is not there": Broken(
+        step="check: file",
+        check=Check(name="file", file="/etc/tiny.conf"),
+        told=("/etc/tiny.conf: No such file or directory",),
+    ),
+    "takes too long to start": Broken(
+        step="budgets",
+        serve="late",
+        told=("s until its first answer, and 1 are allowed",),
+        change=lambda recipe: held_to(recipe, BootRules(start_seconds=1)),
+    ),
+    "takes too much memory": Broken(
+        step="budgets",
+        told=("MB of memory, and 4.0 MB are allowed",),
+        change=lambda recipe: held_to(recipe, BootRules(memory=4 << 20)),
+    ),
     "leaks a file outside its prefix": Broken(
         step="writes",
         install="echo x >/etc/tiny.conf",
@@ -175,7 +205,13 @@ def test_a_broken_box_is_found_and_its_fault_named_in_one_line(
 
 
 def test_every_step_of_a_good_box_can_fail(engine: Engine, store: Store, tmp_path: Path) -> None:
-    checks = [ALIVE, Check(name="version", run=("tiny", "--version"))]
+    checks = [
+        ALIVE,
+        Check(name="version", run=("tiny", "--version")),
+        Check(name="line", log="listening"),
+        Check(name="port", tcp=8000),
+        Check(name="file", file=f"{PREFIX}/pyvenv.cfg"),
+    ]
     report = boot(engine, store, tmp_path, recipe_for(write_box(tmp_path), "serve"), checks, traces=["/build/place"])
     assert report.failure is None, report.failure
     # These two are the harness's own work. A start that fails is in the tests of images.

@@ -54,8 +54,11 @@ def version(tmp_path: Path) -> Version:
     return Version(tmp_path)
 
 
-def command(*run: str, expect: str | None = None, exit_code: int = 0, timeout: float = 30) -> dict[str, Any]:
-    return {"name": "c", "run": run, "expect": expect, "exit_code": exit_code, "timeout": timeout}
+def command(
+    *run: str, expect: str | None = None, matches: str | None = None, exit_code: int = 0, timeout: float = 30
+) -> dict[str, Any]:
+    check = {"name": "c", "run": run, "expect": expect, "matches": matches}
+    return {**check, "exit_code": exit_code, "timeout": timeout}
 
 
 @pytest.mark.parametrize("depth", ["present", "quick", "full"])
@@ -106,6 +109,7 @@ def test_programs_must_be_importable(version: Version) -> None:
     ("check", "fault"),
     [
         (command("greet", expect="goodbye"), "'goodbye' is not in what it said: hello"),
+        (command("greet", matches="^bye$"), "nothing that matches '^bye$' is in what it said: hello"),
         (command("greet", exit_code=3), "exit status 0 instead of 3; it said last: hello"),
         (command("no-such-program"), "no-such-program: No such file or directory"),
         (command("sleep", "30", timeout=0.1), "it took more than 0.1 s"),

@@ -20,13 +20,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(self.status)
         self.end_headers()
-        self.wfile.write(b"well and alive")
+        self.wfile.write(b'{"state": "up", "disks": [{"full": false}]}' if self.path == "/json" else b"well and alive")
 
     def log_message(self, *rest):
         pass
 
 def serve(status=200):
     Handler.status = status
+    print("listening on port 8000", flush=True)
     http.server.HTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
 
 def main():

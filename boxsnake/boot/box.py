@@ -8,6 +8,8 @@ import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,17 @@ def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
             return facts
     python = shlex.join(box.recipe.python)
     raise NotPassedError(f"the box's own Python (`{python}`) {ending(ended)}{because(ended.output + ended.errors)}")
+
+
+@cache
+def modules_of(*names: str) -> dict[str, str]:
+    """Modules of boxsnake's own as text for the box's interpreter, in the order in which they need each other."""
+    package = files("boxsnake")
+    texts = {"boxsnake": "", "boxsnake.boot": ""}
+    for name in names:
+        *folders, last = name.split(".")
+        texts[f"boxsnake.{name}"] = package.joinpath(*folders, f"{last}.py").read_text(encoding="utf-8")
+    return texts
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
-from boxsnake.boot.box import Box, NotPassedError, listed, probe, said
+from boxsnake.boot.box import Box, NotPassedError, listed, modules_of, probe, said
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.plain_text import counted
 
@@ -61,7 +59,7 @@ def check_packages(box: Box, facts: dict[str, Any], traces: Sequence[str] = ()) 
         "exempt": list(expects.rules.exempt),
         "seconds": _IMPORT_SECONDS,
         "seconds_to_look": _LOOK_SECONDS,
-        "modules": looking(),
+        "modules": modules_of("elf", "boot.files"),
         "roots": _own_paths(box.recipe),
         "traces": [*_TRACES, *_foreign(box.recipe, traces)],
     }
@@ -103,18 +101,6 @@ def _differences(what: str, wanted: Counter[tuple[str, str]], found: Counter[tup
         ),
     )
     return [f"{what} {problem}: {listed(names)}" for problem, names in sentences if names]
-
-
-@cache
-def looking() -> dict[str, str]:
-    """The modules that look at a box's files, as text, in the order in which they need each other."""
-    package = files("boxsnake")
-    return {
-        "boxsnake": "",
-        "boxsnake.elf": package.joinpath("elf.py").read_text(encoding="utf-8"),
-        "boxsnake.boot": "",
-        "boxsnake.boot.files": package.joinpath("boot", "files.py").read_text(encoding="utf-8"),
-    }
 
 
 def _own_paths(recipe: BootRecipe) -> list[str]:

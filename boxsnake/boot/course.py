@@ -82,10 +82,14 @@ def copy(box: Box) -> str:
 def take_checks(steps: Steps, box: Box, checks: Sequence[Check], facts: Mapping[str, Any], *, note: str = "") -> None:
     """Commands one by one; requests all of one start of the application. `note` ends the names of the steps."""
     served: dict[str, Any] = {}
-    requests = [check for check in checks if check.http is not None]
+    requests = [check for check in checks if check.is_asked]
     for check in checks:
-        if check.http is None:
+        if check.is_asked:
+            verb = partial(boot_proofs.request_check, box, check, requests, served)
+        elif check.run is not None:
             verb = partial(boot_proofs.run_check, box, check, facts)
         else:
-            verb = partial(boot_proofs.request_check, box, check, requests, served)
+            verb = partial(boot_proofs.file_check, box, check)
         steps.take(f"{CHECK}{check.name}{note}", verb)
+    if requests:
+        steps.take(f"budgets{note}", partial(boot_proofs.check_budgets, box, served))

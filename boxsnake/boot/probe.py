@@ -7,7 +7,6 @@ Handed over as text (`python -c <this file> <job as JSON>`), so it is self-conta
 from __future__ import annotations
 
 import contextlib
-import http.client
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 _KEPT_OUTPUT = 16_384
-_KEPT_BODY = 1 << 20
+_KEPT_LOG = 1 << 20
 _STOP_SECONDS = 5.0
 _REQUEST_SECONDS = 5.0
 _MORE_SECONDS = 10.0
@@ -36,8 +35,6 @@ _LOOK_SECONDS = 0.2
 _TICK = 0.05
 _MOST_AT_ONCE = 8
 _EXIT_CANNOT_START = 127
-# Answers of a server, or of a proxy before it, that say "not yet".
-_NOT_YET = (502, 503, 504)
 
 Facts = dict[str, Any]
 
@@ -50,6 +47,7 @@ class _Process:
         self.pid = pid
         self.pipe = pipe
         self.tail = b""
+        self.kept = _KEPT_OUTPUT
         self.cut = 0
         self.started = time.monotonic()
         self.deadline = self.started + seconds
@@ -65,8 +63,8 @@ class _Process:
         except BlockingIOError:
             return True
         self._worked = time.monotonic()
-        self.cut += max(0, len(self.tail) + len(data) - _KEPT_OUTPUT)
-        self.tail = (self.tail + data)[-_KEPT_OUTPUT:]
+        self.cut += max(0, len(self.tail) + len(data) - self.kept)
+        self.tail = (self.tail + data)[-self.kept :]
         return bool(data)
 
     def has_ended(self) -> bool:
@@ -112,7 +110,7 @@ class _Process:
             "code": None if self.late else code,
             "signal": None if self.late else signalled,
             "late": self.late,
-            "output": self.tail.decode("utf-8", "replace"),
+            "output": self.tail[-_KEPT_OUTPUT:].decode("utf-8", "replace"),
             "cut": self.cut,
             "seconds": round(time.monotonic() - self.started, 3),
         }
@@ -254,17 +252,23 @@ def _looker(job: Facts) -> Callable[[], _Process]:
     """Look at the box's files, by modules that the job brings as text: the last of them does it."""
 
     def work() -> None:
-        for name, source in job["modules"].items():
-            module = types.ModuleType(name)
-            sys.modules[name] = module
-            parent, _, last = name.rpartition(".")
-            if parent:
-                setattr(sys.modules[parent], last, module)
-            exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102 - it is the harness's own
-        facts = sys.modules[list(job["modules"])[-1]].look(job)
+        facts = _loaded(job["modules"]).look(job)
         sys.stdout.write(f"\n{job['nonce']} {json.dumps(facts)}\n")
 
     return lambda: _spawn("files", work, float(job["seconds_to_look"]))
+
+
+def _loaded(sources: dict[str, str]) -> Any:
+    """Make modules of their text, in the order in which they need each other: the last."""
+    module = None
+    for name, source in sources.items():
+        module = types.ModuleType(name)
+        sys.modules[name] = module
+        parent, _, last = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], last, module)
+        exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102 - it is the harness's own
+    return module
 
 
 def _told(process: Facts, nonce: str) -> Facts | None:
@@ -371,21 +375,33 @@ def _run(job: Facts) -> Facts:
     return {"ran": _run_all([_starter("check", job["argv"], job)])[0]}
 
 
+def _read(job: Facts) -> Facts:
+    """What is in a file; why it cannot be read."""
+    try:
+        with open(job["path"], "rb") as stream:  # noqa: PTH123 - nothing is gained by a Path here
+            return {"text": stream.read(_KEPT_LOG).decode("utf-8", "replace"), "problem": ""}
+    except OSError as error:
+        return {"text": "", "problem": error.strerror or type(error).__name__}
+
+
 def _serve(job: Facts) -> Facts:
     """Start the application, ask it what is to be asked, stop it."""
     process = _start("application", job["argv"], job, 0.0)
+    process.kept = _KEPT_LOG
     listener = threading.Thread(target=_listen, args=[process], daemon=True)
     listener.start()
+    asking = _loaded(job["modules"])
     answers = []
     for request in job["requests"]:
-        answers.append(_ask(process, request))
+        answers.append(_ask(process, request, asking))
         if answers[-1]["problem"]:
             break
+    memory = _memory_of(process.pid)
     died = _dies_soon(process)
     stopped = "" if died else _stop(process)
     process.kill(signal.SIGKILL)
     listener.join(_REQUEST_SECONDS)
-    return {"answers": answers, "died": died, "stopped": stopped, "application": process.facts()}
+    return {"answers": answers, "died": died, "stopped": stopped, "memory": memory, "application": process.facts()}
 
 
 def _dies_soon(process: _Process) -> bool:
@@ -417,17 +433,16 @@ def _stop(process: _Process) -> str:
     return "KILL"
 
 
-def _ask(process: _Process, request: Facts) -> Facts:
-    """Ask until there is an answer, the application ends, or the time is over."""
+def _ask(process: _Process, request: Facts, asking: Any) -> Facts:
+    """Ask until there is an answer, the application ends, or the time is over; then as often as is wanted."""
     started = time.monotonic()
     deadline = started + float(request["timeout"])
     tries = 0
-    status, body, problem = None, "", "never asked"
     while True:
         tries += 1
-        with_answer = _one_request(request, max(0.1, min(_REQUEST_SECONDS, deadline - time.monotonic())))
-        status, body, problem = with_answer
-        if status is not None and (status == request["status"] or status not in _NOT_YET):
+        patience = max(0.1, min(_REQUEST_SECONDS, deadline - time.monotonic()))
+        status, body, problem = asking.attempt(request, process.tail, patience)
+        if asking.is_final(request, status):
             break
         if process.has_ended():
             problem = "it ended"
@@ -437,37 +452,53 @@ def _ask(process: _Process, request: Facts) -> Facts:
         time.sleep(_TICK)
     seconds = round(time.monotonic() - started, 3)
     if status is None:
-        problem += _late_answer(process, request, started)
-    if status is not None and status != request["status"]:
-        problem = f"answered {status}, not {request['status']}"
-    elif status is not None and request["expect"] is not None and request["expect"] not in body:
-        problem = f"answered {status}, but without {request['expect']!r}"
-    return {"status": status, "body": body[:2000], "problem": problem, "seconds": seconds, "tries": tries}
+        problem += _late_answer(process, request, started, asking)
+    else:
+        problem = asking.fault(request, status, body) or _repeated(process, request, deadline, asking)
+    return {
+        "status": status,
+        "body": body[:2000],
+        "problem": problem,
+        "seconds": seconds,
+        "tries": tries,
+        "whole": round(time.monotonic() - started, 3),
+    }
 
 
-def _late_answer(process: _Process, request: Facts, started: float) -> str:
+def _repeated(process: _Process, request: Facts, deadline: float, asking: Any) -> str:
+    """Ask as often as the load wants: what is wrong with the first answer that is not right; "" if none is."""
+    for number in range(2, request["requests"] + 1):
+        status, body, problem = asking.attempt(request, process.tail, _REQUEST_SECONDS)
+        problem = problem if status is None else asking.fault(request, status, body)
+        if not problem and time.monotonic() > deadline:
+            problem = "the time for the check is over"
+        if problem:
+            return f"{problem}, at request {number} of {request['requests']}"
+    return ""
+
+
+def _late_answer(process: _Process, request: Facts, started: float, asking: Any) -> str:
     """Whether an application that has not answered in time does so when given some more; "" where it does not."""
     deadline = time.monotonic() + min(_MORE_SECONDS, 3 * float(request["timeout"]))
     while time.monotonic() < deadline and not process.has_ended():
-        status, _, _ = _one_request(request, _REQUEST_SECONDS)
+        status, _, _ = asking.attempt(request, process.tail, _REQUEST_SECONDS)
         if status is not None:
-            return f" in time: it answered {status} after {time.monotonic() - started:.1f} s"
+            answered = f"it answered {status}" if status else "it came"
+            return f" in time: {answered} after {time.monotonic() - started:.1f} s"
         time.sleep(_TICK)
     return ""
 
 
-def _one_request(request: Facts, seconds: float) -> tuple[int | None, str, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", request["port"], timeout=seconds)
-    try:
-        connection.request("GET", request["path"], headers={"Connection": "close"})
-        answer = connection.getresponse()
-        return answer.status, answer.read(_KEPT_BODY).decode("utf-8", "replace"), ""
-    except ConnectionRefusedError:
-        return None, "", "nothing listens there"
-    except (OSError, http.client.HTTPException) as error:
-        return None, "", f"no answer: {str(error) or type(error).__name__}"
-    finally:
-        connection.close()
+def _memory_of(session: int) -> int:
+    """The memory of a session in bytes, what several of its processes share counted once (proc(5): Pss)."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                words = path.with_name("smaps_rollup").read_text(encoding="ascii").split()
+                total += int(words[words.index("Pss:") + 1]) * 1024
+    return total
 
 
 def _killed_for_memory() -> bool:
@@ -484,7 +515,7 @@ def main() -> None:
     job = json.loads(sys.argv[-1])
     # `-c` puts the current folder first; what lies there is no part of the box.
     sys.path[:] = [entry for entry in sys.path if entry]
-    verbs = {"inspect": _inspect, "scripts": _scripts, "run": _run, "serve": _serve}
+    verbs = {"inspect": _inspect, "scripts": _scripts, "run": _run, "serve": _serve, "read": _read}
     facts = verbs[job["do"]](job)
     facts["starved"] = _killed_for_memory()
     sys.stdout.write(f"\n{job['nonce']} {json.dumps(facts)}\n")

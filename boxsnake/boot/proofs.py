@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from boxsnake.boot.box import Box, NotPassedError, because, listed, probe, said, shown
+from boxsnake.boot.box import Box, NotPassedError, because, listed, modules_of, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.engine import Change
 from boxsnake.plain_text import counted
@@ -163,6 +163,20 @@ def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
         raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{because(ran['output'])}")
     if check.expect is not None and check.expect not in ran["output"]:
         raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}")
+    if check.matches is not None and not re.search(check.matches, ran["output"], re.MULTILINE):
+        raise NotPassedError(f"`{command}` says nothing that matches {check.matches!r}{said(ran['output'])}")
+    return ""
+
+
+def file_check(box: Box, check: Check) -> str:
+    """A file is there and holds what it should."""
+    found = probe(box, {"do": "read", "path": check.file}, check.timeout)
+    if found["problem"]:
+        raise NotPassedError(f"{check.file}: {found['problem']}")
+    if check.expect is not None and check.expect not in found["text"]:
+        raise NotPassedError(f"{check.file} does not hold {check.expect!r}{said(found['text'])}")
+    if check.matches is not None and not re.search(check.matches, found["text"], re.MULTILINE):
+        raise NotPassedError(f"{check.file} holds nothing that matches {check.matches!r}{said(found['text'])}")
     return ""
 
 
@@ -190,7 +204,7 @@ def request_check(box: Box, check: Check, requests: Sequence[Check], served: dic
         problem = answer["problem"]
         if problem == "it ended":
             problem = f"the application {_ended_as(application, served)} before it answered"
-        started = f"`{shlex.join(box.command)}`: GET {check.http} on port {check.port}"
+        started = f"`{shlex.join(box.command)}`: {_asked_for(check)}"
         body = f"\nits answer: {shown(answer['body'])}" if answer["body"] else ""
         tried = f" after {answer['seconds']:.1f} s and {answer['tries']} tries"
         output = application["output"]
@@ -200,20 +214,60 @@ def request_check(box: Box, check: Check, requests: Sequence[Check], served: dic
         ended = _ended_as(served["application"], served)
         raise NotPassedError(f"the application {ended} after its answers{because(served['application']['output'])}")
     note = "; ignored SIGTERM" if check is requests[-1] and served["stopped"] == "KILL" else ""
-    return f"{answer['status']} after {answer['seconds']:.1f} s{note}"
+    load = f", {check.requests} times in {answer['whole']:.1f} s" if check.requests > 1 else ""
+    return f"{answer['status'] or 'there'} after {answer['seconds']:.1f} s{load}{note}"
+
+
+def _asked_for(check: Check) -> str:
+    if check.log is not None:
+        return "its log"
+    return f"port {check.tcp}" if check.tcp is not None else f"GET {check.http} on port {check.port}"
+
+
+def check_budgets(box: Box, served: Mapping[str, Any]) -> str:
+    """What the application took until its first answer, and of memory after the last, is within its budgets."""
+    rules = box.recipe.expects.rules
+    seconds, memory = served["answers"][0]["seconds"], served["memory"]
+    if rules.start_seconds is not None and seconds > rules.start_seconds:
+        raise NotPassedError(f"took {seconds:.1f} s until its first answer, and {rules.start_seconds:g} are allowed")
+    if rules.memory is not None and memory > rules.memory:
+        raise NotPassedError(f"takes {_megabytes(memory)} of memory, and {_megabytes(rules.memory)} are allowed")
+    return f"{seconds:.1f} s until the first answer, {_megabytes(memory)}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MB"
 
 
 def _serve(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
     if not box.command:
         raise NotPassedError("there is no command to start the application with")
-    nameless = [check.name for check in requests if check.port is None]
+    nameless = [check.name for check in requests if check.http is not None and check.port is None]
     if nameless:
         raise NotPassedError(f"no port to ask: {listed(nameless)}")
-    asked = [
-        {"path": c.http, "port": c.port, "status": c.status, "expect": c.expect, "timeout": c.timeout} for c in requests
-    ]
-    job = {"do": "serve", "argv": list(box.command), "requests": asked}
+    job = {
+        "do": "serve",
+        "argv": list(box.command),
+        "requests": [_request_of(check) for check in requests],
+        "modules": modules_of("boot.asking"),
+    }
     return probe(box, job, sum(check.timeout for check in requests))
+
+
+def _request_of(check: Check) -> dict[str, Any]:
+    kind = "http" if check.http is not None else "tcp" if check.tcp is not None else "log"
+    return {
+        "kind": kind,
+        "path": check.http,
+        "port": check.port if kind == "http" else check.tcp,
+        "status": check.status if kind == "http" else 0,
+        "expect": check.expect,
+        "matches": check.matches,
+        "values": check.values,
+        "requests": check.requests,
+        "log": check.log,
+        "timeout": check.timeout,
+    }
 
 
 # What has changed

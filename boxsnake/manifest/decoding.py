@@ -13,6 +13,7 @@ from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest.faults import Places, nearest, validation_faults
 from boxsnake.manifest.models import (
     App,
+    BootTable,
     CheckTable,
     DirectoryTable,
     FileTable,
@@ -170,11 +171,21 @@ def _contradictions(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | i
         names |= {check.name} if check else set()
         if check and check.http and app and not (check.port or app.ports):
             yield ("checks", number, "http"), "needs a port: its own, or one in app.ports"
-        if check and check.http and app and not app.command:
-            yield ("checks", number, "http"), "needs app.command, which starts what is asked"
+        if check and check.is_asked and app and not app.command:
+            kind = next(kind for kind in ("http", "tcp", "log") if getattr(check, kind) is not None)
+            yield ("checks", number, kind), "needs app.command, which starts what is asked"
+    yield from _idle_budgets(document, [check for check in checks if check])
     system = _salvaged(SystemTable, document.get("system", {}))
     if system:
         yield from _contradictions_of_system(system, app)
+
+
+def _idle_budgets(document: Mapping[str, Any], checks: list[CheckTable]) -> Iterator[tuple[tuple[str, ...], str]]:
+    boot = _salvaged(BootTable, document.get("boot", {}))
+    if boot and not any(check.is_asked for check in checks):
+        for key, budget in (("start-seconds", boot.start_seconds), ("memory", boot.memory)):
+            if budget is not None:
+                yield ("boot", key), "needs a check with `http`, `tcp` or `log`, which the application is started for"
 
 
 def _contradictions_of_system(system: SystemTable, app: App | None) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from boxsnake.manifest.text import (
+    AbsolutePath,
     Capability,
     Channel,
     Command,
@@ -25,6 +26,7 @@ from boxsnake.manifest.text import (
     Port,
     Ports,
     PythonVersions,
+    RegularExpression,
     RelativePath,
     ScriptArgument,
     ScriptCommand,
@@ -384,17 +386,29 @@ class EnvironmentTable(Section):
     """A file with lines NAME=value for secrets, relative to the manifest, which is in no version control."""
 
 
-class CheckTable(Section):
-    """`[[checks]]`: something that a booted box must do: run a command, or answer a request."""
+_KINDS = {
+    "run": {"expect", "matches", "exit_code"},
+    "http": {"port", "status", "expect", "matches", "values", "requests"},
+    "tcp": set[str](),
+    "log": set[str](),
+    "file": {"expect", "matches"},
+}
+"""The kinds of checks, and the further keys that each takes."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["run"]}, {"required": ["http"]}]})
+
+class CheckTable(Section):
+    """`[[checks]]`: something that a booted box must do: run a command, answer, write, hold a file."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in _KINDS]})
 
     name: Word
     """What the report calls it; no two checks share one."""
     run: ScriptCommand | None = None
     """A command and its arguments, found in the box."""
     expect: ScriptArgument | None = None
-    """Text that the command's output, or the page's body, must contain."""
+    """Text that the command's output, the page's body, or the file must contain."""
+    matches: RegularExpression | None = None
+    """A regular expression (Python's, `^` and `$` being those of lines) that must be found in it."""
     exit_code: Annotated[int, Field(ge=0, le=255)] = 0
     """What the command must exit with."""
     http: HttpPath | None = None
@@ -403,27 +417,48 @@ class CheckTable(Section):
     """The port that is asked. Left out: the first of `app.ports`."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
     """The HTTP status of the answer."""
+    values: dict[Word, str | int | float | bool] = {}
+    """Values that the answer's JSON must have, by paths with dots ({ "services.0.state" = "up" })."""
+    requests: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """How many times it is asked, one after another: each answer must be right."""
+    tcp: Port | None = None
+    """A port that the started application must listen on."""
+    log: RegularExpression | None = None
+    """A regular expression that must be found in what the started application writes."""
+    file: AbsolutePath | None = None
+    """The absolute path of a file that must be there, and be readable by the application's user."""
     timeout: Annotated[float, Field(gt=0, le=86400)] = 30.0
     """Seconds for the check as a whole."""
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is something that the started application is asked."""
+        return self.run is None and self.file is None
+
     @model_validator(mode="after")
     def _check(self) -> CheckTable:
-        if (self.run is None) == (self.http is None):
-            raise ValueError("a check has either `run` or `http`")
-        foreign = {"port", "status"} if self.http is None else {"exit_code"}
+        kinds = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError("a check has one of `run`, `http`, `tcp`, `log` and `file`")
+        foreign = set().union(*_KINDS.values()) - _KINDS[kinds[0]]
         for field in sorted(foreign & self.model_fields_set):
-            raise ValueError(f"`{_kebab(field)}` is for checks with `{'http' if self.http is None else 'run'}`")
+            takers = " or ".join(f"`{kind}`" for kind, keys in _KINDS.items() if field in keys)
+            raise ValueError(f"`{_kebab(field)}` is for checks with {takers}")
         return self
 
 
 class BootTable(Section):
-    """`[boot]`: what `boxsnake boot` passes over, as it is known and does no harm."""
+    """`[boot]`: what `boxsnake boot` passes over, as it is known and does no harm, and budgets of the application."""
 
     skip: tuple[Word, ...] = ()
     """Modules of the top level that are not imported, such as those for other systems, and programs that are not
     started."""
     optional_libraries: tuple[Word, ...] = ()
     """Shared libraries that some file of the box is linked against and that may be missing ("libtbb.so.*")."""
+    start_seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
+    """The most that the application may take from its start until it passes the first check that asks it something."""
+    memory: SizeText | None = None
+    """The most memory that it may take with all of its processes after the last such check ("200M")."""
 
 
 class Manifest(Section):
@@ -446,7 +481,7 @@ class Manifest(Section):
     checks: tuple[CheckTable, ...] = ()
     """What every booted box must do, besides starting."""
     boot: BootTable = BootTable()
-    """What is passed over when boxes are booted."""
+    """What is passed over when boxes are booted, and budgets."""
     boxes: dict[str, Any] = {}
     """The formats to make, each with its own options. Left out: every format, by its defaults."""
 

@@ -97,6 +97,19 @@ def _source(text: str) -> str:
     return _word(text)
 
 
+def _regular_expression(text: str) -> str:
+    try:
+        re.compile(check_plain(text, allowed="\t"))
+    except re.error as error:
+        raise ValueError(f"must be a regular expression of Python's: {error}") from None
+    return text
+
+
+def byte_count(size: str) -> int:
+    """The bytes of a `SizeText`: K, M and G are powers of 1024."""
+    return int(size[:-1]) << {"K": 10, "M": 20, "G": 30}[size[-1]]
+
+
 def _relative(text: str) -> str:
     if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ValueError("must be a path relative to the manifest's folder")
@@ -159,6 +172,7 @@ SystemPath = Annotated[
 """A path that needs no quoting anywhere, and can lead neither up nor to a whole folder of the system's."""
 ModeText = Annotated[str, Form(r"0[0-7]{3}", "must be permissions in octal, such as '0640'")]
 SizeText = Annotated[str, Form(r"[1-9][0-9]{0,8}[KMG]", "must be a size such as '512M': a number and K, M or G")]
+"""`byte_count` tells how many bytes that is."""
 Capability = Annotated[str, Form(r"CAP_[A-Z_]{1,40}", "must be a capability, such as 'CAP_NET_BIND_SERVICE'")]
 VersionText = Annotated[str, AfterValidator(_pep_440_version)]
 PythonVersions = Annotated[str, AfterValidator(_python)]
@@ -179,5 +193,7 @@ Command = Annotated[tuple[Line, ...], AfterValidator(_program_first)]
 """A program and its arguments."""
 ScriptCommand = Annotated[tuple[ScriptArgument, ...], AfterValidator(_program_first)]
 """The same, whose arguments may be small scripts."""
+RegularExpression = Annotated[str, AfterValidator(_regular_expression)]
+AbsolutePath = Annotated[str, Form(r"/[^\x00-\x1f]*[^/\x00-\x1f]", "must be the absolute path of a file")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Ports = Annotated[tuple[Port, ...], AfterValidator(_each_once)]
