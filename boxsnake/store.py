@@ -272,15 +272,36 @@ class Store:
         Who could change those on purpose could as well change the selector. So they are hashed once, and from then on
         their size and CRC-32 are compared: that finds what a disk has changed.
         """
-        key = {"format": 1, "blob": digest}
-        known = self.selected("checksum", key)
+        known = self.selected("checksum", _checksum_key(digest))
         if known is not None and self.has(digest) and self._has_checksum(digest, known):
             return self._blob_path(digest)
         found = self.intact(digest)
         if found is not None and known is None:
-            with contextlib.suppress(ResourceError, OSError):  # only time is lost
-                self.select("checksum", key, {"size": found.stat().st_size, "crc32": checksum(found)})
+            with contextlib.suppress(OSError):  # only time is lost
+                self._remember_checksum(digest, found.stat(), checksum(found))
         return found
+
+    def is_file_of(self, digest: str, path: Path) -> bool:
+        """Whether a path is a further name of a blob's file (a hard link)."""
+        try:
+            return self._blob_path(digest).samefile(path)
+        except OSError:
+            return False
+
+    def untouched(self, digest: str) -> bool:
+        """Whether nobody has written to a blob since it was last found whole, by its times: it is not read."""
+        known = self.selected("checksum", _checksum_key(digest))
+        try:
+            there = self._blob_path(digest).lstat()
+        except OSError:
+            return False
+        return (known is not None and known.get("was") == _written(there)) or self.sound(digest) is not None
+
+    def _remember_checksum(self, digest: str, there: os.stat_result, crc32: object) -> None:
+        settled = time.time_ns() - there.st_mtime_ns > _RACY
+        found = {"size": there.st_size, "crc32": crc32, "was": _written(there) if settled else None}
+        with contextlib.suppress(ResourceError):  # only time is lost
+            self.select("checksum", _checksum_key(digest), found)
 
     def _has_checksum(self, digest: str, known: Mapping[str, object]) -> bool:
         final = self._blob_path(digest)
@@ -293,6 +314,8 @@ class Store:
                 ]:
                     return False
                 self._verified[digest] = _identity(there)
+                if known.get("was") != _written(there):
+                    self._remember_checksum(digest, there, known["crc32"])
         except OSError:
             return False
         return True
@@ -773,6 +796,15 @@ def _identities(folder: Path, endings: tuple[str, ...]) -> list[tuple[str, tuple
         if name.endswith(endings)
     ]
     return sorted(found)
+
+
+def _checksum_key(digest: str) -> dict[str, object]:
+    return {"format": 1, "blob": digest}
+
+
+def _written(found: os.stat_result) -> list[int]:
+    """Tell what changes when somebody writes to a file, and not when it gets a further name."""
+    return [found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def _is_plain_file(path: Path) -> bool:

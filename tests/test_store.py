@@ -129,6 +129,23 @@ def test_what_was_hashed_once_is_compared_by_its_checksum(root: Path, monkeypatc
     assert again.path(blob.digest) == place
 
 
+def test_what_nobody_has_written_to_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = Store(root).put_bytes(b"a layer")
+    place = Store(root).sound(blob.digest)
+    assert place is not None
+    then = time.time() - 100  # since when it has lain there
+    os.utime(place, (then, then))
+    assert Store(root).untouched(blob.digest)
+    place.with_name("more").hardlink_to(place)
+    with monkeypatch.context() as patch:
+        patch.setattr("boxsnake.store.checksum", lambda path: pytest.fail(f"read {path}"))
+        assert Store(root).untouched(blob.digest)
+    place.chmod(0o600)
+    place.write_bytes(b"a laxer")
+    assert not Store(root).untouched(blob.digest)
+    assert not Store(root).untouched(blob.digest)
+
+
 def test_the_digest_of_many_files_is_of_their_names_and_contents(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "code"
     (folder / "in").mkdir(parents=True)

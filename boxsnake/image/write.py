@@ -43,7 +43,7 @@ def publish_layout(temporary: Path, final: Path) -> None:
 def layout_digest(store: Store, folder: Path) -> str | None:
     """The digest of an image in a folder, which is that of its index, as all else is named in there by digest.
 
-    None where it is not as it was written: every file is looked at.
+    None where it is not as it was written: every file is looked at, and read if its times are not those of before.
     """
     try:
         layout = Layout(folder)
@@ -67,9 +67,9 @@ def digest_of_index(folder: Path) -> str:
 
 
 def _is_blob(store: Store, path: Path, digest: str) -> bool:
-    """Whether a file has these bytes; the store's own file is not hashed again."""
-    own = store.sound(digest)
-    return (own is not None and own.samefile(path)) or store.digest_of_file(path) == digest
+    """Whether a file has these bytes, by its times where it is the store's own or was hashed before."""
+    is_own = store.has(digest) and store.is_file_of(digest, path)
+    return (is_own and store.untouched(digest)) or store.digest_of_file(path) == digest
 
 
 def _names(image: LaidOut, tags: Sequence[str]) -> dict[str, bytes]:
