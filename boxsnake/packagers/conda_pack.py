@@ -118,10 +118,11 @@ class CondaPack:
         is_gzip = plan.options.compression == "tar.gz"
         unpack = ("tar", "-xzf", file, "-C", place) if is_gzip else ("sh", "-c", unzstd, "sh", file, place)
         mend = (f"{place}/bin/conda-unpack",)
+        install = (("mkdir", "-p", place), unpack, *(() if plan.options.prefix else (mend, mend)))
         return BootRecipe(
             host=f"debian-{plan.target.debian}",
             copies=((str(artifact), file),),
-            install=(("mkdir", "-p", place), unpack, *(() if plan.options.prefix else (mend, mend))),
+            install=install,
             python=(f"{place}/bin/python",),
             scripts=f"{place}/bin",
             command=start_command(plan, f"{place}/bin"),
@@ -130,6 +131,7 @@ class CondaPack:
             remains=(file,),
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
+            again=install,
         )
 
 
