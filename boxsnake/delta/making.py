@@ -212,7 +212,7 @@ def _open(path: Path) -> Iterator[BufferedReader]:
     """A file of the user's. Errors: ResourceError where it is none, or cannot be read."""
     with disk_faults(path):
         if path.is_dir():
-            raise UsageError(str(path), "is a folder", "Name a file.")
+            raise UsageError(str(path), "is a folder", "Name a file: of a folder, a tar.")
         stream = path.open("rb")
     with stream:
         yield stream
