@@ -33,6 +33,7 @@ CORE = {
     "os_packages.rpm_version",
     "plain_text",
     "pins",
+    "pipeline",
     "plan",
     "reference",
     "requirements",

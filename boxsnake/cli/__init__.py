@@ -32,6 +32,7 @@ COMMANDS = {
     "why": "Tell why a package is in the lock.",
     "inspect": "Show what is in any box, without installing it.",
     "diff": "Compare two boxes or locks, of any formats.",
+    "ci": "Write a pipeline for GitLab, GitHub, Jenkins or Buildbot.",
     "sbom": "Write what is in each box, as CycloneDX.",
     "bundle": "Pack boxes, bills and documents for a site without a network.",
     "delta": "Write what makes a box out of its earlier version.",
