@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from boxsnake.conda_pack import unpack as program
 from boxsnake.conda_pack.members import script_start
 from boxsnake.packagers import Materials
 from boxsnake.packagers.conda_pack import PACKAGER
@@ -271,6 +273,12 @@ def test_one_place_takes_no_unpacking(workshop: Workshop, tmp_path: Path) -> Non
         assert conf.read() == b"/opt/env/share\n"
     assert "bin/activate" in names
     assert not [name for name in names if "conda-unpack" in name]
+
+
+def test_what_it_carries_is_read_by_old_interpreters_and_needs_nothing_else() -> None:
+    tree = ast.parse(Path(program.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
+    taken = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in taken if name and name.startswith("boxsnake")} == {"boxsnake.relocation"}
 
 
 def test_levels_are_those_of_the_compressor() -> None:
