@@ -19,6 +19,7 @@ CORE = {
     "entries",
     "errors",
     "export",
+    "foreign_checks",
     "forecast",
     "hook_script",
     "inspection.difference",
@@ -63,7 +64,7 @@ KNOWN_BY = {
     "rattler_build": {"channel"},
     "rich": {"boot.report", "cli"},
     "tomli_w": {"lock"},
-    "yaml": {"requirements", "channel", "export"},
+    "yaml": {"requirements", "channel", "export", "foreign_checks"},
 }
 """Libraries, and the only modules that may know them."""
 

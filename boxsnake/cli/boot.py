@@ -16,7 +16,7 @@ from boxsnake.cli.console import console_of
 if TYPE_CHECKING:
     from boxsnake.boot.report import BootReport
     from boxsnake.boot.scenarios import Scenario
-    from boxsnake.boot_recipe import Takes
+    from boxsnake.boot_recipe import Check, Takes
     from boxsnake.cli.workspace import Workspace
     from boxsnake.engine import Engine
     from boxsnake.hosts import Host
@@ -54,6 +54,13 @@ _ALL = "all"
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An earlier artifact, for the scenarios upgrade, downgrade and rollback.",
 )
+@click.option(
+    "--checks",
+    "check_files",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Checks of container-structure-test or goss, beside the manifest's; may be repeated.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
@@ -68,6 +75,7 @@ def command(
     hosts: tuple[str, ...],
     scenarios: tuple[str, ...],
     older: Path | None,
+    check_files: tuple[Path, ...],
     output: Path | None,
     keep: bool,
     offline: bool,
@@ -89,7 +97,8 @@ def command(
         # One that is for several targets is booted for each of them.
         seen = (one for box in _chosen(known, boxes) for one in box.by_target)
         chosen = [one for one in seen if not targets or one.plan.target.name in targets]
-        asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute())
+        further = tuple(check for path in check_files for check in _checks_in(path))
+        asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute(), checks=further)
         reports = _boot_all(chosen, asked, workspace, keep=keep, offline=offline)
     report = to_json(reports)
     publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
@@ -103,11 +112,20 @@ def command(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked for beside the boxes: names of hosts and scenarios, and an earlier artifact."""
+    """What was asked for beside the boxes: names of hosts and scenarios, an earlier artifact, further checks."""
 
     hosts: tuple[str, ...]
     scenarios: tuple[str, ...]
     older: Path | None
+    checks: tuple[Check, ...]
+
+
+def _checks_in(path: Path) -> tuple[Check, ...]:
+    from boxsnake.disk import disk_faults
+    from boxsnake.foreign_checks import foreign_checks
+
+    with disk_faults(path):
+        return foreign_checks(path.read_bytes().decode("utf-8", "replace"), str(path))
 
 
 def _boot_all(
@@ -146,7 +164,7 @@ def _boot_all(
                         workspace.store,
                         box.path,
                         dataclasses.replace(recipe, host=name),
-                        box.plan.checks,
+                        (*box.plan.checks, *asked.checks),
                         format=box.name,
                         base_of=materials.base,
                         scenario=scenario,
