@@ -12,6 +12,7 @@ from boxsnake.needs import STEPS, HostNeeds, host_needs
 from boxsnake.pack import Box, Candidate, Made, notes_beforehand, unchanged
 from boxsnake.packagers import Packager
 from boxsnake.store import Store
+from boxsnake.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,10 @@ class Outlook:
         return self.made.notes if self.made else self.forecast.notes + notes_beforehand(self.box)
 
 
-def outlook(box: Box, store: Store, access: Access) -> Outlook:
-    """The outlook of a box. Nothing is fetched, staged or packed for it."""
+def outlook(box: Box, target: Target, store: Store, access: Access) -> Outlook:
+    """The outlook of a box on one of its targets. Nothing is fetched, staged or packed for it."""
     plan = box.plan
+    (part,) = (part for part in plan.parts if part.target == target)
     takes = box.packager.boot(plan, box.path).takes
     made, lacks = None, ""
     with StoreMaterials(store, plan, replace(access, offline=True)) as materials:
@@ -65,7 +67,7 @@ def outlook(box: Box, store: Store, access: Access) -> Outlook:
         except (NetworkError, ResourceError) as error:
             # That its base is not there the forecast says.
             lacks = f"{error.thing} {error.cause}" if "program" in error.data else ""
-    needs = host_needs(takes, plan.target, plan.lock.python_minor, box.packager.needs(plan))
+    needs = host_needs(takes, target, part.lock.python_minor, box.packager.needs(plan))
     return Outlook(box=box, needs=needs, forecast=forecast, made=made, lacks=lacks)
 
 

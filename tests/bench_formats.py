@@ -1,9 +1,10 @@
-"""All formats side by side, as tables for docs/formats.md: `python -m tests.bench_formats [--sizes] [APPLICATION]...`.
+"""All formats side by side, as tables for docs/formats.md: `python -m tests.bench_formats [--sizes] [WORD]...`.
 
-For each application (left out: both examples) a row for each format: the size that `boxsnake plan` tells beforehand and
-the true one; the best seconds of building it with packages and byte-code at hand but no layer; and in the clean host
-that the format is booted on, the seconds to install it, to start `--version` first and again, and what it then takes on
-the disk. With --sizes, sizes alone.
+WORDs are formats (left out: all) and folders of applications (left out: both examples). A row for each format has the
+size that `boxsnake plan` tells beforehand and the true one; the best seconds of building it with packages and byte-code
+at hand but no layer; and in the clean host that the format is booted on, the seconds to install it, to start
+`--version` first and again, and what it takes on the disk, which of images is nothing beyond them. With --sizes, sizes
+alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from boxsnake.engine import Engine, connect
 from boxsnake.materials import StoreMaterials
 from boxsnake.outlook import by_step, outlook
 from boxsnake.pack import Box, pack
+from boxsnake.packagers import packagers
 from boxsnake.store import Store
 from tests.bench import BIN, ROOT, RUNS, compile_own, run
 
@@ -48,11 +50,12 @@ class Life:
 def main(arguments: Sequence[str]) -> None:
     """Print a table for each application."""
     compile_own()
-    folders = [Path(word).absolute() for word in arguments if word != "--sizes"]
+    formats = [word for word in arguments if word in packagers()]
+    folders = [Path(word).absolute() for word in arguments if word not in {"--sizes", *formats}]
     for folder in folders or [ROOT / "examples" / name for name in ("hello-web", "report")]:
         with _opened(folder) as workspace:
-            boxes = [one.box for one in by_step(workspace.candidates()) if one.box]
-            foreseen = [outlook(box, workspace.store, workspace.access).size or 0 for box in boxes]
+            boxes = [one.box for one in by_step(workspace.candidates(formats)) if one.box]
+            foreseen = [outlook(box, box.plan.target, workspace.store, workspace.access).size or 0 for box in boxes]
             sys.stdout.write(f"\n{folder.name}\n\n| {' | '.join(_HEADINGS)} |\n|{'---|' * len(_HEADINGS)}\n")
             for box, about in zip(boxes, foreseen, strict=True):
                 _row(workspace, box, about, whole="--sizes" not in arguments)
@@ -79,7 +82,8 @@ def _row(workspace: Workspace, box: Box, about: int, *, whole: bool) -> None:
     if whole:
         cells.append(f"{min(_build(workspace, box) for _ in range(RUNS)):.1f} s")
         life = _live(connect(), workspace, box)
-        cells += [f"{seconds:.2f} s" for seconds in (life.install, life.first, life.again)] + [_mb(life.disk)]
+        cells += [f"{seconds:.2f} s" if seconds else "" for seconds in (life.install, life.first, life.again)]
+        cells.append(_mb(life.disk))
     sys.stdout.write(f"| {' | '.join(cells)} |\n")
     sys.stdout.flush()
 
@@ -108,10 +112,14 @@ def _live(engine: Engine, workspace: Workspace, box: Box) -> Life:
         for source, target in recipe.copies:
             host.container.copy(Path(source), target)
         before = _disk(host)
-        if recipe.copies:
+        # What is run is a part of it; what was installed from is not.
+        runs = sum(Path(source).stat().st_size for source, target in recipe.copies if target in host.command)
+        if runs:
+            install = 0.0
+        elif recipe.copies:
             install = sum(_timed(host, command, user="0") for command in recipe.install)
         first, *others = (_timed(host, (*host.command, "--version"), user=host.user) for _ in range(1 + STARTS))
-        return Life(install=install, first=first, again=min(others), disk=_disk(host) - before)
+        return Life(install=install, first=first, again=min(others), disk=_disk(host) - before + runs)
 
 
 def _timed(host: BootedBox, command: Sequence[str], *, user: str) -> float:
@@ -124,7 +132,8 @@ def _timed(host: BootedBox, command: Sequence[str], *, user: str) -> float:
 
 
 def _disk(host: BootedBox) -> int:
-    done = host.container.execute(("du", "-sxk", "/"), seconds=600, user="0")
+    others = [f"--exclude=/{name}" for name in ("proc", "sys", "dev")]
+    done = host.container.execute(("du", "-sk", *others, "/"), seconds=600, user="0")
     return int(done.output.split()[0]) * 1024
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from boxsnake.forecast import Forecast
+from boxsnake import inventory
+from boxsnake.forecast import GZIP, Forecast
 from boxsnake.needs import STEPS
 from boxsnake.packagers import packagers
 from boxsnake.packagers.image import PACKAGER, ImageOptions
@@ -19,7 +20,7 @@ from boxsnake.plan import Application, Plan
 from boxsnake.store import Store
 from boxsnake.system import Directory, System
 from tests.small_world import FORMATS, World, small_world
-from tests.trees import EPOCH, MINOR, Workshop
+from tests.trees import EPOCH, MINOR, SITE, Workshop
 
 
 @pytest.fixture
@@ -89,6 +90,23 @@ def test_a_size_that_nobody_told_is_unknown(workshop: Workshop) -> None:
     found = {part.name: part for part in forecast(workshop, dataclasses.replace(plan, lock=lock)).parts}
     assert found["rest"].size is None
     assert found["rest"].contents == ("web 1.0",)
+
+
+def test_the_byte_code_that_sources_make_is_foreseen(workshop: Workshop) -> None:
+    workshop.conda("toolkit", {f"{SITE}/toolkit.py": "VALUE = 1\n" * 100, "share/data": "x" * 5000})
+    workshop.wheel("data", {"data.txt": "x" * 5000})
+    store = Store(workshop.folder / "store")
+    unread = {archive.title: archive for archive in inventory.environment(plan_of(workshop), store)}
+    assert {archive.code for archive in unread.values()} == {None}
+    for path in workshop.archives.values():
+        store.put_file(path)
+    read = {archive.title: archive for archive in inventory.environment(plan_of(workshop), store)}
+    names = ("toolkit 1.0", "data 1.0", "hello 1.0")
+    assert [read[name].code for name in names] == [1000, 0, len("VALUE = 1\n")]
+    of_data = GZIP.of([read["data 1.0"]])
+    assert of_data is not None
+    assert of_data < (GZIP.of([unread["data 1.0"]]) or 0)
+    assert inventory.environment(plan_of(workshop), store) == tuple(read.values()), "as it was remembered"
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def _view(workspace: Workspace, candidates: Sequence[Candidate]) -> _View:
     from boxsnake.wheel_closure import without_wheels
 
     store, access = workspace.store, workspace.access
-    rows = [(one, outlook(one.box, store, access) if one.box else None) for one in candidates]
+    rows = [(one, outlook(one.box, one.target, store, access) if one.box else None) for one in candidates]
     target = candidates[0].target
     lock = next(lock for lock in workspace.lock.targets if lock.target == target)
     parts = (part for one in candidates if one.box for part in one.box.plan.parts)

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from boxsnake.plan import Part, Plan
 
 _POST_INSTALL = "post-install"
-_BESIDE_WHEELS = 43_000
-"""What a house has beside its wheels, about, in bytes."""
+_BESIDE_WHEELS, _FOR_EACH = 80_000, 6_500
+"""What a house has beside its wheels, and with each of them, about, in bytes."""
 _EXECUTABLE = frozenset({"install.sh", f"hooks/{_POST_INSTALL}"})
 _README = """\
 # {name} {version}
@@ -153,7 +153,9 @@ class Wheelhouse:
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
         """See `boxsnake.packagers.Packager`."""
         notes = closure_notes(plan, plan.options.host_brings)
-        return packed(inventory.wheels(plan, materials.store), AS_THEY_ARE, own=_BESIDE_WHEELS, notes=notes)
+        archives = inventory.wheels(plan, materials.store)
+        own = _BESIDE_WHEELS + _FOR_EACH * len(archives)
+        return packed(archives, AS_THEY_ARE, own=own, notes=notes)
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
