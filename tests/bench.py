@@ -243,7 +243,9 @@ def bench_start(application: Path, scratch: Path) -> None:
     folder.mkdir()
     figures = json.loads(run(sys.executable, "-m", "tests.bench_start", application, folder, cwd=ROOT).splitlines()[-1])
     for name, times in figures.items():
-        figure = ", ".join(f"{which} {times[which]:.2f} s" for which in ("first", "cold", "warm") if which in times)
+        figure = ", ".join(
+            f"{which} {times[which]:.2f} s" for which in ("first", "cold", "warm", "cpu") if which in times
+        )
         row(f"start: {name}", figure, "(no goal)", reached=True)
 
 

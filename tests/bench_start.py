@@ -1,9 +1,9 @@
 """Figures of the bench: how long files that carry an application take to start it.
 
 `python -m tests.bench_start APPLICATION SCRATCH` prints one line of JSON: for our PEX, a zipapp by shiv of the same
-wheels and the userspace image in each of its modes, the least seconds of its `--version` for a user who has
-never run it ("first"), with what the first run left, but nothing of that in memory ("cold"), and again ("warm"). "disk"
-is the extracted image by itself.
+wheels and the userspace image in each of its modes, the least seconds of its `--version` for a user who has never run
+it ("first"), with what the first run left, but nothing of that in memory ("cold"), and again ("warm"; "cpu" are the
+seconds of CPU of that). "disk" is the extracted image by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from boxsnake.cli.workspace import Workspace, open_workspace
 from boxsnake.materials import StoreMaterials
 from boxsnake.pack import pack
+from tests.bench_installer import Seconds, timed
 
 FIRST, COLD, WARM = 2, 3, 5
 
@@ -49,7 +49,7 @@ def main(application: Path, scratch: Path) -> None:
             # Each of its own: the last one may still be unmounting what it started from.
             home = Path(tempfile.mkdtemp(dir=scratch))
             environment = {"PATH": os.environ["PATH"], "HOME": str(home)} | variables
-            firsts.append(_start(command, environment))
+            firsts.append(_start(command, environment)[0])
         figures[name] = {"first": min(firsts), **_again(command, environment, [file, home, Path(python)])}
         if name == "appimage, extract":
             (there,) = home.glob(".cache/boxsnake/*/extracted/AppRun")
@@ -88,14 +88,13 @@ def _again(command: Sequence[str], environment: Mapping[str, str], read: Sequenc
     colds = []
     for _ in range(COLD):
         _forget(read)
-        colds.append(_start(command, environment))
-    return {"cold": min(colds), "warm": min(_start(command, environment) for _ in range(WARM))}
+        colds.append(_start(command, environment)[0])
+    warm = [_start(command, environment) for _ in range(WARM)]
+    return {"cold": min(colds), "warm": min(one[0] for one in warm), "cpu": min(one[1] for one in warm)}
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - started
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> Seconds:
+    return timed(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
 
 
 def _forget(paths: Sequence[Path]) -> None:

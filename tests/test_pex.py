@@ -56,6 +56,15 @@ def test_it_runs_and_holds_every_distribution(store: Store, plan: Plan, tmp_path
     assert run(pex, "-c", script, PEX_INTERPRETER="1") == "['demo 1.0', 'helper 1.0']\n"
 
 
+def test_its_cache_lies_where_caches_do_and_nowhere_else(store: Store, plan: Plan, tmp_path: Path) -> None:
+    pex = pack(store, plan, "pex", tmp_path / "out")
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(home)}
+    subprocess.run([str(pex)], env=environment, capture_output=True, check=True, timeout=60)
+    assert [path.relative_to(home).as_posix() for path in home.glob("*/*")] == [".cache/pex"]
+
+
 def test_an_environment_without_a_command_is_an_interpreter(store: Store, plan: Plan, tmp_path: Path) -> None:
     plan = replace(plan, application=replace(plan.application, command=(), environment=()))
     pex = pack(store, plan, "pex", tmp_path / "out")

@@ -136,7 +136,10 @@ class Pex:
             made = out if plan.options.layout == "zipapp" else scratch / _name(plan)
             argv = [sys.executable, "-I", "-m", "pex", *_arguments(plan, scratch, left), "-o", str(made)]
             # A private root: what earlier runs left in a shared one is not to be trusted.
-            env = child.environment(scratch, PEX_ROOT=str(scratch / "root"), PEX_IGNORE_RCFILES="1")
+            # The cache's usual place, as it is seen from home, is written into the file as where it looks first.
+            cache = str(scratch / "home" / ".cache")
+            root = str(scratch / "root")
+            env = child.environment(scratch, XDG_CACHE_HOME=cache, PEX_ROOT=root, PEX_IGNORE_RCFILES="1")
             done = child.run(argv, cwd=scratch, env=env, deadline=_DEADLINE)
             if done.code != 0 or not made.exists():
                 shown = done.last_lines.replace(str(scratch), "…")
