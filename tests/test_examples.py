@@ -73,6 +73,33 @@ def test_every_box_boots(built: Application) -> None:
     assert not list(suites.iter("failure"))
 
 
+@pytest.mark.parametrize("built", ["hello-web"], indirect=True)
+def test_scenarios_and_checks_of_other_tools_are_carried_out(built: Application, tmp_path: Path) -> None:
+    (tmp_path / "goss.yaml").write_text("port: {tcp:8000: {listening: true}}\nfile: {/etc/passwd: {exists: true}}\n")
+    checks = ("--checks", str(tmp_path / "goss.yaml"))
+    (report,) = built.ask("boot", "wheelhouse", "--scenario", "second-start", *checks)["boxes"]
+    steps = [step["name"] for step in report["steps"]]
+    assert (report["verdict"], report["scenario"]) == ("passed", "second-start")
+    assert {"check: answers again", "check: tcp:8000", "check: /etc/passwd again"} <= set(steps)
+
+
+@pytest.mark.parametrize("built", ["hello-web"], indirect=True)
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("pex", "--scenario", "earthquake"), "there is no such scenario"),
+        (("pex", "--scenario", "reinstall"), "is not for pex, which is not installed by a program of its own"),
+        (("installer", "--scenario", "upgrade"), "takes an older artifact, and there is none"),
+        (("installer", "--scenario", "upgrade", "--from", "boxsnake.toml"), "is no installer by its name"),
+        (("pex", "--checks", "boxsnake.toml"), "boxsnake.toml: 1 fault"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(built: Application, arguments: tuple[str, ...], told: str) -> None:
+    done = built.run("boot", *arguments)
+    assert done.returncode in {2, 3}, done.stderr
+    assert told in " ".join(done.stderr.split())
+
+
 def test_a_build_with_nothing_changed_makes_nothing(built: Application) -> None:
     assert all(box["unchanged"] for box in built.ask("build")["boxes"])
 
