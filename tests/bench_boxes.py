@@ -19,7 +19,7 @@ from boxsnake.materials import StoreMaterials
 from boxsnake.packagers.pex import PACKAGER
 from tests.bench_installer import Seconds, timed
 
-RUNS = 3
+RUNS = 6
 
 
 def main(application: Path, scratch: Path) -> None:
