@@ -82,6 +82,16 @@ def test_what_is_rebased_is_what_would_have_been_built(workshop: Workshop, bases
     assert (document["path"], document["notes"]) == (str(old.with_name("old.rebased.image.tar")), [])
 
 
+def test_of_a_folder_comes_a_folder(workshop: Workshop, bases: Path) -> None:
+    old, fresh = built(workshop, "./old.tar", "old.image"), built(workshop, "./new.tar", "fresh.image")
+    done = boxsnake(bases, "rebase", str(old), "--base", "./new.tar", "--json")
+    assert done.returncode == 0, done.stderr
+    made = Path(json.loads(done.stdout)["path"])
+    assert made == old.with_name("old.rebased.image")
+    files = {path.relative_to(fresh): path.read_bytes() for path in fresh.rglob("*") if path.is_file()}
+    assert {path.relative_to(made): path.read_bytes() for path in made.rglob("*") if path.is_file()} == files
+
+
 def test_a_path_of_its_own_stays(workshop: Workshop, bases: Path) -> None:
     given = {"environment": {"PATH": "/mine"}}
     old, fresh = built(workshop, "./old.tar", "a.tar", **given), built(workshop, "./new.tar", "b.tar", **given)
