@@ -151,13 +151,24 @@ def publish_tree(temporary: Path, final: Path, *, is_durable: bool = False) -> N
     with disk_faults(final):
         if not is_durable:
             sync_file_system(temporary)
-        if final.is_symlink() or final.exists():
+        # Whether something is there is not asked before: another process may publish at the same time.
+        is_replaced = not _renamed(temporary, final)
+        if is_replaced:
             _exchange(temporary, final)
-            sync_folder(final.parent)
+        sync_folder(final.parent)
+        if is_replaced:
             remove_tree(temporary)
-        else:
-            temporary.rename(final)
-            sync_folder(final.parent)
+
+
+def _renamed(folder: Path, final: Path) -> bool:
+    """Whether a folder could get a name: not one that something else has."""
+    try:
+        folder.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
 
 
 def _exchange(one: Path, other: Path) -> None:

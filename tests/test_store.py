@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -651,6 +652,23 @@ def test_a_folder_replaces_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names_below(tmp_path / "final") == {"inner/one"}
     publish_tree(tmp_path / "two", tmp_path / "final")
     assert names_below(tmp_path / "final") == {"inner/two"}
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_folders_that_are_published_at_once_are_all_well(tmp_path: Path) -> None:
+    final, start = tmp_path / "final", threading.Barrier(8)
+
+    def publish(number: int) -> None:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in "ab":
+            (folder / name).write_text(str(number))
+        start.wait()
+        publish_tree(folder, final, is_durable=True)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(publish, range(8)))
+    assert (final / "a").read_text() == (final / "b").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
 
 
