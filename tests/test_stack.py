@@ -268,6 +268,20 @@ def test_nothing_is_left_after_a_kill(application: Application, engine: Engine) 
 @pytest.mark.channel
 @pytest.mark.engine
 @pytest.mark.index
+@pytest.mark.usefixtures("engine")
+def test_a_box_that_is_no_image_is_started_where_it_was_installed(application: Application) -> None:
+    urls = application.ask("up", "pex", "--environment", "alone")["urls"]
+    assert get(f"{urls[0]['url']}/health")["status"] == "ok"
+    shown = application.run("exec", "sh", "-c", "id -u; ls /opt/hello-web")
+    assert shown.stdout == "10001\nhello-web-1.0.0.pex\n", shown.stderr
+    assert application.run("up", "pex", "--mount-source").returncode == 2
+    assert application.run("up", "dockerfile").returncode == 2
+    assert "1 container removed" in application.run("down").stdout
+
+
+@pytest.mark.channel
+@pytest.mark.engine
+@pytest.mark.index
 def test_what_does_not_become_ready_is_named_with_its_last_words(application: Application, engine: Engine) -> None:
     done = application.run("run", "--environment", "failing")
     assert done.returncode == 10, done.stdout + done.stderr
@@ -284,7 +298,7 @@ def test_what_cannot_be_started_is_refused_before_anything_is(application: Appli
     assert (lacking.returncode, "POSTGRES_PASSWORD" in lacking.stderr) == (2, True)
     unknown = application.run("up", "--environment", "broken", environment={"POSTGRES_PASSWORD": VALUE})
     assert (unknown.returncode, "service:postgresql, service:redis" in unknown.stderr) == (2, True)
-    for wrong in (("--env", "x"), ("--port", "9:9"), ("--environment", "moon"), ("rpm",)):
+    for wrong in (("--env", "x"), ("--port", "9:9"), ("--environment", "moon"), ("imago",)):
         assert application.run("run", *wrong).returncode == 2
     assert engine.labelled(STACK_LABEL, _identity(application)) == ()
 

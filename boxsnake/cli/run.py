@@ -34,7 +34,7 @@ _LOOK_SECONDS = 0.4
 @click.option("--debug", is_flag=True, help="Have debugpy listen on 5678, or on a port that is free.")
 @click.pass_context
 def command(context: click.Context, asked: Asked, debug: bool) -> None:
-    """Start the image as it will be shipped, with the manifest's services; show their logs until Ctrl-C."""
+    """Start BOX (the image) as it will be shipped, with the manifest's services; show their logs until Ctrl-C."""
     from boxsnake.engine import connect
     from boxsnake.stack.warden import watched
 
@@ -102,7 +102,10 @@ def debugged(prepared: Prepared, asked: Asked) -> Iterator[Prepared]:
     """The same with a debugger in its application. Errors: NetworkError, UsageError without a command."""
     from boxsnake.errors import UsageError
     from boxsnake.image.startup import started
+    from boxsnake.packagers.image import PACKAGER
 
+    if asked.box != PACKAGER.name:
+        raise UsageError("--debug", "is for images", "Run `boxsnake run --debug` without a format.")
     plan, workspace = prepared.box.plan, prepared.workspace
     words = plan.application.command
     entrypoint, command = started(replace(plan, application=replace(plan.application, commands=())))

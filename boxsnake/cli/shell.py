@@ -36,7 +36,7 @@ def command(context: click.Context, asked: Asked, is_python: bool) -> None:
     up = [one for one in engine.labelled(STACK_LABEL, prepared.stack.id) if one.labels[KIND_LABEL] == "application"]
     if up and up[0].state == "running":
         context.exit(_enter(engine, up[0].id, prepared, is_python=is_python))
-    context.exit(_alone(engine, prepared, is_python=is_python))
+    context.exit(_alone(engine, prepared, is_python=is_python, offline=asked.offline))
 
 
 def prepare_without_secrets(asked: Asked) -> Prepared:
@@ -46,20 +46,20 @@ def prepare_without_secrets(asked: Asked) -> Prepared:
     return prepare(asked, secrets=False)
 
 
-def _alone(engine: Engine, prepared: Prepared, *, is_python: bool) -> int:
+def _alone(engine: Engine, prepared: Prepared, *, is_python: bool, offline: bool) -> int:
     """In a container of its own."""
-    from boxsnake.boot.image import loaded
+    from boxsnake.cli.stack import image_of
     from boxsnake.engine import sleeper
 
     unit = prepared.stack.application
     with (
-        loaded(engine, prepared.box.path) as identity,
+        image_of(engine, prepared, offline=offline) as identity,
         engine.container(
             identity,
             sleep=sleeper(prepared.python),
             user=unit.user,
             environment=dict(unit.environment),
-            read_only=True,
+            read_only=unit.read_only,
             mounts=unit.mounts,
         ) as container,
     ):

@@ -8,6 +8,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +70,16 @@ class Prepared:
     ports: dict[int, int]
 
     @property
+    def is_image(self) -> bool:
+        """Whether the box is itself the image, or is installed on a host first."""
+        from boxsnake.boot_recipe import ARTIFACT_HOST
+
+        return self.box.packager.boot(self.box.plan, self.box.path).host == ARTIFACT_HOST
+
+    @property
     def python(self) -> tuple[str, ...]:
         """The box's own interpreter."""
-        return (f"{self.box.plan.options.prefix}/bin/python",)
+        return self.box.packager.boot(self.box.plan, self.box.path).python
 
 
 def about_stacks(function: Callable[..., None]) -> Callable[..., None]:
@@ -94,13 +102,19 @@ def prepare(asked: Asked, *, secrets: bool = True) -> Prepared:
     """
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.deployment import deployment
+    from boxsnake.packagers.image import PACKAGER
+    from boxsnake.stack.installed import as_installed
     from boxsnake.stack.plan import changed, environment_of, stack_of
 
     workspace = open_workspace(asked.manifest, output=asked.output, offline=asked.offline)
     box = _box(workspace, asked)
     loaded = workspace.asked
-    facts = deployment(loaded.manifest, box.plan)
+    # How the application is run is said with its image.
+    image = box if box.packager is PACKAGER else workspace.boxes([PACKAGER.name], [box.plan.target.name])[0]
+    facts = deployment(loaded.manifest, image.plan)
     stack = stack_of(loaded.manifest, facts, environment=asked.environment, identity=identity_of(loaded.root))
+    if box is not image:
+        stack = replace(stack, application=as_installed(stack.application, box.packager.boot(box.plan, box.path)))
     stack = changed(stack, environment=_variables(asked.variables))
     stack = with_copies(stack, copies(workspace, box, asked))
     table = environment_of(loaded.manifest, asked.environment)
@@ -120,17 +134,20 @@ def identity_of(root: Path) -> str:
 
 
 def _box(workspace: Workspace, asked: Asked) -> Box:
+    from boxsnake.boot_recipe import ARTIFACT_HOST
     from boxsnake.errors import UsageError
     from boxsnake.pack import pack
     from boxsnake.packagers import packagers
-    from boxsnake.packagers.image import PACKAGER
 
-    if asked.box != PACKAGER.name:
-        known = asked.box in packagers()
-        cause = "is no image, and stacks are made of containers" if known else "there is no such format"
-        step = f"Run `boxsnake run`, or `boxsnake boot {asked.box}` to try it on a clean host."
-        raise UsageError(asked.box, cause, step if known else f"There is {PACKAGER.name}.")
-    box = workspace.boxes([PACKAGER.name], [asked.target] if asked.target else [])[0]
+    if asked.box not in packagers():
+        raise UsageError(asked.box, "there is no such format", f"There are {', '.join(packagers())}.")
+    box = workspace.boxes([asked.box], [asked.target] if asked.target else [])[0]
+    recipe = box.packager.boot(box.plan, box.path)
+    if recipe.context or recipe.takes == "mount":
+        step = "Run `boxsnake run`, or `boxsnake boot` to try it."
+        raise UsageError(asked.box, "cannot be started in a container of a stack", step)
+    if recipe.host != ARTIFACT_HOST and (asked.mount_source or asked.libraries):
+        raise UsageError("--mount-source and --with", "are for images", "Run `boxsnake run` without a format.")
     if asked.build or not box.path.exists():
         pack(box, workspace.store, workspace.access)
     return box
@@ -142,6 +159,8 @@ def copies(workspace: Workspace, box: Box, asked: Asked) -> tuple[tuple[str, str
     from boxsnake.materials import StoreMaterials
     from boxsnake.stack.source import mounts
 
+    if not (asked.mount_source or asked.libraries):
+        return ()
     plan = box.plan
     site = f"{plan.options.prefix}/lib/python{plan.lock.python_minor}/site-packages"
     wanted = []
@@ -162,7 +181,7 @@ def copies(workspace: Workspace, box: Box, asked: Asked) -> tuple[tuple[str, str
             )
         wanted.append((wheels[canonicalize_name(name)], Path(path), f"--with {text}"))
     with StoreMaterials(workspace.store, plan, workspace.access) as materials:
-        paths = materials.wheels([wheel for wheel, _, _ in wanted]) if wanted else {}
+        paths = materials.wheels([wheel for wheel, _, _ in wanted])
         return tuple(
             one for wheel, folder, thing in wanted for one in mounts(paths[wheel.file_name], folder, site, thing=thing)
         )
@@ -222,13 +241,12 @@ def in_engine(engine: Engine, prepared: Prepared, asked: Asked) -> Iterator[tupl
     from concurrent.futures import ThreadPoolExecutor
 
     from boxsnake import settings
-    from boxsnake.boot.image import loaded
     from boxsnake.stack.services import prepared as with_image
 
     instead = settings.load().services
     stack, store = prepared.stack, prepared.workspace.store
     with contextlib.ExitStack() as until, ThreadPoolExecutor(1 + len(stack.services)) as pool:
-        image = pool.submit(until.enter_context, loaded(engine, prepared.box.path))
+        image = pool.submit(until.enter_context, image_of(engine, prepared, offline=asked.offline))
         waited = [
             pool.submit(with_image, engine, store, unit, instead, offline=asked.offline) for unit in stack.services
         ]
@@ -244,12 +262,24 @@ def terms_of(
     return Terms(
         image=image,
         secrets=prepared.secrets,
-        python=prepared.python,
+        python=(*prepared.python, "-ISc" if prepared.is_image else "-c"),
         labels=labels,
         ports=prepared.ports,
         say=say,
         watch=watch or (lambda _unit, _identity: None),
     )
+
+
+def image_of(engine: Engine, prepared: Prepared, *, offline: bool) -> AbstractContextManager[str]:
+    """Have the box in the engine as an image for the block: its id."""
+    from boxsnake.boot.image import loaded
+    from boxsnake.stack.installed import installed
+
+    box = prepared.box
+    if prepared.is_image:
+        return loaded(engine, box.path)
+    recipe = box.packager.boot(box.plan, box.path)
+    return installed(engine, prepared.workspace.store, recipe, offline=offline)
 
 
 class Screen:

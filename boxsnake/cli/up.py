@@ -15,7 +15,7 @@ from boxsnake.cli.stack import Asked, Screen, about_stacks, in_engine, prepare, 
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(context: click.Context, asked: Asked, as_json: bool) -> None:
-    """Start the image and its services as `run` does, wait until they are ready, and leave them running."""
+    """Start BOX (the image) and its services as `run` does, wait until they are ready, and leave them running."""
     from boxsnake.engine import connect
     from boxsnake.engine.owner import RUN_LABEL
     from boxsnake.stack.running import image_name, remove, stack_labels, start

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, Launch, Listed
 from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
+from boxsnake.engine.owner import OWNER_LABEL
 from boxsnake.errors import BootError, EngineError
 from boxsnake.stack.debugger import PORT as DEBUGGER
 from boxsnake.stack.value import Stack, Unit
@@ -37,9 +38,10 @@ Say = Callable[[str, str], None]
 class Terms:
     """What a stack is started with.
 
-    `image` gives the engine's id of the application's image, once there is need of it; `secrets` are by unit; `python`
-    is the box's own interpreter, which hands the application its secrets; `ports` are this machine's for the
-    application's. `watch` is called with each unit and its container once that is started, `say` once it is ready.
+    `image` gives the engine's id of the application's image, once there is need of it; `secrets` are by unit. `python`
+    is the box's own interpreter with the option before a program: it hands the application its secrets. `ports` are
+    this machine's for the application's. `watch` is called with each unit and its container once that is started, `say`
+    once it is ready.
     """
 
     image: Callable[[], str]
@@ -153,14 +155,20 @@ def _launch(engine: Engine, unit: Unit, stack: Stack, terms: Terms, wanted: Mapp
     if secrets:
         # What is started by another program does not inherit the image's own command.
         entrypoint, command = _whole(engine, unit)
-    launcher = (*terms.python, "-ISc", LAUNCH_BY_PYTHON) if is_application else ("sh", "-c", LAUNCH_BY_SHELL, unit.name)
+    launcher = (*terms.python, LAUNCH_BY_PYTHON) if is_application else ("sh", "-c", LAUNCH_BY_SHELL, unit.name)
     given = (as_json(secrets) if is_application else as_lines(secrets)) if secrets else None
     return Launch(
         image=unit.image,
         name=f"{network}-{unit.name}",
         network=network,
         alias=unit.name,
-        labels={**terms.labels, UNIT_LABEL: unit.name, KIND_LABEL: "application" if is_application else "service"},
+        # An image that was made of a container has the labels of that, whose owner may be gone.
+        labels={
+            OWNER_LABEL: "",
+            **terms.labels,
+            UNIT_LABEL: unit.name,
+            KIND_LABEL: "application" if is_application else "service",
+        },
         entrypoint=(*launcher, *(entrypoint or ())) if secrets else entrypoint,
         command=command,
         user=unit.user,
