@@ -249,6 +249,15 @@ def bench_start(application: Path, scratch: Path) -> None:
         row(f"start: {name}", figure, "(no goal)", reached=True)
 
 
+def bench_stack(application: Path, scratch: Path) -> None:
+    """From nothing running to the first answer, with Redis and PostgreSQL."""
+    figures = json.loads(
+        run(sys.executable, "-m", "tests.bench_stack", application, scratch, cwd=ROOT).splitlines()[-1]
+    )
+    figure = f"{figures['up']:.1f} s, and down again {figures['down']:.1f} s"
+    row("up, with Redis and PostgreSQL", figure, "<= 10 s", reached=figures["up"] <= 10)
+
+
 def bench_appimage(application: Path, scratch: Path) -> None:
     """Making userspace images of a staged tree against mksquashfs alone, and starting from a mount against the disk."""
     folder = scratch / "appimage"
@@ -393,6 +402,7 @@ def main() -> None:
         bench_installer(larger, scratch)
         bench_delta(application, scratch)
         bench_unchanged(application)
+        bench_stack(application, scratch)
         bench_split(larger, scratch)
         bench_everyday(scratch)
         bench_memory()
