@@ -80,6 +80,7 @@ class BootRecipe:
     `again`: commands that install it where it is installed already, whole or half; `replace`: where another version is,
     an older or a newer one; `rollback`: that go back to the version before, without its artifact. As root, and none
     where the format has no such way. `isolated`: its programs take no heed of PYTHONPATH and PYTHONHOME.
+    `stock`: path prefixes of files that are linked, placed or unpacked elsewhere, and not used where they lie.
     """
 
     host: str
@@ -102,6 +103,7 @@ class BootRecipe:
     replace: tuple[tuple[str, ...], ...] = ()
     rollback: tuple[tuple[str, ...], ...] = ()
     isolated: bool = False
+    stock: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

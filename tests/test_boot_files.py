@@ -14,8 +14,15 @@ from boxsnake.boot.files import look
 PROGRAM = Path("/bin/ls")
 
 
-def facts(folder: Path, *traces: str) -> dict[str, Any]:
-    return look({"roots": [str(folder)], "traces": list(traces), "environment": {}})
+def facts(folder: Path, *traces: str, stock: tuple[str, ...] = ()) -> dict[str, Any]:
+    return look(
+        {
+            "roots": [str(folder)],
+            "stock": [str(folder / name) for name in stock],
+            "traces": list(traces),
+            "environment": {},
+        }
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +100,19 @@ def test_many_files_are_counted_and_the_first_are_named(tmp_path: Path) -> None:
         write(tmp_path / f"{number:02}", "", 0o666)
     found = facts(tmp_path)
     assert (len(found["faults"]["writable"]), found["counts"]["writable"]) == (8, 20)
+
+
+def test_what_is_not_used_where_it_lies_is_seen_where_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "a-store" / "tool", "#!/build/place/bin/python\n", 0o755)
+    write(tmp_path / "a-store" / "unused", "#!/build/place/bin/python\n", 0o4755)
+    (tmp_path / "a-store" / "link").symlink_to("unused")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tool").hardlink_to(tmp_path / "a-store" / "tool")
+    found = facts(tmp_path, stock=("a-store",))["faults"]
+    assert found == {
+        "interpreter": [f"{tmp_path}/bin/tool (#!/build/place/bin/python)"],
+        "setuid": [f"{tmp_path}/a-store/unused"],
+    }
 
 
 def test_hard_links_are_read_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from boxsnake.boot import probe as boot_probe
 from boxsnake.boot.box import modules_of
 
 SOURCE = Path(boot_probe.__file__).read_text(encoding="utf-8")
-LOOK = {"modules": modules_of("elf", "boot.files"), "roots": [], "traces": [], "seconds_to_look": 60}
+LOOK = {"modules": modules_of("elf", "boot.files"), "roots": [], "stock": [], "traces": [], "seconds_to_look": 60}
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 

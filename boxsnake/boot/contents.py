@@ -61,6 +61,7 @@ def check_packages(box: Box, facts: dict[str, Any], traces: Sequence[str] = ()) 
         "seconds_to_look": _LOOK_SECONDS,
         "modules": modules_of("elf", "boot.files"),
         "roots": _own_paths(box.recipe),
+        "stock": list(box.recipe.stock),
         "traces": [*_TRACES, *_foreign(box.recipe, traces)],
     }
     facts.update(probe(box, job, _PROBE_SECONDS))

@@ -50,16 +50,21 @@ class Findings:
 
 
 def look(job: Facts) -> Facts:
-    """Read every file of the box. `roots` are its paths beside the interpreter's own, `traces` words of the build."""
+    """Read every file of the box.
+
+    `roots` are its paths beside the interpreter's own, `stock` those of files that are not used where they lie, of
+    which the rights alone matter. `traces` are words of the build.
+    """
     findings = Findings()
     libraries = _Libraries(job.get("environment", {}))
     names: set[str] = set()
     traces = [trace.encode() for trace in job["traces"]]
     count = 0
-    for path, status in _files(_roots(job["roots"])):
+    stock = tuple(f"{os.path.realpath(path)}/" for path in job["stock"])
+    for path, status in _files(_roots(job["roots"]), stock):
         names.add(os.path.basename(path))  # noqa: PTH119 - tens of thousands of texts
         _look_at_rights(path, status, findings)
-        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST:
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST and not path.startswith(stock):
             count += 1
             with contextlib.suppress(OSError), open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - as above
                 _look_into(path, status, stream.read(), traces, libraries, findings)
@@ -74,8 +79,11 @@ def _roots(given: list[str]) -> list[str]:
     return [path for path in found if not any(path.startswith(f"{other}/") for other in found)]
 
 
-def _files(roots: list[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Every folder and file below, links not followed, hard links once. What may not be read is passed over."""
+def _files(roots: list[str], stock: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    """Every folder and file below, links not followed, hard links once. What may not be read is passed over.
+
+    A file of the stock may be linked to where it is used, and must be seen there.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = list(reversed(roots))
     while waiting:
@@ -85,7 +93,11 @@ def _files(roots: list[str]) -> Iterator[tuple[str, os.stat_result]]:
             if stat.S_ISDIR(status.st_mode):
                 yield path, status
                 waiting += [f"{path}/{name}" for name in sorted(os.listdir(path), reverse=True)]  # noqa: PTH208 - quick
-            elif not stat.S_ISLNK(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
+            elif stat.S_ISLNK(status.st_mode):
+                continue
+            elif path.startswith(stock):
+                yield path, status
+            elif (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 yield path, status
 

@@ -313,6 +313,7 @@ class VersionedPackager(ABC):
             remains=remaining,
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
+            stock=(*store, f"{layout.root}/install"),
             again=self.commands_to_replace(plan, packages),
             replace=self.commands_to_replace(plan, packages),
             rollback=((layout.control[0], "rollback"),) if plan.options.keep and not plan.options.split else (),
