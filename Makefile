@@ -15,7 +15,7 @@ export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench proof docs clean engine channel hosts
+.PHONY: help setup demo test thorough lint types bench proof docs clean engine channel hosts
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,11 @@ test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among the
 	$(call need,$(TEST_APT_PACKAGES))
 	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+thorough: $(BIN)/boxsnake engine channel ## run the tests that vary what others show, and take too long for each time
+	$(call need,$(TEST_APT_PACKAGES))
+	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m thorough
 
 lint: $(BIN)/boxsnake ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_examples import Application, copy_of
+from tests.thorough import thorough
 
 pytestmark = [pytest.mark.channel, pytest.mark.index]
 
@@ -362,7 +363,7 @@ def mountable(application: Application, kind: str) -> Path:
     return application.folder / "dist" / f"hello-web-1.0.0-x86_64.{kind}"
 
 
-@pytest.mark.parametrize("kind", ["squashfs", "erofs", "iso"])
+@pytest.mark.parametrize("kind", ["erofs", *thorough("squashfs", "iso")])
 def test_file_systems_for_administrators(small: Application, tmp_path: Path, kind: str) -> None:
     folder = mountable(small, kind)
     image, first = folder / folder.name, hashlib.sha256((folder / folder.name).read_bytes()).hexdigest()

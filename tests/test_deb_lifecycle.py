@@ -17,6 +17,7 @@ from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.deb_trees import build, plan_for
 from tests.package_host import DebHost
+from tests.thorough import thorough
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -91,8 +92,8 @@ def package(version: str, name: str = "app") -> str:
     return f"/repo/{name}_{version}.0-1_amd64.deb"
 
 
-# What does not depend on how the files come.
-FILES_ALONE = pytest.mark.parametrize("payload", ["files"], indirect=True)
+# For what hardly depends on how the files come.
+FILES_FIRST = pytest.mark.parametrize("payload", ["files", *thorough("archives")], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["files", "archives"])
@@ -160,7 +161,7 @@ def test_every_way_to_a_version_ends_in_the_same_state(box: HostBox) -> None:
     assert box.status() == ""
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_one_whole_version_is_in_use_all_the_time(box: HostBox) -> None:
     box.install("1.0")
     loop = "while :; do app >>/tmp/loop 2>&1 || echo failed >>/tmp/loop; sleep 0.01; done"
@@ -188,7 +189,7 @@ def test_earlier_versions_are_kept_and_put_into_use_again(box: HostBox) -> None:
     box.is_clean()
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_hooks_run_at_their_moments(box: HostBox) -> None:
     box.install("1.0")
     assert box.hooks() == ["pre-install install 1.0.0-1 1.0 none", "post-install install 1.0.0-1 1.0 none"]
@@ -219,7 +220,7 @@ def test_what_fails_before_the_switch_leaves_everything_as_it_was(box: HostBox, 
     box.works("2.0")
 
 
-@FILES_ALONE
+@FILES_FIRST
 @pytest.mark.parametrize("way_out", ["configure", "new", "old", "remove"])
 def test_a_failing_post_install_puts_the_old_version_into_use_again(box: HostBox, way_out: str) -> None:
     box.install("1.0")
@@ -248,7 +249,7 @@ def test_a_failing_post_install_puts_the_old_version_into_use_again(box: HostBox
     box.is_clean()
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_a_failed_first_installation_is_told_by_the_command(box: HostBox) -> None:
     box.sh("touch /tmp/fail-post-install")
     assert box.run("dpkg", "--install", package("1.0")).exit_code == 1
@@ -261,7 +262,7 @@ def test_a_failed_first_installation_is_told_by_the_command(box: HostBox) -> Non
     assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0 none"
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_a_hook_that_fails_before_a_first_installation_leaves_nothing(box: HostBox) -> None:
     box.sh("touch /tmp/fail-pre-install")
     assert box.run("dpkg", "--install", package("1.0")).exit_code == 1
@@ -269,7 +270,7 @@ def test_a_hook_that_fails_before_a_first_installation_leaves_nothing(box: HostB
     assert box.hooks() == ["pre-install install 1.0.0-1 1.0 none"]
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_a_failing_pre_remove_hook_stops_the_removal(box: HostBox) -> None:
     box.install("1.0")
     box.sh("touch /tmp/fail-pre-remove")
@@ -301,7 +302,7 @@ def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: 
     assert box.sh(LIST) == fresh
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_a_process_goes_on_while_its_version_is_replaced_or_removed(box: HostBox) -> None:
     box.install("1.0")
     box.sh("(cd /opt/app/1.0.0-1 && exec sleep 60 >/dev/null 2>&1) & echo $! >/tmp/sleeper")
@@ -311,7 +312,7 @@ def test_a_process_goes_on_while_its_version_is_replaced_or_removed(box: HostBox
     box.is_clean()
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_what_users_made_stays(box: HostBox) -> None:
     box.install("1.0")
     site = "/opt/app/1.0.0-1/lib/python3.11/site-packages"
@@ -325,7 +326,7 @@ def test_what_users_made_stays(box: HostBox) -> None:
     assert box.sh("find /opt/app | sort") == f"/opt/app\n{kept}"
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_two_applications_lie_side_by_side(box: HostBox) -> None:
     box.install("1.0")
     box.install("1.0", "other")
@@ -347,7 +348,7 @@ def test_a_damaged_file_is_found_and_repaired(box: HostBox, payload: str) -> Non
     box.works("1.0")
 
 
-@FILES_ALONE
+@FILES_FIRST
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -382,7 +383,7 @@ def test_a_disk_that_fills_up_meanwhile_harms_nothing(box: HostBox, halves: int)
     box.works("2.0")
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_without_a_shell_nothing_changes(box: HostBox) -> None:
     box.install("1.0")
     before = usual(box.sh(LIST))
@@ -400,7 +401,7 @@ def test_without_a_shell_nothing_changes(box: HostBox) -> None:
     assert usual(box.sh(LIST)) == before
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_scripts_may_run_twice(box: HostBox) -> None:
     box.install("1.0")
     box.install("2.0")
@@ -420,7 +421,7 @@ def test_scripts_may_run_twice(box: HostBox) -> None:
     assert box.hooks() == [removed[0]] * 3 + [removed[1]] * 3
 
 
-@FILES_ALONE
+@FILES_FIRST
 def test_apt_takes_it_from_a_repository(box: HostBox) -> None:
     assert box.apt("update").exit_code == 0
     for version, arguments in (

@@ -31,6 +31,7 @@ from boxsnake.disk import remove_tree
 from boxsnake.image.layout import Layout
 from boxsnake.store import Store
 from tests.small_world import CANARY, FORMATS, World, small_world
+from tests.thorough import thorough
 
 ZSTD, GZIP, RPM = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xed\xab\xee\xdb"
 
@@ -107,7 +108,7 @@ def command_lines() -> Iterator[set[bytes]]:
         watcher.join()
 
 
-@pytest.mark.parametrize("way", ["in URLs", "netrc"])
+@pytest.mark.parametrize("way", ["in URLs", *thorough("netrc")])
 def test_no_secret_is_in_any_byte(world: World, way: str) -> None:
     variables = {}
     if way == "netrc":
@@ -125,7 +126,9 @@ def test_no_secret_is_in_any_byte(world: World, way: str) -> None:
     assert holders(CANARY.encode(), world.app / "boxsnake.lock", world.app / "dist", world.store) == []
 
 
-@pytest.mark.parametrize("broken", ["/files/tool", "/simple/demo", "/channel/linux-64/repodata", "linux-64/python-3"])
+@pytest.mark.parametrize(
+    "broken", ["/files/tool", *thorough("/simple/demo", "/channel/linux-64/repodata", "linux-64/python-3")]
+)
 def test_no_secret_is_in_what_is_said_of_a_failure(world: World, broken: str) -> None:
     command = "build" if "files" in broken or "python" in broken else "lock"
     if command == "build":
@@ -292,7 +295,7 @@ def test_builds_of_one_artifact_at_once_end_well(world: World) -> None:
     assert left_behind(world) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, *thorough(signal.SIGTERM, signal.SIGHUP)])
 def test_a_signal_leaves_no_program_running(world: World, number: signal.Signals) -> None:
     slow = world.app / "backend.py"
     slow.write_text(f"import time\ntime.sleep(60)\n{slow.read_text()}")
@@ -341,7 +344,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other users and host names need root")
-@pytest.mark.parametrize("name", sorted(SURROUNDINGS))
+@pytest.mark.parametrize("name", ["python", *thorough(*sorted(SURROUNDINGS.keys() - {"python"}))])
 def test_surroundings_change_no_byte(model: World, tmp_path: Path, name: str) -> None:
     before, variables = SURROUNDINGS[name]
     if name == "nobody" and subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode:
@@ -371,7 +374,7 @@ def test_a_current_folder_that_is_gone_is_named(model: World, tmp_path: Path) ->
     assert "current folder" in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *thorough("<&-", ">&-", "2>&-")])
 def test_a_closed_stream_does_no_harm(model: World, closed: str) -> None:
     done = model.run("build", "wheelhouse", "--output", "streams", before=(*SHELL, f'exec "$@" {closed}', "-"))
     assert done.returncode == 0, done.stderr

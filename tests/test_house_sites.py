@@ -299,6 +299,7 @@ def test_a_python_that_fits_is_taken_before_one_that_does_not(store: Store, plan
 # Where there is no shell
 
 
+@pytest.mark.thorough
 def test_pip_installs_as_on_windows_and_a_failure_leaves_what_was_there(
     store: Store, plan: Plan, tmp_path: Path
 ) -> None:

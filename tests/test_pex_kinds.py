@@ -17,6 +17,7 @@ from boxsnake.plan import Application, Part, Plan
 from boxsnake.store import Store
 from boxsnake.target import Target
 from tests.test_pex import info_of, run
+from tests.thorough import thorough
 from tests.wheel_boxes import MINOR, add_wheel, demo_plan, pack
 
 OTHER = "3.13" if MINOR != "3.13" else "3.12"
@@ -81,7 +82,7 @@ def test_one_file_name_has_one_content(store: Store, plan: Plan, tmp_path: Path)
 # Folders
 
 
-@pytest.mark.parametrize("layout", ["packed", "loose"])
+@pytest.mark.parametrize("layout", ["loose", *thorough("packed")])
 def test_a_layout_that_is_a_folder_comes_in_a_tar(store: Store, plan: Plan, tmp_path: Path, layout: str) -> None:
     plan = with_options(plan, layout=layout)
     first = pack(store, plan, "pex", tmp_path / "one")
@@ -107,7 +108,7 @@ def test_a_layout_that_is_a_folder_comes_in_a_tar(store: Store, plan: Plan, tmp_
 READ = "import importlib.resources as r; print(r.files('words').joinpath('deep/a.txt').read_text(), end='')"
 
 
-@pytest.mark.parametrize("venv", [True, False])
+@pytest.mark.parametrize("venv", [False, *thorough(True)])
 def test_files_of_the_project_are_found_as_resources(store: Store, plan: Plan, tmp_path: Path, *, venv: bool) -> None:
     (plan.root / "texts" / "deep").mkdir(parents=True)
     (plan.root / "texts" / "deep" / "a.txt").write_text("words\n")
@@ -178,7 +179,7 @@ def plugin_of(store: Store, plan: Plan, folder: Path, core: Path, **options: Any
     )
 
 
-@pytest.mark.parametrize("venv", [True, False], ids=["venv", "zipapp"])
+@pytest.mark.parametrize("venv", [True, *thorough(False)])
 def test_a_plugin_is_found_by_its_core(store: Store, plan: Plan, tmp_path: Path, *, venv: bool) -> None:
     core = core_of(store, plan, tmp_path, venv=venv)
     plugin_plan = plugin_of(store, plan, tmp_path, core, venv=venv)

@@ -17,10 +17,13 @@ from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.package_host import RpmHost
 from tests.rpm_trees import build, plan_for
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.engine
 
 PAYLOADS = ("files", "archives")
+# For what hardly depends on how the files come.
+FILES_FIRST = pytest.mark.parametrize("payload", [PAYLOADS[0], *thorough(*PAYLOADS[1:])])
 MOMENTS = ("pre-install", "post-install", "pre-remove", "post-remove")
 
 # Each hook writes down what it is told, and fails or kills rpm where the test has asked for it.
@@ -153,7 +156,7 @@ def test_both_payloads_give_the_same_tree(new_box: Callable[..., HostBox]) -> No
     assert len(listings[0]) > 30
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_hooks_run_at_their_moments(box: HostBox, payload: str) -> None:
     box.install(payload, "1.0")
     assert box.hooks() == ["pre-install install 1.0.0-1 1.0 over none", "post-install install 1.0.0-1 1.0 over none"]
@@ -189,7 +192,7 @@ def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, payload: s
     assert box.sh("ls /opt/app") == "1.0.0-1\n3.0.0-1\nbin\ncurrent\ninstall"
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_a_failed_first_installation_is_told_by_the_command(box: HostBox, payload: str) -> None:
     box.sh("touch /tmp/fail-post-install")
     box.run("rpm", "-i", package(payload, "1.0"))
@@ -205,7 +208,7 @@ def test_a_failed_first_installation_is_told_by_the_command(box: HostBox, payloa
     assert box.hooks()[-1] == "post-install install 1.0.0-1 1.0 over none"
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_versions_can_lie_side_by_side(box: HostBox, payload: str) -> None:
     box.install(payload, "1.0")
     box.rpm("-i", package(payload, "2.0"))
@@ -247,7 +250,7 @@ def test_damage_is_found_and_repaired_by_installing_again(box: HostBox, payload:
     assert box.sh(LIST) == before
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_what_users_made_stays_and_bytecode_goes(box: HostBox, payload: str) -> None:
     box.install(payload, "1.0")
     site = "/opt/app/1.0.0-1/lib/python3.11/site-packages"
@@ -263,7 +266,7 @@ def test_what_users_made_stays_and_bytecode_goes(box: HostBox, payload: str) -> 
     assert box.sh("find /opt/app | sort") == f"/opt/app\n{kept}"
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 @pytest.mark.parametrize("moment", ["pre-install", "pre-remove"])
 def test_a_hook_that_fails_before_stops_everything(box: HostBox, payload: str, moment: str) -> None:
     box.install(payload, "1.0")
@@ -295,7 +298,7 @@ def test_a_killed_upgrade_leaves_one_whole_version_in_use(
     assert box.sh(LIST) == fresh.sh(LIST)
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_scriptlets_that_did_not_run_are_noticed(box: HostBox, payload: str) -> None:
     box.rpm("-i", "--noscripts", package(payload, "1.0"))
     assert "scriptlets of the installation did not run" in box.run("rpm", "-Vv", "app").said
@@ -306,7 +309,7 @@ def test_scriptlets_that_did_not_run_are_noticed(box: HostBox, payload: str) -> 
     assert box.sh("app") == "app 1.0"
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -382,7 +385,7 @@ def test_without_a_shell_nothing_changes(box: HostBox) -> None:
     assert box.sh(LIST) == before
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_scriptlets_may_run_twice(box: HostBox, payload: str) -> None:
     def save(version: str) -> None:
         for moment in ("prein", "postin", "preun", "postun"):
@@ -409,7 +412,7 @@ def test_scriptlets_may_run_twice(box: HostBox, payload: str) -> None:
     assert box.hooks() == [removed[0]] * 3 + [removed[1]] * 3
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_dnf_takes_it_from_a_repository(box: HostBox, payload: str) -> None:
     box.sh(f"mkdir /repos; printf '[r]\\nname=r\\nbaseurl=file:///repo/{payload}\\ngpgcheck=0\\n' >/repos/r.repo")
     for version, arguments in (
@@ -482,7 +485,7 @@ def test_as_many_versions_stay_as_the_box_says(box: HostBox, tmp_path: Path, kee
     box.is_clean()
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@FILES_FIRST
 def test_damage_is_told_by_the_applications_own_check(box: HostBox, payload: str) -> None:
     box.install(payload, "1.0")
     assert box.sh(f"{CONTROL} selfcheck") == "app 1.0.0-1 is whole and works"
@@ -548,8 +551,8 @@ def test_what_runs_goes_on_while_it_is_removed(box: HostBox) -> None:
     assert box.sh("cat /tmp/said") == "1"
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("count", [3, 20, 32])
+@FILES_FIRST
+@pytest.mark.parametrize("count", [20, *thorough(3, 32)])
 def test_rpm_killed_at_any_call_leaves_one_whole_version_in_use(
     box: HostBox, strace: Path, payload: str, count: int
 ) -> None:

@@ -14,6 +14,7 @@ from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.deb_trees import build, plan_for
 from tests.package_host import DebHost
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.engine
 
@@ -173,7 +174,7 @@ def test_a_folder_of_packages_installs_without_a_repository(box: HostBox, boxes:
     box.is_clean()
 
 
-@pytest.mark.parametrize("cause", ["pre-install", "post-install", "link"])
+@pytest.mark.parametrize("cause", ["link", *thorough("pre-install", "post-install")])
 def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, cause: str) -> None:
     box.does("install", "app=1.0.0-1")
     in_the_way = "/opt/app/2.0.0-1/lib/libx.so.1"
@@ -191,7 +192,7 @@ def test_a_failed_upgrade_leaves_the_old_version_in_use(box: HostBox, cause: str
     box.is_clean()
 
 
-@pytest.mark.parametrize("moment", ["pre-install", "post-install"])
+@pytest.mark.parametrize("moment", ["post-install", *thorough("pre-install")])
 def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: str) -> None:
     box.does("install", "app=1.0.0-1")
     box.sh(f"touch /tmp/kill-{moment}")

@@ -15,6 +15,7 @@ from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.package_host import RpmHost
 from tests.rpm_trees import build, plan_for
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.engine
 
@@ -265,7 +266,7 @@ def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: 
 
 
 # While the store is unpacked, the environment, and the label.
-@pytest.mark.parametrize("count", [7, 24, 31])
+@pytest.mark.parametrize("count", [24, *thorough(7, 31)])
 def test_rpm_killed_at_any_call_leaves_one_whole_version_in_use(
     box: HostBox, boxes: Path, strace: Path, count: int
 ) -> None:
