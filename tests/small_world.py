@@ -144,9 +144,22 @@ class World:
         )
 
     def digests(self, output: str = "dist") -> dict[str, str]:
-        """The artifacts in a folder, by name."""
-        files = sorted(path for path in (self.app / output).iterdir() if path.is_file())
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        """The artifacts in a folder, by name; an image is a folder, and all that is in it counts."""
+        found = {}
+        for path in sorted((self.app / output).iterdir()):
+            if path.is_file() or path.suffix == ".image":
+                digest = hashlib.sha256()
+                for name, data in contents(path):
+                    digest.update(name.encode() + b"\0" + data)
+                found[path.name] = digest.hexdigest()
+        return found
+
+
+def contents(artifact: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of an artifact, by their names: one, or those of the folder that it is."""
+    files = sorted(path for path in artifact.rglob("*") if path.is_file()) if artifact.is_dir() else [artifact]
+    for path in files:
+        yield path.relative_to(artifact.parent).as_posix(), path.read_bytes()
 
 
 def _distribution(name: str, version: str, folder: Path) -> None:

@@ -286,7 +286,8 @@ def test_an_image_holds_the_layers_of_its_hooks_where_they_belong(
     )
     PACKAGER.check(plan)
     store = Store(tmp_path / "store")
-    places = {"base": "there", "pre-install hook": "to make", "interpreter": "to make", "application": "to make"}
+    # No archive is in the store yet.
+    places = {"base": "there", "pre-install hook": "to make", "interpreter": "to fetch", "application": "to fetch"}
     places["post-install hook"] = "to make"
     assert {part.name: part.state for part in PACKAGER.forecast(plan, workshop.materials(store)).parts} == places
     PACKAGER.pack(plan, workshop.materials(store), tmp_path / "out.tar")

@@ -30,7 +30,7 @@ import zstandard
 from boxsnake.disk import remove_tree
 from boxsnake.image.layout import Layout
 from boxsnake.store import Store
-from tests.small_world import CANARY, FORMATS, World, small_world
+from tests.small_world import CANARY, FORMATS, World, contents, small_world
 from tests.thorough import thorough
 
 ZSTD, GZIP, RPM = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xed\xab\xee\xdb"
@@ -500,9 +500,9 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
         full = [*before, sys.executable, "-m", "boxsnake", *command]
         done = subprocess.run(full, cwd=folder, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    artifacts = sorted(path for path in (folder / "dist").iterdir() if path.is_file())
+    artifacts = sorted(path for path in (folder / "dist").iterdir() if path.is_file() or path.suffix == ".image")
     assert len(artifacts) == len(FORMATS)
-    return [found for path in artifacts for found in inside(path.read_bytes(), path.name)]
+    return [found for path in artifacts for name, data in contents(path) for found in inside(data, name)]
 
 
 @pytest.mark.channel
