@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.boot.report import BootReport
@@ -35,7 +36,7 @@ _ALL = "all"
     "The report goes to boot.json and boot.xml (JUnit) beside the boxes."
 )
 @click.argument("boxes", nargs=-1, metavar="[FORMAT|FILE]...")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option(
     "-H", "--host", "hosts", multiple=True, metavar="NAME", help="This host, or `all` that can be had; may be repeated."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.manifest_file import LoadedManifest
@@ -29,7 +30,7 @@ _BOOTED = "linux-64"
     "store is kept from run to run. Logins are the server's own variables: see docs/ci.md."
 )
 @click.argument("server", type=click.Choice(list(_PLACES)))
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("-b", "--branch", default="main", show_default=True, help="The branch whose boxes are published.")
 @click.option("--image", default="debian:12", show_default=True, help="What steps run in; of Debian's family.")
 @click.option("--requirement", help="How pip installs boxsnake (default: this version from the index).")

@@ -7,17 +7,19 @@ from pathlib import Path
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 from boxsnake.cli.stack import identity_of
 
 
 @click.command(epilog="What the services held is gone with them. Nothing to remove is fine.")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("--all", "everything", is_flag=True, help="Every stack of this user's engine, of whatever manifest.")
 @click.pass_context
 def command(context: click.Context, manifest: Path | None, everything: bool) -> None:
     """Stop and remove what `boxsnake up` has started."""
     from boxsnake.engine import connect
     from boxsnake.manifest_file import load
+    from boxsnake.plain_text import counted
     from boxsnake.stack.running import STACK_LABEL, image_name, remove
 
     console = console_of(context)
@@ -28,4 +30,4 @@ def command(context: click.Context, manifest: Path | None, everything: bool) -> 
     for identity in found:
         count += remove(engine, identity)
         engine.remove_image(image_name(identity))
-    console.say(f"{count} container{'' if count == 1 else 's'} removed" if count else "nothing was up")
+    console.say(f"{counted(count, 'container')} removed" if count else "nothing was up")

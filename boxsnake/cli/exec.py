@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from boxsnake.cli.options import about_manifest
+
 if TYPE_CHECKING:
     from boxsnake.engine import Engine
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     epilog="It runs as the unit's own user with its variables, but without secrets. The exit code is the command's.",
 )
 @click.option("-s", "--service", help="In this service (default: the application).")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...", type=click.UNPROCESSED)
 @click.pass_context
 def command(context: click.Context, service: str | None, manifest: Path | None, words: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.cli.workspace import Workspace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     "root file system that is read-only. Secrets (app.secrets) are asked for and never written."
 )
 @click.argument("kind", type=click.Choice(["k8s", "compose"]))
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("-t", "--target", help="The target whose image it is (default: the first with one).")
 @click.option("--image", metavar="REF", help="The image's reference (default: the one that `build image` gives it).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it to this file instead of printing.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsnake.cli.console import Console, console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.lock import Lock, LockDifference
@@ -21,7 +22,7 @@ _ALL = "*"
     epilog="What the last lock holds stays where the requirements still allow it. The lock lies beside the manifest; "
     "put it under version control."
 )
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option(
     "-c", "--channel", "channels", multiple=True, help="Take conda packages from here alone: a name, URL or folder."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 from boxsnake.cli.stack import Screen, identity_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("units", nargs=-1, metavar="[SERVICE]...")
 @click.option("-f", "--follow", is_flag=True, help="Show what is to come as well, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), help="Only the last lines of each.")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.pass_context
 def command(
     context: click.Context, units: tuple[str, ...], follow: bool, lines: int | None, manifest: Path | None

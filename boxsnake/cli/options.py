@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from boxsnake.cli.workspace import Workspace
     from boxsnake.pack import Box
 
+about_manifest = click.option(
+    "-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."
+)
+"""The option that names the manifest, as every command that reads one has it."""
+
 _OPTIONS = (
     click.argument("formats", nargs=-1, metavar="[FORMAT]..."),
-    click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."),
+    about_manifest,
     click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated."),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes go (default: dist, beside it)."),
     click.option("--offline", is_flag=True, help="Use nothing that is not in the store already."),

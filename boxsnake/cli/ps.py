@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsnake.cli.console import console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Without a manifest here, or with --all, every stack is listed.")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("--all", "everything", is_flag=True, help="Every stack, of whatever manifest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsnake.cli.console import Console, console_of
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.publish import Repository
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.argument("folder", metavar="DIR", type=click.Path(path_type=Path)),
     click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path)),
-    click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."),
+    about_manifest,
     click.option("--sign", metavar="KEY", help="Sign with this secret key of gpg's (default: the settings' sign-key)."),
     click.option("--gpg-home", type=click.Path(path_type=Path), help="gpg's folder, if it is not your own."),
     click.option(
@@ -83,7 +84,7 @@ def deb_repository(context: click.Context, /, suite: str, **given: Any) -> None:
     type=click.Path(path_type=Path),
     help="An image that `build` has made, or another OCI layout; several for several platforms.",
 )
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

@@ -17,6 +17,7 @@ import click
 from packaging.utils import canonicalize_name
 
 from boxsnake.cli.console import Console, printable
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.cli.workspace import Workspace
@@ -29,7 +30,7 @@ _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright
 
 _OPTIONS = (
     click.argument("box", default="image", metavar="[BOX]"),
-    click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."),
+    about_manifest,
     click.option("-t", "--target", help="The target whose box it is (default: the first with one)."),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it)."),
     click.option("-E", "--environment", default="local", help="Settings of the manifest's [environments] (local)."),

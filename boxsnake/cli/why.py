@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ _WHERE = {
     "a lock that is stale is asked all the same."
 )
 @click.argument("package")
-@click.option("-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here).")
+@about_manifest
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

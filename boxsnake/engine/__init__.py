@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.engine import places
 from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
 from boxsnake.engine.container import Change, Container, Finished
-from boxsnake.engine.launch import Launch, Listed, create, frames, giving, lines, listed
+from boxsnake.engine.launch import Launch, Listed, create, giving, lines, listed, spoken
 from boxsnake.engine.owner import (
     LIFETIME_SECONDS,
     OWNER_LABEL,
@@ -441,7 +441,7 @@ class Engine:
     def said(self, identity: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """The lines that a container has said; with `follow`, those to come as well, until it ends."""
         with self._connection.faults("reading a container's log"):
-            yield from lines(frames(self._connection, identity, follow=follow, tail=tail))
+            yield from lines(spoken(self._connection, identity, follow=follow, tail=tail))
 
     def stop(self, identity: str, seconds: int) -> None:
         """Ask a container to end, and end it after that time; one that is gone is fine."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from boxsnake.disk import disk_faults
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, raise_unless_fine
+from boxsnake.engine.frames import ERRORS, frames
 from boxsnake.errors import EngineError
 from boxsnake.tar_stream import tar_stream
 
@@ -268,17 +269,12 @@ def _collect(client: docker.APIClient, url: str, seconds: float, output: _Tail, 
     """Read an exec's output to its end.
 
     Not by the SDK: it reads from the bare socket and so loses what has come in together with the HTTP headers.
-    The stream is the Engine API's: frames of one byte (1 output, 2 errors), three of padding, a 32-bit length, data.
     """
     waiting = (ANSWER_SECONDS, seconds + ANSWER_SECONDS)
     with client.post(url, json={"Detach": False, "Tty": False}, stream=True, timeout=waiting) as answer:
         raise_unless_fine(answer)
-        rest = b""
-        for data in answer.iter_content(chunk_size=None):
-            rest += data
-            while len(rest) >= 8 and len(rest) >= (end := 8 + int.from_bytes(rest[4:8], "big")):
-                (errors if rest[0] == 2 else output).add(rest[8:end])
-                rest = rest[end:]
+        for kind, data in frames(answer.iter_content(chunk_size=None)):
+            (errors if kind == ERRORS else output).add(data)
     output.trim()
     errors.trim()
 

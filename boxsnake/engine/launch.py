@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from boxsnake.engine.frames import frames
 from boxsnake.errors import EngineError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def listed(facts: Mapping[str, Any]) -> Listed:
     )
 
 
-def frames(connection: Connection, identity: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+def spoken(connection: Connection, identity: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
     """What a container has said, both streams, as it comes."""
     client: Any = connection.untyped()
     url = connection.url(f"/containers/{identity}/logs")
@@ -154,12 +155,8 @@ def frames(connection: Connection, identity: str, *, follow: bool, tail: int | N
         if answer.status_code == 404:
             return
         answer.raise_for_status()
-        rest = b""
-        for data in answer.iter_content(chunk_size=None):
-            rest += data
-            while len(rest) >= 8 and len(rest) >= (end := 8 + int.from_bytes(rest[4:8], "big")):
-                yield rest[8:end]
-                rest = rest[end:]
+        for _, data in frames(answer.iter_content(chunk_size=None)):
+            yield data
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:

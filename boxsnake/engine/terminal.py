@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boxsnake.engine.connection import raise_unless_fine
+from boxsnake.engine.frames import ERRORS, frames
 
 if TYPE_CHECKING:
     from boxsnake.engine.connection import Connection
@@ -77,16 +78,14 @@ def converse(
 
 def _read(stream: Any, out: Write, errors: Write, terminal: bool, tell: int) -> None:
     """Hand over what comes until it ends: bytes of a terminal, or frames of two streams."""
-    rest = b""
+    chunks = iter(lambda: stream.read1(_CHUNK), b"")
     with contextlib.suppress(OSError, ValueError):
-        while data := stream.read1(_CHUNK):
-            if terminal:
+        if terminal:
+            for data in chunks:
                 out(data)
-                continue
-            rest += data
-            while len(rest) >= 8 and len(rest) >= (end := 8 + int.from_bytes(rest[4:8], "big")):
-                (errors if rest[0] == 2 else out)(rest[8:end])
-                rest = rest[end:]
+        else:
+            for kind, data in frames(chunks):
+                (errors if kind == ERRORS else out)(data)
     os.write(tell, b".")
 
 

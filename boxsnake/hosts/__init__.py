@@ -23,7 +23,7 @@ from boxsnake.progress import track
 from boxsnake.store import Blob, Store
 
 if TYPE_CHECKING:
-    from boxsnake.engine import Engine
+    from boxsnake.engine import Engine, Image
 
 __all__ = ["Host", "image_id", "known_digest", "load_hosts", "rootfs"]
 
@@ -93,7 +93,7 @@ def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False)
     its registry does not give.
     """
     if host.image is not None:
-        return _pulled(engine, host.image, offline=offline)
+        return pulled(engine, host.image, offline=offline).id
     blob = known_digest(store, host)
     tag = f"boxsnake-host/{host.name}:{blob.removeprefix('sha256:')[:12]}" if blob else ""
     found = engine.image(tag) if tag else None
@@ -106,7 +106,11 @@ def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False)
     return found.id
 
 
-def _pulled(engine: Engine, reference: str, *, offline: bool) -> str:
+def pulled(engine: Engine, reference: str, *, offline: bool) -> Image:
+    """The engine's image of this name, which it pulls where it has not got it.
+
+    Errors: EngineError for one that is not there while `offline`, NetworkError for one that its registry does not give.
+    """
     found = engine.image(reference)
     if found is None and offline:
         step = "Run without --offline to pull it, or load it into the engine yourself."
@@ -117,7 +121,7 @@ def _pulled(engine: Engine, reference: str, *, offline: bool) -> str:
         found = engine.image(reference)
     if found is None:
         raise EngineError(f"image {reference}", "it was pulled, but is not there", "See the engine's log.")
-    return found.id
+    return found
 
 
 def _known(store: Store, key: Mapping[str, object]) -> Blob | None:

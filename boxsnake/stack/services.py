@@ -21,11 +21,10 @@ from pydantic import ValidationError
 
 from boxsnake import resources, settings
 from boxsnake.engine import Engine
-from boxsnake.errors import EngineError, Fault, ManifestError, UsageError
-from boxsnake.hosts import image_id, load_hosts
+from boxsnake.errors import Fault, ManifestError, UsageError
+from boxsnake.hosts import image_id, load_hosts, pulled
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Command, Ports, Word
-from boxsnake.progress import track
 from boxsnake.stack.value import LOCAL, Unit
 from boxsnake.store import Store
 
@@ -49,17 +48,7 @@ def prepared(engine: Engine, store: Store, unit: Unit, instead: Mapping[str, str
     name = instead.get(unit.image, unit.image)
     if name.startswith(LOCAL):
         return _local(engine, store, unit, name.removeprefix(LOCAL), offline=offline)
-    found = engine.image(name)
-    if found is None and offline:
-        step = "Run without --offline to pull it, or load it into the engine yourself."
-        raise EngineError(f"image {name}", "the engine has not got it", step, image=name)
-    if found is None:
-        with track(f"pulling {name}"):
-            engine.pull(name)
-        found = engine.image(name)
-    if found is None:
-        raise EngineError(f"image {name}", "it was pulled, but is not there", "See the engine's log.")
-    return replace(unit, image=found.id, capabilities=_TAKING_A_USER)
+    return replace(unit, image=pulled(engine, name, offline=offline).id, capabilities=_TAKING_A_USER)
 
 
 def _local(engine: Engine, store: Store, unit: Unit, name: str, *, offline: bool) -> Unit:
