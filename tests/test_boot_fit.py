@@ -19,12 +19,21 @@ TARGET = Target(name="default", glibc="2.36")
 @pytest.mark.parametrize(
     ("takes", "fitting"),
     [
-        ("rpm", {"debian-12-rpm", "debian-13-rpm", "el8", "el9", "fedora", "suse-15", "amazon-2023"}),
+        ("rpm", {"debian-11-rpm", "debian-12-rpm", "debian-13-rpm", "el8", "el9", "fedora", "suse-15", "amazon-2023"}),
         (
             "dpkg",
-            {"debian-11", "debian-12", "debian-12-python", "debian-13", "debian-13-python", "ubuntu-22", "ubuntu-24"},
+            {
+                "debian-11",
+                "debian-11-python",
+                "debian-12",
+                "debian-12-python",
+                "debian-13",
+                "debian-13-python",
+                "ubuntu-22",
+                "ubuntu-24",
+            },
         ),
-        ("python", {"debian-12-python", "debian-13-python"}),
+        ("python", {"debian-11-python", "debian-12-python", "debian-13-python"}),
         ("shell", set(HOSTS)),
     ],
 )
