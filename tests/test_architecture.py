@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "boxsnake"
 CORE = {
     "archive",
     "boot_recipe",
+    "boot_report",
     "dockerfile",
     "entries",
     "errors",
@@ -62,7 +63,7 @@ KNOWN_BY = {
     "platformdirs": {"store", "settings"},
     "rattler": {"link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},
-    "rich": {"boot.report", "cli"},
+    "rich": {"cli"},
     "tomli_w": {"lock"},
     "yaml": {"requirements", "channel", "export", "foreign_checks"},
 }
@@ -74,7 +75,7 @@ def modules() -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """The module's name below the package ("boot.report"); a package's own is that of its folder."""
+    """The module's name below the package ("boot.proofs"); a package's own is that of its folder."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 

@@ -8,8 +8,10 @@ import pytest
 
 from boxsnake import hosts
 from boxsnake.boot.fit import judged, lacking, mismatch
-from boxsnake.boot.report import BootReport, Step, render_table, to_json
 from boxsnake.boot_recipe import Takes
+from boxsnake.boot_report.document import to_json
+from boxsnake.boot_report.value import BootReport, Step
+from boxsnake.cli.boot_tables import render_table
 from boxsnake.target import Target
 
 HOSTS = hosts.load_hosts([Path(__file__).parent.parent / "docker" / "hosts"])

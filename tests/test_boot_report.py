@@ -10,7 +10,10 @@ import xml.etree.ElementTree as ET
 from rich.console import Console
 from rich.table import Table
 
-from boxsnake.boot.report import BootReport, Step, render_steps, render_table, to_json, to_junit
+from boxsnake.boot_report.document import to_json
+from boxsnake.boot_report.junit import to_junit
+from boxsnake.boot_report.value import BootReport, Step
+from boxsnake.cli.boot_tables import render_steps, render_table
 
 GOOD = BootReport(
     artifact="/dist/tiny.pex",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
-from boxsnake.boot.report import BootReport
 from boxsnake.boot.scenarios import SCENARIOS, chosen
 from boxsnake.boot_recipe import BootRecipe, Check
+from boxsnake.boot_report.value import BootReport
 from boxsnake.engine import Engine, connect
 from boxsnake.store import Store
 from tests.tiny_box import PREFIX, failure, recipe_for, write_box

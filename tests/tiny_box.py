@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from boxsnake.boot.report import BootReport
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
+from boxsnake.boot_report.value import BootReport
 
 PREFIX = "/opt/tiny"
 SITE = f"{PREFIX}/lib/python3.11/site-packages"

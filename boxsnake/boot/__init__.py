@@ -18,9 +18,9 @@ from boxsnake.boot import image as boot_image
 from boxsnake.boot.box import Box, NotPassedError, ending, said
 from boxsnake.boot.context import BaseOf, built
 from boxsnake.boot.course import Steps, carry_out
-from boxsnake.boot.report import BootReport
 from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
+from boxsnake.boot_report.value import BootReport
 from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
 from boxsnake.errors import BootError, EngineError, UsageError
 from boxsnake.store import Store

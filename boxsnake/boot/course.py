@@ -12,8 +12,8 @@ from typing import Any
 from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, run_as_root
-from boxsnake.boot.report import CHECK, Step
 from boxsnake.boot_recipe import Check
+from boxsnake.boot_report.value import CHECK, Step
 
 
 class Steps:

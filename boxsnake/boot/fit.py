@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from boxsnake.boot.report import REFUSAL, BootReport, Step
 from boxsnake.boot_recipe import Takes
+from boxsnake.boot_report.value import REFUSAL, BootReport, Step
 from boxsnake.hosts import Host
 from boxsnake.target import Target
 

@@ -15,9 +15,9 @@ from boxsnake.cli.console import console_of
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
-    from boxsnake.boot.report import BootReport
     from boxsnake.boot.scenarios import Scenario
     from boxsnake.boot_recipe import Check, Takes
+    from boxsnake.boot_report.value import BootReport
     from boxsnake.cli.workspace import Workspace
     from boxsnake.engine import Engine
     from boxsnake.hosts import Host
@@ -85,7 +85,9 @@ def command(
 ) -> None:
     """Prove that boxes work, in clean containers."""
     from boxsnake.beside import publish_bytes
-    from boxsnake.boot.report import render_steps, render_table, to_json, to_junit
+    from boxsnake.boot_report.document import to_json
+    from boxsnake.boot_report.junit import to_junit
+    from boxsnake.cli.boot_tables import render_steps, render_table
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.packagers import packagers
 
@@ -256,7 +258,7 @@ def _obstacle(box: Box, name: str, takes: Takes, architecture: str, hosts: Mappi
 
 
 def _not_booted(box: Box, host: str, why: str) -> BootReport:
-    from boxsnake.boot.report import BootReport, Step
+    from boxsnake.boot_report.value import BootReport, Step
 
     step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
     return BootReport(artifact=str(box.path), format=box.name, host=host, steps=(step,))

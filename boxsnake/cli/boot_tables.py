@@ -1,0 +1,66 @@
+"""What boots have shown, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from boxsnake.boot_recipe import ARTIFACT_HOST
+from boxsnake.boot_report.value import CHECK, REFUSAL, BootReport, Outcome
+from boxsnake.plain_text import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
+def render_table(reports: Sequence[BootReport]) -> Table:
+    """One row for each box: what it is, where it was booted, how that ended, and what it has proven."""
+    from rich.text import Text
+
+    scenarios = any(report.scenario for report in reports)
+    table = _table("box", "host", *(["scenario"] if scenarios else []), "verdict", "seconds", "proven")
+    for report in reports:
+        verdict = Text(report.verdict, style=_STYLES[report.verdict])
+        host = "itself" if report.host == ARTIFACT_HOST else report.host
+        names = [report.format, host, *([report.scenario] if scenarios else [])]
+        table.add_row(*map(Text, names), verdict, f"{report.seconds:.1f}", Text(_proven(report)))
+    return table
+
+
+def render_steps(reports: Sequence[BootReport]) -> Table:
+    """One row for each step of each box."""
+    from rich.text import Text
+
+    table = _table("box", "step", "outcome", "seconds", "detail")
+    for report in reports:
+        for number, step in enumerate(report.steps):
+            name = f"{report.format} {report.scenario}".strip() if number == 0 else ""
+            outcome = Text(step.outcome, style=_STYLES[step.outcome])
+            table.add_row(Text(name), Text(step.name), outcome, f"{step.seconds:.1f}", Text(step.detail))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    return table
+
+
+def _proven(report: BootReport) -> str:
+    """In a few words: what the box holds and does, or how far it came."""
+    if report.failure:
+        return f"failed at: {report.failure.name}"
+    if report.verdict == "skipped":
+        return "nothing: it was not tried"
+    refusals = [step.detail for step in report.steps if step.name == REFUSAL]
+    if refusals:
+        return f"refuses: {refusals[0]}"
+    packages = [step.detail for step in report.steps if step.name == "packages" and step.outcome == "passed"]
+    checks = sum(step.name.startswith(CHECK) and step.outcome == "passed" for step in report.steps)
+    facts = [fact for detail in packages for fact in detail.split(", ")]
+    return " · ".join([*facts, *([counted(checks, "check")] if checks else [])])
