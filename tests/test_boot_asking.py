@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from boxsnake.boot.asking import attempt, fault, is_final
+from boxsnake.boot_recipe import Check
+from boxsnake.stack.running import _answer
 
 PAGE: dict[str, Any] = {
     "kind": "http",
@@ -55,3 +59,24 @@ def test_a_line_of_the_log_is_waited_for() -> None:
 @pytest.mark.parametrize(("status", "final"), [(200, True), (404, True), (503, False), (None, False)])
 def test_a_server_that_says_not_yet_is_asked_again(status: int | None, final: bool) -> None:
     assert is_final(PAGE, status) is final
+
+
+class _Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(DOCUMENT.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_stack_waits_for_what_a_boot_wants() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = [
+            _answer(Check(name="c", http="/", port=1, values=(("state", state),)), server.server_port)
+            for state in ("up", "down")
+        ]
+        server.shutdown()
+    assert found == ["", '/: answered 200, but state of its JSON is "up", not "down"']

@@ -21,6 +21,23 @@ _THERE = 0
 Request = dict[str, Any]
 
 
+def request_of(check: Any) -> Request:
+    """What a check of the manifest (`boxsnake.boot_recipe.Check`) asks of the application, as such a mapping."""
+    kind = "http" if check.http is not None else "tcp" if check.tcp is not None else "log"
+    return {
+        "kind": kind,
+        "path": check.http,
+        "port": check.port if kind == "http" else check.tcp,
+        "status": check.status if kind == "http" else 0,
+        "expect": check.expect,
+        "matches": check.matches,
+        "values": check.values,
+        "requests": check.requests,
+        "log": check.log,
+        "timeout": check.timeout,
+    }
+
+
 def attempt(request: Request, said: bytes, seconds: float) -> tuple[int | None, str, str]:
     """Ask once: the status (None: no answer yet), the page's text, and why there is no answer.
 

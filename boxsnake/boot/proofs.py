@@ -12,6 +12,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from boxsnake.boot.asking import request_of
 from boxsnake.boot.box import Box, NotPassedError, because, listed, modules_of, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.engine import Change
@@ -248,26 +249,10 @@ def _serve(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
     job = {
         "do": "serve",
         "argv": list(box.command),
-        "requests": [_request_of(check) for check in requests],
+        "requests": [request_of(check) for check in requests],
         "modules": modules_of("boot.asking"),
     }
     return probe(box, job, sum(check.timeout for check in requests))
-
-
-def _request_of(check: Check) -> dict[str, Any]:
-    kind = "http" if check.http is not None else "tcp" if check.tcp is not None else "log"
-    return {
-        "kind": kind,
-        "path": check.http,
-        "port": check.port if kind == "http" else check.tcp,
-        "status": check.status if kind == "http" else 0,
-        "expect": check.expect,
-        "matches": check.matches,
-        "values": check.values,
-        "requests": check.requests,
-        "log": check.log,
-        "timeout": check.timeout,
-    }
 
 
 # What has changed

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from boxsnake.boot.asking import attempt, fault, request_of
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, Launch, Listed
 from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
@@ -27,6 +27,7 @@ READY_SECONDS = 60.0
 """How long a service, or an application whose check names no time, may take to be ready."""
 
 _STOP_SECONDS = 10
+_REQUEST_SECONDS = 5.0
 _SHOWN_LINES = 15
 _PAUSES = (0.03, 0.05, 0.1, 0.2)
 
@@ -202,7 +203,7 @@ def _wait(engine: Engine, unit: Unit, identity: str, started: float) -> Listed:
     request = unit.request
     seconds = max(READY_SECONDS, request.timeout if request else 0.0)
     last = ""
-    for attempt in range(1_000_000):
+    for number in range(1_000_000):
         listed = engine.look(identity)
         if listed is None or listed.state != "running":
             raise _not_ready(engine, unit, identity, _ended(listed))
@@ -211,7 +212,7 @@ def _wait(engine: Engine, unit: Unit, identity: str, started: float) -> Listed:
             return listed
         if time.monotonic() - started > seconds:
             break
-        time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        time.sleep(_PAUSES[min(number, len(_PAUSES) - 1)])
     raise _not_ready(engine, unit, identity, f"is not ready after {seconds:.0f} s: {last}")
 
 
@@ -236,19 +237,11 @@ def _lack(engine: Engine, unit: Unit, listed: Listed, seconds: float) -> str:
 
 
 def _answer(check: Check, port: int) -> str:
-    """What is wrong with the answer to a request; "" where nothing is."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
-    try:
-        connection.request("GET", check.http or "/")
-        answer = connection.getresponse()
-        body = answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"{check.http} is not answered: {error}"
-    finally:
-        connection.close()
-    if answer.status != check.status:
-        return f"{check.http} is answered with {answer.status}"
-    return "" if not check.expect or check.expect in body else f"{check.http} is answered without {check.expect!r}"
+    """What is wrong with the answer to a request, as a boot judges it; "" where nothing is."""
+    request = request_of(replace(check, port=port))
+    status, body, problem = attempt(request, b"", _REQUEST_SECONDS)
+    problem = problem if status is None else fault(request, status, body)
+    return f"{check.http}: {problem}" if problem else ""
 
 
 def _not_ready(engine: Engine, unit: Unit, identity: str, cause: str) -> BootError:
