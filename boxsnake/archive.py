@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import SEEK_END
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from boxsnake.errors import PackError
 
@@ -290,9 +290,16 @@ def small_gzip_member(level: int) -> Callable[[bytes], bytes]:
     return lambda data: bytes(gzip_compress(data, level))
 
 
-def gunzipped(path: Path) -> BinaryIO:
-    """What a file compressed by gzip holds, for reading; its members are read as one."""
+def gunzipped(source: Path | BinaryIO) -> BinaryIO:
+    """What a file or stream compressed by gzip holds, for reading; its members are read as one."""
     from isal import igzip
 
     opened: Callable[..., BinaryIO] = igzip.open
-    return opened(path, "rb")
+    return opened(source, "rb")
+
+
+def gzip_error() -> type[Exception]:
+    """What reading `gunzipped` raises for bytes that are damaged; EOFError for what is cut off, OSError for no gzip."""
+    from isal.igzip_lib import IsalError
+
+    return cast("type[Exception]", IsalError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -64,6 +65,11 @@ def test_every_format_tells_what_is_in_it(world: World, box: str) -> None:
     assert None not in sizes
     conda = {one.name: one.version for one in found.packages if one.kind == "conda"}
     assert conda == ({"gem": "1.0", "python": VERSION} if box in OF_CONDA else {})
+    # Every file is somebody's, and none is anybody else's as well.
+    assert sum(share.size for share in found.shares) == found.installed_size
+    assert {(share.kind, share.name) for share in found.shares} - {("", "")} == {
+        (one.kind, one.name) for one in found.packages if one.size
+    }
     # Pure wheels say of no Python that they are for it.
     assert found.python in ((VERSION,) if box in OF_CONDA else (MINOR, ""))
     assert found.digest == f"sha256:{hashlib.sha256(path_of(world, box).read_bytes()).hexdigest()}"
@@ -269,6 +275,56 @@ def test_a_box_that_is_cut_off_is_damaged(world: World, box: str, tmp_path: Path
     )
     with pytest.raises(IntegrityError, match=r"damaged|cut off|no whole"):
         inspect(cut, digests=True)
+
+
+def test_a_compressed_tar_with_other_bytes_in_it_is_damaged(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tar.gz"
+    data = bytearray(gzip.compress(b"".join(hashlib.sha256(bytes([n])).digest() for n in range(256))))
+    data[1 << 10 : 1 << 11] = bytes(1 << 10)
+    broken.write_bytes(data)
+    with pytest.raises(IntegrityError, match="damaged"):
+        inspect(broken)
+
+
+def test_a_file_of_an_image_is_of_its_layer_and_package(tmp_path: Path) -> None:
+    """The upper layer has a distribution and hides a file of the lower one's Debian package."""
+    lower = {
+        "var/lib/dpkg/status": b"Package: tool\nStatus: install ok installed\nVersion: 1\nInstalled-Size: 99\n",
+        "var/lib/dpkg/info/tool:amd64.list": b"/.\n/bin/tool\n/etc/tool\n",
+        "usr/bin/tool": b"12345",
+        "etc/tool": b"1",
+    }
+    upper = {
+        "etc/.wh.tool": b"",
+        "opt/demo-1.dist-info/METADATA": b"Name: demo\nVersion: 1\n",
+        "opt/demo-1.dist-info/RECORD": b"demo.py,,\ndemo-1.dist-info/RECORD,,\ndemo-1.dist-info/METADATA,,\n",
+        "opt/demo.py": b"123",
+        "opt/__pycache__/demo.cpython-311.pyc": b"1234",
+    }
+    with tarfile.open(tmp_path / "image.tar", "w") as archive:
+        for name, files in (("lower", lower), ("upper", upper)):
+            layer = io.BytesIO()
+            with tarfile.open(fileobj=layer, mode="w") as inner:
+                for path, content in files.items():
+                    add_text(inner, path, content)
+            add_text(archive, name, layer.getvalue())
+        add_text(archive, "config.json", b"{}")
+        add_text(archive, "manifest.json", b'[{"Config": "config.json", "Layers": ["lower", "upper"]}]')
+    found = inspect(tmp_path / "image.tar")
+    sizes = {(share.part, share.kind, share.name): share.size for share in found.shares}
+    dpkg = len(lower["var/lib/dpkg/status"] + lower["var/lib/dpkg/info/tool:amd64.list"])
+    metadata = len(upper["opt/demo-1.dist-info/METADATA"] + upper["opt/demo-1.dist-info/RECORD"])
+    assert sizes == {
+        ("lower", "", ""): dpkg,
+        ("lower", "deb", "tool"): 5,
+        ("upper", "python", "demo"): 3 + 4 + metadata,
+    }
+
+
+def add_text(archive: tarfile.TarFile, path: str, content: bytes) -> None:
+    member = tarfile.TarInfo(path)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def test_a_tar_that_is_cut_between_members_is_damaged(tmp_path: Path) -> None:

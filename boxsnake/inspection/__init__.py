@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from boxsnake.archive import gzip_error
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, ResourceError, UsageError
 from boxsnake.inspection import packages as found_in
@@ -28,10 +29,10 @@ from boxsnake.inspection.image import lay_out, read_image
 from boxsnake.inspection.ledger import Ledger
 from boxsnake.inspection.locks import inspect_lock
 from boxsnake.inspection.os_package import enter_deb, enter_rpm
-from boxsnake.inspection.value import EntryPoint, File, Inspection, Package, Part
+from boxsnake.inspection.value import EntryPoint, File, Inspection, Package, Part, Share
 from boxsnake.userspace.squashfs import ImageError
 
-__all__ = ["EntryPoint", "File", "Inspection", "Package", "Part", "inspect"]
+__all__ = ["EntryPoint", "File", "Inspection", "Package", "Part", "Share", "inspect"]
 
 _HEAD = 1 << 16
 _LOCK = re.compile(rb"^lock-version = ", re.MULTILINE)
@@ -76,6 +77,7 @@ def inspect(path: Path, *, digests: bool = False, target: str = "") -> Inspectio
             python=found.python or found_in.python(ledger, listed),
             prefix=found_in.prefix(ledger),
             placed=found_in.placed(ledger),
+            shares=found_in.shares(ledger, found.parts),
             base=found.base or found_in.system_name(ledger),
             files=dict(sorted(ledger.files.items())),
             notes=(*found.notes, *ledger.notes),
@@ -90,7 +92,7 @@ def _faults(path: Path) -> Iterator[None]:
     with disk_faults(path):
         try:
             yield
-        except (*_BROKEN, zstandard.ZstdError, OSError) as error:
+        except (*_BROKEN, gzip_error(), zstandard.ZstdError, OSError) as error:
             # gzip says so by an error of its own, and zipfile seeks to where nothing can be.
             if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
                 raise

@@ -18,7 +18,7 @@ _TELLING = re.compile(
     r"""(?x) (^|/) (
         [^/]+\.(dist-info|egg-info)/(METADATA|PKG-INFO|RECORD|entry_points\.txt|WHEEL) | [^/]+\.egg-info
         | conda-meta/[^/]+\.json | info/index\.json
-        | var/lib/dpkg/status | var/lib/dpkg/status\.d/[^/]+
+        | var/lib/dpkg/info/[^/]+\.list | var/lib/dpkg/status | var/lib/dpkg/status\.d/[^/]+
         | (var/lib|usr/lib/sysimage|usr/share)/rpm/rpmdb\.sqlite
         | etc/os-release | usr/lib/os-release
         | PEX-INFO | house\.json | PKG-INFO | Dockerfile | metadata\.json | pyvenv\.cfg
@@ -40,6 +40,9 @@ class Ledger:
         self.files: dict[str, File] = {}
         self.kept: dict[str, bytes] = {}
         self.notes: list[str] = []
+        self.part_of: dict[str, int] = {}
+        """Which layer a path comes from, counted from the lowest; those of the lowest may be left out."""
+        self._layer = 0
         self._digests = digests
 
     def add(self, members: Iterable[Member], above: str = "") -> None:
@@ -69,6 +72,8 @@ class Ledger:
             else:
                 added[member.path] = member
                 self._put(member.path, member)
+                self.part_of[member.path] = self._layer
+        self._layer += 1
 
     def _put(self, path: str, member: Member) -> None:
         self.kept.pop(path, None)

@@ -6,18 +6,19 @@ A member's content is to be read before the next one is taken: it may come out o
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import os
 import stat
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
+from boxsnake.archive import gunzipped
 from boxsnake.errors import ResourceError
 from boxsnake.userspace.squashfs import Image
 
@@ -40,7 +41,7 @@ def uncompressed(stream: BinaryIO) -> BinaryIO:
     head = stream.read(6)
     whole = cast("BinaryIO", _Again(head, stream))
     if head[:2] == b"\x1f\x8b":
-        return cast("BinaryIO", gzip.open(whole))
+        return gunzipped(whole)
     if head[:3] == b"BZh":
         return cast("BinaryIO", bz2.open(whole))
     if head == b"\xfd7zXZ\0" or head[:3] == b"\x5d\0\0":
@@ -53,14 +54,25 @@ def uncompressed(stream: BinaryIO) -> BinaryIO:
     return whole
 
 
-class _Again(io.RawIOBase):
+class _Read(io.RawIOBase):
+    """A stream whose `read` is all that it has of its own, and is never short but at the end."""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As any stream's."""
+        data = self.read(len(buffer)) or b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Again(_Read):
     """A stream with the bytes before it that were taken already."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head, self._rest = head, rest
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         """As any stream's; fewer bytes only at its end."""
@@ -71,23 +83,25 @@ class _Again(io.RawIOBase):
         return head + self._rest.read(size - len(head)) if size > len(head) else head
 
 
-class Joined(io.RawIOBase):
+class Joined(_Read):
     """Chunks of bytes as one stream."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks, self._rest = iter(chunks), b""
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
+        self._chunks, self._rest = iter(chunks), memoryview(b"")
 
     def read(self, size: int = -1) -> bytes:
         """As any stream's; fewer bytes only at its end."""
-        while (size < 0 or len(self._rest) < size) and (chunk := next(self._chunks, None)) is not None:
-            self._rest += chunk
-        end = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:end], self._rest[end:]
-        return data
+        found, wanted = [], sys.maxsize if size < 0 else size
+        while wanted:
+            if not self._rest:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._rest = memoryview(chunk)
+            found.append(self._rest[:wanted])
+            self._rest = self._rest[wanted:]
+            wanted -= len(found[-1])
+        return b"".join(found)
 
 
 def of_tar(stream: BinaryIO) -> Iterator[Member]:

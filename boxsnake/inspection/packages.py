@@ -11,13 +11,14 @@ import re
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
 from boxsnake.inspection.ledger import Ledger
-from boxsnake.inspection.value import EntryPoint, Package, normal
+from boxsnake.inspection.value import EntryPoint, Package, Part, Share, normal
 from boxsnake.os_packages import rpm_header
 
 _DISTRIBUTION = re.compile(r"^(?P<root>.*/)?(?P<info>[^/]+\.dist-info)/METADATA$")
@@ -25,13 +26,51 @@ _EGG = re.compile(r"^(?P<root>.*/)?(?P<info>[^/]+\.egg-info)(/PKG-INFO)?$")
 _CONDA = re.compile(r"^(?P<prefix>.*/)?conda-meta/[^/]+\.json$")
 _LIBRARY = re.compile(r"^(?:(?P<prefix>.*)/)?lib/python(?P<minor>3\.[0-9]+)/(?:os\.py|site-packages/)")
 _TAG = re.compile(r"^Tag: cp(3)([0-9]+)-(?!abi3)", re.MULTILINE)
+_DPKG_FILES = re.compile(r"(^|/)var/lib/dpkg/info/(?P<name>[^/:]+)(:[^/]+)?\.list$")
+_BYTECODE = re.compile(r"__pycache__/(?P<module>[^/.]+)\.[^/]+\.pyc$")
 _VENDORED = re.compile(r"(^|/)_vendor/")
 
 
 def packages(ledger: Ledger) -> tuple[Package, ...]:
     """Every package that says so of itself, sorted."""
-    found = {*_of_conda(ledger), *_of_python(ledger), *_of_dpkg(ledger), *_of_rpm(ledger)}
+    with_files = (package for package, _ in (*_of_conda(ledger), *_of_python(ledger)))
+    found = {*with_files, *_of_dpkg(ledger), *_of_rpm(ledger)}
     return tuple(sorted(found, key=lambda one: (one.kind, one.name, one.version)))
+
+
+def shares(ledger: Ledger, parts: tuple[Part, ...]) -> tuple[Share, ...]:
+    """What every package has in every part, sorted; the box is one part by itself where it has no `parts`.
+
+    Files that no package names are the nameless share of their part; byte-code goes with its source.
+    """
+    owners = dict(_owners(ledger))
+    sums: Counter[tuple[int, str, str]] = Counter()
+    for path, file in ledger.files.items():
+        kind, name = owners.get(path) or owners.get(_source_of(path)) or ("", "")
+        sums[ledger.part_of.get(path, 0), kind, name] += file.size
+    titles = [part.name for part in parts] or [""]
+    return tuple(
+        Share(part=titles[at], kind=kind, name=name, size=size) for (at, kind, name), size in sorted(sums.items())
+    )
+
+
+def _owners(ledger: Ledger) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Each path with the kind and name of its package; where it has two, the one that installed it comes last."""
+    for path, data in ledger.kept.items():
+        if match := _DPKG_FILES.search(path):
+            for line in data.decode("utf-8", "replace").splitlines():
+                # What a system with merged folders has below usr, older packages name without it.
+                for start in ("", "usr/"):
+                    yield start + line.lstrip("/"), ("deb", match["name"])
+    for package, paths in (*_of_python(ledger), *_of_conda(ledger)):
+        for path in paths:
+            yield path, (package.kind, package.name)
+
+
+def _source_of(path: str) -> str:
+    """The path of the source that byte-code was compiled from (PEP 3147)."""
+    match = _BYTECODE.search(path)
+    return f"{path[: match.start()]}{match['module']}.py" if match else ""
 
 
 def entry_points(ledger: Ledger) -> tuple[EntryPoint, ...]:
@@ -100,35 +139,39 @@ def _headers(data: bytes) -> Mapping[str, str]:
     return dict(HeaderParser().parsestr(data.decode("utf-8", "replace"), headersonly=True).items())
 
 
-def _of_python(ledger: Ledger) -> Iterator[Package]:
+def _of_python(ledger: Ledger) -> Iterator[tuple[Package, Collection[str]]]:
     for path, data in ledger.kept.items():
         match = _DISTRIBUTION.match(path) or _EGG.match(path)
         if match is None or _VENDORED.search(path):
             continue
         about = _headers(data)
         if about.get("Name") and about.get("Version"):
-            size = _recorded_size(ledger, match["root"] or "", match["info"])
-            yield Package(kind="python", name=normal(about["Name"]), version=about["Version"], size=size)
+            paths = _recorded(ledger, match["root"] or "", match["info"])
+            size = None if paths is None else _size_of(ledger, paths)
+            yield Package(kind="python", name=normal(about["Name"]), version=about["Version"], size=size), paths or ()
 
 
-def _recorded_size(ledger: Ledger, root: str, info: str) -> int | None:
+def _size_of(ledger: Ledger, paths: Collection[str]) -> int:
+    return sum(file.size for path in paths if (file := ledger.files.get(path)))
+
+
+def _recorded(ledger: Ledger, root: str, info: str) -> Collection[str] | None:
     record = ledger.kept.get(f"{root}{info}/RECORD")
     if record is None:
         return None
     rows = csv.reader(io.StringIO(record.decode("utf-8", "replace")))
-    paths = {posixpath.normpath(root + row[0]) for row in rows if row}
-    return sum(file.size for path in paths if (file := ledger.files.get(path)))
+    return {posixpath.normpath(root + row[0]) for row in rows if row}
 
 
-def _of_conda(ledger: Ledger) -> Iterator[Package]:
+def _of_conda(ledger: Ledger) -> Iterator[tuple[Package, Collection[str]]]:
     for path, data in ledger.kept.items():
         match = _CONDA.match(path)
         facts = _json(data) if match else {}
         if match and facts.get("name") and facts.get("version"):
-            files = facts.get("files") or ()
             above = match["prefix"] or ""
-            size = sum(file.size for one in files if (file := ledger.files.get(f"{above}{one}")))
-            yield Package(kind="conda", name=str(facts["name"]), version=str(facts["version"]), size=size)
+            paths = [f"{above}{one}" for one in facts.get("files") or ()]
+            size = _size_of(ledger, paths)
+            yield Package(kind="conda", name=str(facts["name"]), version=str(facts["version"]), size=size), paths
 
 
 def placed(ledger: Ledger) -> frozenset[str]:

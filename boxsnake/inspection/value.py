@@ -47,6 +47,19 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one package has in one part of a box: the bytes of its files there, unpacked.
+
+    `kind` and `name` are "" for the files that no package names, `part` is "" for the box as a whole.
+    """
+
+    part: str
+    kind: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """A box, looked into. Texts are as the box has them and may hold anything; "" is what it does not tell."""
 
@@ -74,6 +87,8 @@ class Inspection:
     placed: frozenset[str] = frozenset()
     """The files of the environment that hold the environment's own path."""
     parts: tuple[Part, ...] = ()
+    shares: tuple[Share, ...] = ()
+    """Every file of the box is in one of them."""
     requires: tuple[str, ...] = ()
     """What it asks of its host's package manager."""
     notes: tuple[str, ...] = ()
