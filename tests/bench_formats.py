@@ -21,6 +21,7 @@ from pathlib import Path
 
 from boxsnake.boot import _started
 from boxsnake.boot.box import Box as BootedBox
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.cli.workspace import Workspace, open_workspace
 from boxsnake.engine import Engine, connect
 from boxsnake.materials import StoreMaterials
@@ -105,7 +106,7 @@ def _live(engine: Engine, workspace: Workspace, box: Box) -> Life:
     started = time.perf_counter()
     with (
         StoreMaterials(workspace.store, box.plan, workspace.access) as materials,
-        _started(engine, workspace.store, box.path, recipe, materials.base, keep=False, offline=True) as host,
+        _started(InEngine(engine), workspace.store, box.path, recipe, materials.base, keep=False, offline=True) as host,
     ):
         # An image's own way onto its host is into the engine.
         install = time.perf_counter() - started

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRules, Check
-from boxsnake.engine import Engine, connect
+from boxsnake.engine import connect
 from boxsnake.errors import UsageError
 from boxsnake.store import Store
 from tests.tiny_box import ALIVE, PREFIX, PROGRAM, failure, outcomes, recipe_for, write_box
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return connect()
+def runtime() -> InEngine:
+    return InEngine(connect())
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def store() -> Store:
     return Store(Store.default_root())
 
 
-def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_a_good_box_passes_every_step(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     checks = [
         Check(name="version", run=("tiny", "--version"), expect="tiny 1.0"),
         Check(name="complains", run=("tiny", "nonsense"), expect="what?", exit_code=2),
@@ -44,7 +45,7 @@ def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Pa
     recipe = dataclasses.replace(
         recipe, expects=dataclasses.replace(recipe.expects, console_scripts=("tiny", "tiny-server"))
     )
-    report = boot(engine, store, tmp_path, recipe, checks, format="tiny")
+    report = boot(runtime, store, tmp_path, recipe, checks, format="tiny")
     assert report.failure is None, report.failure
     assert list(outcomes(report)) == [
         *("start", "copy", "install", "packages", "requirements", "files", "imports", "entry points"),
@@ -56,7 +57,7 @@ def test_a_good_box_passes_every_step(engine: Engine, store: Store, tmp_path: Pa
 
 
 def test_checks_find_the_programs_of_a_box_without_a_folder_of_them(
-    engine: Engine, store: Store, tmp_path: Path
+    runtime: InEngine, store: Store, tmp_path: Path
 ) -> None:
     checks = [
         Check(name="a requirement's", run=("tiny", "--version"), expect="tiny 1.0"),
@@ -64,21 +65,21 @@ def test_checks_find_the_programs_of_a_box_without_a_folder_of_them(
     ]
     recipe = recipe_for(write_box(tmp_path))
     expects = dataclasses.replace(recipe.expects, console_scripts=())
-    report = boot(engine, store, tmp_path, dataclasses.replace(recipe, scripts=None, expects=expects), checks)
+    report = boot(runtime, store, tmp_path, dataclasses.replace(recipe, scripts=None, expects=expects), checks)
     assert report.failure is None, report.failure
 
 
-def test_what_an_earlier_command_of_the_install_said_is_told(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_what_an_earlier_command_of_the_install_said_is_told(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     install = (("sh", "-c", "echo 'no room for the index' >&2"), ("sh", "-c", "exit 3"))
-    report = boot(engine, store, tmp_path, dataclasses.replace(recipe_for(write_box(tmp_path)), install=install), [])
+    report = boot(runtime, store, tmp_path, dataclasses.replace(recipe_for(write_box(tmp_path)), install=install), [])
     _, detail = failure(report)
     assert detail.startswith("`sh -c 'exit 3'` exited with 3")
     assert "no room for the index" in detail
 
 
-def test_what_is_written_elsewhere_and_left_behind_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_what_is_written_elsewhere_and_left_behind_is_named(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     box = write_box(tmp_path, install="echo x >/etc/tiny.conf; echo y >>/etc/passwd; rm /etc/issue; mkdir /srv/empty")
-    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    report = boot(runtime, store, tmp_path, recipe_for(box), [])
     assert outcomes(report)["remove"] == "passed"
     failed = [step for step in report.steps if step.outcome == "failed"]
     assert [step.name for step in failed] == ["writes", "leftovers"]
@@ -88,10 +89,10 @@ def test_what_is_written_elsewhere_and_left_behind_is_named(engine: Engine, stor
         assert PREFIX not in step.detail
 
 
-def test_declared_paths_may_differ(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_declared_paths_may_differ(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     box = write_box(tmp_path, install="mkdir -p /var/lib/tiny/state; echo x >/var/lib/tiny/state/log")
     recipe = dataclasses.replace(recipe_for(box), writes=(PREFIX, "/var/lib/tiny"), remains=("/var/lib/tiny",))
-    assert boot(engine, store, tmp_path, recipe, []).failure is None
+    assert boot(runtime, store, tmp_path, recipe, []).failure is None
 
 
 @pytest.mark.parametrize(
@@ -104,31 +105,31 @@ def test_declared_paths_may_differ(engine: Engine, store: Store, tmp_path: Path)
     ids=["missing", "other-version", "surplus"],
 )
 def test_packages_are_exactly_the_expected(
-    engine: Engine, store: Store, tmp_path: Path, distributions: list[tuple[str, str]], told: str
+    runtime: InEngine, store: Store, tmp_path: Path, distributions: list[tuple[str, str]], told: str
 ) -> None:
     recipe = recipe_for(write_box(tmp_path))
     expects = dataclasses.replace(recipe.expects, distributions=tuple(distributions))
-    report = boot(engine, store, tmp_path, dataclasses.replace(recipe, expects=expects), [])
+    report = boot(runtime, store, tmp_path, dataclasses.replace(recipe, expects=expects), [])
     assert failure(report) == ("packages", told)
     assert (outcomes(report)["imports"], outcomes(report)["remove"]) == ("skipped", "passed")
 
 
-def test_an_exempt_module_is_not_imported(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_an_exempt_module_is_not_imported(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     recipe = recipe_for(write_box(tmp_path, module="import libmissing"))
     expects = dataclasses.replace(recipe.expects, rules=BootRules(exempt=("tiny",)), console_scripts=())
-    assert boot(engine, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
+    assert boot(runtime, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
 
 
 @pytest.mark.parametrize(("lacking", "outcome"), [("aiohttp", "passed"), ("libmissing", "failed")])
 def test_a_module_may_want_an_extra_that_nobody_asked_for(
-    engine: Engine, store: Store, tmp_path: Path, lacking: str, outcome: str
+    runtime: InEngine, store: Store, tmp_path: Path, lacking: str, outcome: str
 ) -> None:
     box = write_box(tmp_path)
     (box / "site" / "tinyd.py").write_text(f"import {lacking}\n")
     info = box / "site" / "tiny-1.0.dist-info"
     (info / "RECORD").write_text(f"tinyd.py,,\n{(info / 'RECORD').read_text()}")
     (info / "METADATA").write_text(f'{(info / "METADATA").read_text()}Requires-Dist: aiohttp>=3; extra == "d"\n')
-    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    report = boot(runtime, store, tmp_path, recipe_for(box), [])
     (step,) = (step for step in report.steps if step.name == "imports")
     assert (step.outcome, "tinyd" in step.detail) == (outcome, True)
 
@@ -138,11 +139,11 @@ def test_a_module_may_want_an_extra_that_nobody_asked_for(
     [("absent", "cannot import name 'absent'"), ("boom", "RuntimeError: boom")],
 )
 def test_an_entry_point_that_does_not_start_is_named(
-    engine: Engine, store: Store, tmp_path: Path, function: str, told: str
+    runtime: InEngine, store: Store, tmp_path: Path, function: str, told: str
 ) -> None:
     box = write_box(tmp_path, module=PROGRAM + "\ndef boom():\n    raise RuntimeError('boom')\n")
     recipe = dataclasses.replace(recipe_for(box), install=(("sh", "/box/install.sh", function, "serve"),))
-    name, detail = failure(boot(engine, store, tmp_path, recipe, []))
+    name, detail = failure(boot(runtime, store, tmp_path, recipe, []))
     assert name == "entry points"
     assert told in detail
 
@@ -153,22 +154,22 @@ def test_an_entry_point_that_does_not_start_is_named(
     ids=["lacks-what-nobody-required", "lacks-a-library"],
 )
 def test_the_programs_of_packages_are_started_too(
-    engine: Engine, store: Store, tmp_path: Path, statement: str, verdict: str
+    runtime: InEngine, store: Store, tmp_path: Path, statement: str, verdict: str
 ) -> None:
     box = write_box(tmp_path)
     points = box / "site" / "tiny-1.0.dist-info" / "entry_points.txt"
     points.write_text("[console_scripts]\ntiny = tiny:main\nhelper = tiny.helper:main\n")
     (box / "site" / "tiny" / "helper.py").write_text(f"def main():\n    {statement}\n")
-    report = boot(engine, store, tmp_path, recipe_for(box), [])
+    report = boot(runtime, store, tmp_path, recipe_for(box), [])
     (step,) = (step for step in report.steps if step.name == "entry points")
     assert step.outcome == verdict
     assert "helper" in step.detail
 
 
-def test_entry_points_start_without_scripts(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_entry_points_start_without_scripts(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     box = write_box(tmp_path, install="rm /opt/tiny/bin/tiny*")
     check = Check(name="version", run=("tiny", "--version"), expect="tiny 1.0")
-    assert boot(engine, store, tmp_path, dataclasses.replace(recipe_for(box), scripts=None), [check]).failure is None
+    assert boot(runtime, store, tmp_path, dataclasses.replace(recipe_for(box), scripts=None), [check]).failure is None
 
 
 @pytest.mark.parametrize(
@@ -179,17 +180,17 @@ def test_entry_points_start_without_scripts(engine: Engine, store: Store, tmp_pa
         ("silent", "nothing listens there after 1.0 s"),
     ],
 )
-def test_a_server_that_does_not_serve(engine: Engine, store: Store, tmp_path: Path, command: str, told: str) -> None:
+def test_a_server_that_does_not_serve(runtime: InEngine, store: Store, tmp_path: Path, command: str, told: str) -> None:
     check = dataclasses.replace(ALIVE, timeout=1)
     recipe = recipe_for(write_box(tmp_path), command)
-    name, detail = failure(boot(engine, store, tmp_path, recipe, [check]))
+    name, detail = failure(boot(runtime, store, tmp_path, recipe, [check]))
     assert name == "check: alive"
     assert told in detail
     assert ("cannot open the database" in detail) == (command == "dies")
 
 
-def test_a_server_that_ignores_the_signal_to_stop_is_killed(engine: Engine, store: Store, tmp_path: Path) -> None:
-    report = boot(engine, store, tmp_path, recipe_for(write_box(tmp_path), "deaf"), [ALIVE])
+def test_a_server_that_ignores_the_signal_to_stop_is_killed(runtime: InEngine, store: Store, tmp_path: Path) -> None:
+    report = boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path), "deaf"), [ALIVE])
     assert report.failure is None
     assert "ignored SIGTERM" in {step.name: step.detail for step in report.steps}["check: alive"]
 
@@ -207,60 +208,60 @@ def test_a_server_that_ignores_the_signal_to_stop_is_killed(engine: Engine, stor
     ],
     ids=["exit", "output", "timeout", "pattern", "no-file", "file", "absent"],
 )
-def test_a_check_that_fails_says_how(engine: Engine, store: Store, tmp_path: Path, check: Check, told: str) -> None:
-    name, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+def test_a_check_that_fails_says_how(runtime: InEngine, store: Store, tmp_path: Path, check: Check, told: str) -> None:
+    name, detail = failure(boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
     assert name == "check: c"
     assert told in detail
 
 
-def test_loud_output_is_capped_and_escaped(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_loud_output_is_capped_and_escaped(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     check = Check(name="c", run=("tiny", "shouts"))
-    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    _, detail = failure(boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
     assert len(detail) < 5000
     assert "\x1b" not in detail
     assert "\\x1b[2J shouting \\x00" in detail
 
 
 def test_want_of_memory_is_told_from_a_crash(
-    engine: Engine, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: InEngine, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsnake.boot.MEMORY_BYTES", 128 << 20)
     check = Check(name="c", run=("tiny", "greedy"))
-    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    _, detail = failure(boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
     assert "SIGKILL (the box ran out of memory)" in detail
 
 
-def test_a_box_without_its_python_says_so(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_a_box_without_its_python_says_so(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe_for(write_box(tmp_path)), python=("/opt/tiny/bin/snake",))
-    name, detail = failure(boot(engine, store, tmp_path, recipe, []))
+    name, detail = failure(boot(runtime, store, tmp_path, recipe, []))
     assert name == "packages"
     assert "/opt/tiny/bin/snake" in detail
 
 
-def test_the_network_is_off(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_the_network_is_off(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     script = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
     check = Check(name="c", run=(f"{PREFIX}/bin/python", "-c", script))
-    _, detail = failure(boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
+    _, detail = failure(boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path)), [check]))
     assert "Network is unreachable" in detail
 
 
-def test_an_unknown_host_is_named(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_an_unknown_host_is_named(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe_for(write_box(tmp_path)), host="beos")
     with pytest.raises(UsageError, match="beos"):
-        boot(engine, store, tmp_path, recipe, [])
+        boot(runtime, store, tmp_path, recipe, [])
 
 
 def test_the_container_of_a_box_that_fails_is_kept_on_demand(store: Store, tmp_path: Path) -> None:
     recipe = recipe_for(write_box(tmp_path))
     engine = connect()
-    boot(engine, store, tmp_path, recipe, [], keep=True)
+    boot(InEngine(engine), store, tmp_path, recipe, [], keep=True)
     assert engine.containers() == ()
-    _, detail = failure(boot(engine, store, tmp_path, recipe, [Check(name="c", run=("false",))], keep=True))
+    _, detail = failure(boot(InEngine(engine), store, tmp_path, recipe, [Check(name="c", run=("false",))], keep=True))
     (container,) = engine.containers()
     assert f"docker exec -it {container[:12]} sh" in detail
     engine.abandon()
 
 
-def test_nothing_is_left_in_the_engine(engine: Engine, store: Store, tmp_path: Path) -> None:
-    boot(engine, store, tmp_path, recipe_for(write_box(tmp_path)), [])
-    assert engine.containers() == ()
+def test_nothing_is_left_in_the_engine(runtime: InEngine, store: Store, tmp_path: Path) -> None:
+    boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path)), [])
+    assert runtime.engine.containers() == ()

@@ -17,6 +17,7 @@ import pytest
 from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot.image import loaded
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, Check, Expected
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import BootError
@@ -109,7 +110,7 @@ def test_an_image_boots_as_it_is_started_in_production(engine: Engine, store: St
     answer = Check(name="answers", http="/", port=8000, expect="4242 /srv green ['--flag']", timeout=10)
     script = "open('/srv/x', 'w')"
     locked = Check(name="locked", run=("/usr/bin/python3", "-c", script), expect="Read-only file system", exit_code=1)
-    report = boot(engine, store, archive, RECIPE, [answer, locked], format="image")
+    report = boot(InEngine(engine), store, archive, RECIPE, [answer, locked], format="image")
     assert report.failure is None, report.failure
     checks = ["check: answers", "check: locked"]
     names = ["start", "packages", "requirements", "files", "imports", "entry points", *checks, "budgets", "writes"]
@@ -151,13 +152,13 @@ def test_what_a_killed_run_has_loaded_goes_with_the_next(engine: Engine, archive
 @pytest.mark.engine
 def test_an_image_that_was_there_stays(engine: Engine, store: Store, archive: Path) -> None:
     engine.load(archive)
-    boot(engine, store, archive, RECIPE, [])
+    boot(InEngine(engine), store, archive, RECIPE, [])
     assert id_of(engine, TAG) == read_archive(archive).id
 
 
 @pytest.mark.engine
 def test_an_image_without_its_python_does_not_start(engine: Engine, store: Store, archive: Path) -> None:
-    report = boot(engine, store, archive, dataclasses.replace(RECIPE, python=("/opt/env/bin/python",)), [])
+    report = boot(InEngine(engine), store, archive, dataclasses.replace(RECIPE, python=("/opt/env/bin/python",)), [])
     assert report.failure is not None
     assert report.failure.name == "start"
     assert "/opt/env/bin/python" in report.failure.detail

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot.scenarios import SCENARIOS, chosen
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.boot_report.value import BootReport
-from boxsnake.engine import Engine, connect
+from boxsnake.engine import connect
 from boxsnake.store import Store
 from tests.tiny_box import PREFIX, failure, recipe_for, write_box
 
@@ -105,8 +106,8 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return connect()
+def runtime() -> InEngine:
+    return InEngine(connect())
 
 
 @pytest.fixture(scope="module")
@@ -114,25 +115,25 @@ def store() -> Store:
     return Store(Store.default_root())
 
 
-def tried(engine: Engine, store: Store, name: str, recipe: BootRecipe, check: Check) -> BootReport:
-    return boot(engine, store, Path("tiny"), recipe, [check], scenario=SCENARIOS[name], older=recipe)
+def tried(runtime: InEngine, store: Store, name: str, recipe: BootRecipe, check: Check) -> BootReport:
+    return boot(runtime, store, Path("tiny"), recipe, [check], scenario=SCENARIOS[name], older=recipe)
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "python-variables"])
-def test_a_good_box_is_up_to_it(engine: Engine, store: Store, tmp_path: Path, name: str) -> None:
+def test_a_good_box_is_up_to_it(runtime: InEngine, store: Store, tmp_path: Path, name: str) -> None:
     box = write_box(tmp_path, module=PROGRAM.format(trap="False"), install=FURTHER.get(name, ""))
-    report = tried(engine, store, name, recipe_of(box), Check(name="c", run=("tiny", "--version")))
+    report = tried(runtime, store, name, recipe_of(box), Check(name="c", run=("tiny", "--version")))
     assert (report.failure, report.scenario) == (None, name)
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_box_is_found_out(engine: Engine, store: Store, tmp_path: Path, name: str) -> None:
+def test_a_bad_box_is_found_out(runtime: InEngine, store: Store, tmp_path: Path, name: str) -> None:
     bad = BAD[name]
     box = write_box(tmp_path, module=PROGRAM.format(trap=bad.trap), install=FURTHER.get(name, ""))
     recipe = bad.change(recipe_of(box))
-    report = tried(engine, store, name, recipe, Check(name="c", run=("tiny", *bad.run)))
+    report = tried(runtime, store, name, recipe, Check(name="c", run=("tiny", *bad.run)))
     step, detail = failure(report)
     assert step == bad.step, detail
     assert bad.told in detail

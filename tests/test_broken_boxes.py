@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, BootRules, Check
-from boxsnake.engine import Engine, connect
+from boxsnake.engine import connect
 from boxsnake.store import Store
 from tests.tiny_box import ALIVE, PREFIX, PROGRAM, SITE, failure, recipe_for, write_box
 
@@ -179,8 +180,8 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return connect()
+def runtime() -> InEngine:
+    return InEngine(connect())
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def store() -> Store:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_box_is_found_and_its_fault_named_in_one_line(
-    engine: Engine, store: Store, tmp_path: Path, name: str
+    runtime: InEngine, store: Store, tmp_path: Path, name: str
 ) -> None:
     broken = BROKEN[name]
     box = write_box(tmp_path, module=broken.module, install=broken.install)
@@ -198,13 +199,13 @@ def test_a_broken_box_is_found_and_its_fault_named_in_one_line(
         metadata = box / "site" / "tiny-1.0.dist-info" / "METADATA"
         metadata.write_text(f"{metadata.read_text()}Requires-Dist: {broken.requires}\n")
     recipe = broken.change(recipe_for(box, broken.serve))
-    step, detail = failure(boot(engine, store, tmp_path, recipe, [broken.check], traces=["/build/place"]))
+    step, detail = failure(boot(runtime, store, tmp_path, recipe, [broken.check], traces=["/build/place"]))
     assert step == broken.step, detail
     line = detail.partition("\n")[0]
     assert [words for words in broken.told if words not in line] == [], detail
 
 
-def test_every_step_of_a_good_box_can_fail(engine: Engine, store: Store, tmp_path: Path) -> None:
+def test_every_step_of_a_good_box_can_fail(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     checks = [
         ALIVE,
         Check(name="version", run=("tiny", "--version")),
@@ -212,7 +213,7 @@ def test_every_step_of_a_good_box_can_fail(engine: Engine, store: Store, tmp_pat
         Check(name="port", tcp=8000),
         Check(name="file", file=f"{PREFIX}/pyvenv.cfg"),
     ]
-    report = boot(engine, store, tmp_path, recipe_for(write_box(tmp_path), "serve"), checks, traces=["/build/place"])
+    report = boot(runtime, store, tmp_path, recipe_for(write_box(tmp_path), "serve"), checks, traces=["/build/place"])
     assert report.failure is None, report.failure
     # These two are the harness's own work. A start that fails is in the tests of images.
     own = {"start", "copy"}

@@ -18,6 +18,7 @@ import pytest
 from boxsnake.archive import GzipSink, Member, file_member, write_tar
 from boxsnake.bases import Base
 from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import Check
 from boxsnake.dockerfile import dockerfile
 from boxsnake.engine import Engine, connect
@@ -328,7 +329,7 @@ def test_a_context_that_cannot_be_built_does_not_boot(workshop: Workshop, tmp_pa
     plan = plan_of(workshop)
     artifact = tmp_path / "broken.tar"
     artifact.write_bytes(tar([file_member("hello.context/Dockerfile", b"FROM scratch\nADD nowhere.tar.gz /\n")]))
-    report = boot(engine, Store(tmp_path / "store"), artifact, PACKAGER.boot(plan, artifact), ())
+    report = boot(InEngine(engine), Store(tmp_path / "store"), artifact, PACKAGER.boot(plan, artifact), ())
     assert report.failure is not None
     assert report.failure.name == "start"
     assert "nowhere.tar.gz" in report.failure.detail

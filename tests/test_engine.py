@@ -19,6 +19,7 @@ from docker.errors import DockerException
 
 from boxsnake import hosts
 from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, Expected
 from boxsnake.engine import Engine, connect, diagnose, places, sleeper
 from boxsnake.engine.connection import Connection
@@ -390,7 +391,7 @@ def test_an_engine_that_goes_away_is_no_verdict(
     )
     proxy = Proxy(tmp_path / "s", word)
     with pytest.raises(EngineError) as raised:
-        boot(connect({"DOCKER_HOST": f"unix://{tmp_path}/s"}), store, tmp_path, recipe, [])
+        boot(InEngine(connect({"DOCKER_HOST": f"unix://{tmp_path}/s"})), store, tmp_path, recipe, [])
     assert raised.value.exit_code == 11
     del raised
     gc.collect()

@@ -2,7 +2,7 @@
 
 The harness carries out a packager's `BootRecipe` in a container without network, as an unprivileged user wherever the
 format allows, and stops at the first thing that does not hold. What a box does wrong is a failed step of the report;
-what the engine or this machine does wrong is an error, and says nothing about the box.
+what the runtime or this machine does wrong is an error, and says nothing about the box.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from pathlib import Path
 
 from boxsnake import hosts
 from boxsnake.bases import Base
-from boxsnake.boot import image as boot_image
 from boxsnake.boot.box import Box, NotPassedError, ending, said
-from boxsnake.boot.context import BaseOf, built
 from boxsnake.boot.course import Steps, carry_out
+from boxsnake.boot.runtime import BaseOf, Runtime
 from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.boot_report.value import BootReport
-from boxsnake.engine import INSTALLING, MEMORY_BYTES, Container, Engine, Image, sleeper
-from boxsnake.errors import BootError, EngineError, UsageError
+from boxsnake.container import INSTALLING, MEMORY_BYTES, Container, Image
+from boxsnake.errors import BootError, UsageError
 from boxsnake.store import Store
 
 UNPRIVILEGED = "10001:10001"
@@ -34,7 +33,7 @@ _GREETING_SECONDS = 60.0
 
 
 def boot(
-    engine: Engine,
+    runtime: Runtime,
     store: Store,
     artifact: Path,
     recipe: BootRecipe,
@@ -54,8 +53,8 @@ def boot(
     out instead of the usual course; `older` is the recipe of an earlier artifact, for those that want one.
 
     `base_of` finds the base images of build contexts, which boot without one only if they carry their base.
-    Errors: EngineError where the engine does not answer or goes away, and whatever making the host raises. Several
-    threads may boot at once with one engine.
+    Errors: EngineError where the runtime does not answer or goes away, and whatever making the host raises. Several
+    threads may boot at once with one runtime.
     """
     steps = Steps()
     small = scenario.small(recipe) if scenario else {}
@@ -67,7 +66,7 @@ def boot(
             try:
                 box = stack.enter_context(
                     _started(
-                        engine, store, artifact, recipe, base_of or _no_base, small=small, keep=keep, offline=offline
+                        runtime, store, artifact, recipe, base_of or _no_base, small=small, keep=keep, offline=offline
                     )
                 )
             except BootError as error:
@@ -79,17 +78,16 @@ def boot(
             if scenario is None:
                 carry_out(steps, box, checks, traces)
             else:
-                scenario.carry_out(Trial(engine=engine, steps=steps, box=box, checks=tuple(checks), older=older))
+                scenario.carry_out(Trial(runtime=runtime, steps=steps, box=box, checks=tuple(checks), older=older))
             if keep and steps.failed:
-                box.container.keep()
-                steps.add(f"kept: docker exec -it {box.container.id[:12]} sh")
+                steps.add(f"kept: {box.container.keep()}")
     name = scenario.name if scenario else ""
     return BootReport(artifact=str(artifact), format=format, host=recipe.host, scenario=name, steps=tuple(steps.done))
 
 
 @contextlib.contextmanager
 def _started(
-    engine: Engine,
+    runtime: Runtime,
     store: Store,
     artifact: Path,
     recipe: BootRecipe,
@@ -102,19 +100,18 @@ def _started(
     is_image = recipe.host == ARTIFACT_HOST
     with contextlib.ExitStack() as stack:
         if recipe.context:
-            context = built(engine, store, artifact, recipe.context, base_of)
-            identity = stack.enter_context(context)
+            had = runtime.built(store, artifact, recipe.context, base_of)
         elif is_image:
-            identity = stack.enter_context(boot_image.loaded(engine, artifact))
+            had = runtime.artifact(store, artifact)
         else:
-            identity = hosts.image_id(engine, store, _host(recipe.host), offline=offline)
-        image = _image(engine, identity)
+            had = runtime.host(store, _host(recipe.host), offline=offline)
+        image = stack.enter_context(had)
         user = recipe.user or (image.user if is_image and image.user not in {"", "0", "root"} else UNPRIVILEGED)
         environment = _environment(recipe, image)
         container = stack.enter_context(
-            engine.container(
-                identity,
-                sleep=sleeper(recipe.python if is_image else ()),
+            runtime.container(
+                image,
+                python=recipe.python if is_image else (),
                 user=user if is_image else "",
                 environment=environment,
                 read_only=is_image and recipe.read_only,
@@ -157,13 +154,6 @@ def _host(name: str) -> hosts.Host:
         step = f"There are {', '.join(known)}; others can be defined in the folder that your settings name."
         raise UsageError(f"host {name}", "there is no such host", step, hosts=list(known))
     return known[name]
-
-
-def _image(engine: Engine, identity: str) -> Image:
-    image = engine.image(identity)
-    if image is None:
-        raise EngineError(f"image {identity}", "it went away from the engine", "Run the command again.")
-    return image
 
 
 def _environment(recipe: BootRecipe, image: Image) -> dict[str, str]:

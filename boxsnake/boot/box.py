@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.boot_recipe import BootRecipe
-from boxsnake.engine import Container, Finished
+from boxsnake.container import Container, Finished
 from boxsnake.urls import redact
 
 # In seconds: a command that installs or removes, and what a probe takes beyond the time of its job.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from boxsnake import oci
 from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import Base
+from boxsnake.boot.runtime import BaseOf
 from boxsnake.boot_recipe import BuildContext
 from boxsnake.disk import disk_faults
 from boxsnake.engine import Engine, passing_name
 from boxsnake.image.load import load
 from boxsnake.store import Store
 from boxsnake.tar_stream import retold
-
-BaseOf = Callable[[str, tuple[str, str]], Base]
-"""What finds the base image of a name, for an (os, architecture), its layers in the store."""
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from boxsnake.boot.asking import request_of
 from boxsnake.boot.box import Box, NotPassedError, because, listed, modules_of, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
-from boxsnake.engine import Change
+from boxsnake.container import Change
 from boxsnake.plain_text import counted
 
 # In seconds: a start (what runs longer has started), a whole probe.

@@ -20,8 +20,8 @@ from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, because, run_as_root
 from boxsnake.boot.course import Steps, copy, take_checks
+from boxsnake.boot.runtime import Runtime
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
-from boxsnake.engine import Engine, sleeper
 
 UNKNOWN_USER = "54321:54321"
 """A uid and gid that no system has a name for."""
@@ -42,7 +42,7 @@ _KILL_SECONDS = 60.0
 class Trial:
     """A started box to carry a scenario out on, before anything was copied into it or installed."""
 
-    engine: Engine
+    runtime: Runtime
     steps: Steps
     box: Box
     checks: tuple[Check, ...]
@@ -223,8 +223,8 @@ def _read_only_root(trial: Trial) -> None:
         return
     box = trial.box
     with (
-        trial.engine.image_of(box.container) as image,
-        trial.engine.container(image, sleep=sleeper(()), environment=box.environment, read_only=True) as container,
+        trial.runtime.image_of(box.container) as image,
+        trial.runtime.container(image, environment=box.environment, read_only=True) as container,
     ):
         _used(trial, dataclasses.replace(box, container=container), facts)
 

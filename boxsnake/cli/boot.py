@@ -15,11 +15,11 @@ from boxsnake.cli.console import console_of
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
+    from boxsnake.boot.runtime import Runtime
     from boxsnake.boot.scenarios import Scenario
     from boxsnake.boot_recipe import Check, Takes
     from boxsnake.boot_report.value import BootReport
     from boxsnake.cli.workspace import Workspace
-    from boxsnake.engine import Engine
     from boxsnake.hosts import Host
     from boxsnake.pack import Box
 
@@ -137,6 +137,7 @@ def _boot_all(
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake.boot import boot
     from boxsnake.boot.fit import judged, mismatch
+    from boxsnake.boot.in_engine import InEngine
     from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
     from boxsnake.materials import StoreMaterials
@@ -144,26 +145,25 @@ def _boot_all(
 
     known = load_hosts()
     access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
-    engine = connect()
-    architecture = engine.architecture
+    runtime = InEngine(connect())
     trials = [
         (box, name, scenario)
         for box in chosen
         for scenario in _scenarios_of(box, asked)
-        for name in _hosts_of(box, asked.hosts, known, engine)
+        for name in _hosts_of(box, asked.hosts, known, runtime)
     ]
     with track("boot", len(trials)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
 
         def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:
             box, name, scenario = trial
             recipe = box.packager.boot(box.plan, box.path)
-            obstacle = _obstacle(box, name, recipe.takes, architecture, known)
+            obstacle = _obstacle(box, name, recipe.takes, runtime.architecture, known)
             if obstacle:
                 report = _not_booted(box, name, obstacle)
             else:
                 with StoreMaterials(workspace.store, box.plan, access) as materials:
                     report = boot(
-                        engine,
+                        runtime,
                         workspace.store,
                         box.path,
                         dataclasses.replace(recipe, host=name),
@@ -187,7 +187,7 @@ def _boot_all(
         except BaseException:
             # Interrupted, or without an engine: the other boots must not be waited for to their ends.
             pool.shutdown(wait=False, cancel_futures=True)
-            engine.abandon()
+            runtime.abandon()
             raise
 
 
@@ -218,7 +218,7 @@ def _scenarios_of(box: Box, asked: Asked) -> Sequence[Scenario | None]:
     return found or (() if asked.scenarios else (None,))
 
 
-def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], engine: Engine) -> list[str]:
+def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], runtime: Runtime) -> list[str]:
     """The names of the hosts that the box is booted on. An image is its own, and is booted once."""
     from boxsnake.boot.fit import lacking
     from boxsnake.boot_recipe import ARTIFACT_HOST
@@ -234,7 +234,7 @@ def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], engine:
     found = [name for name in asked if name != _ALL]
     if _ALL in asked:
         # Those that can be made here, or are there already: nothing is pulled for a word that names none.
-        at_hand = (host for host in known.values() if host.image is None or engine.image(host.image) is not None)
+        at_hand = (host for host in known.values() if runtime.has(host))
         found += [host.name for host in at_hand if not lacking(recipe.takes, host)]
     return list(dict.fromkeys(found))
 

@@ -17,13 +17,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image
 from boxsnake.engine import places
 from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
-from boxsnake.engine.container import Change, Container, Finished
+from boxsnake.engine.container import Container
 from boxsnake.engine.launch import Launch, Listed, create, giving, lines, listed, spoken
 from boxsnake.engine.owner import (
     LIFETIME_SECONDS,
@@ -63,25 +63,6 @@ __all__ = [
 _PROCESSES = 1024
 _REMOVAL_SECONDS = 10
 _CHUNK = 1 << 20
-
-MEMORY_BYTES = 4 << 30
-"""What a container may take, unless it is told otherwise."""
-
-INSTALLING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
-"""What installing as root takes (owners and modes of files), and nothing that reaches beyond the container."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """An image in the engine. `layers` are diff ids, lowest first; the rest is its configuration."""
-
-    id: str
-    layers: tuple[str, ...]
-    entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-    user: str
-    folder: str
 
 
 def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True) -> Engine:
@@ -298,13 +279,13 @@ class Engine:
                     raise
 
     @contextlib.contextmanager
-    def image_of(self, container: Container) -> Iterator[str]:
-        """Have an image of a container's files, as they are now, for the block: its id."""
+    def image_of(self, container: str) -> Iterator[str]:
+        """Have an image of the files of a container (its id), as they are now, for the block: its id."""
         name = passing_name("installed")
         repository, _, tag = name.rpartition(":")
         try:
             with self._connection.faults("making an image of a container"):
-                made = self._connection.client(TRANSFER_SECONDS).commit(container.id, repository, tag)
+                made = self._connection.client(TRANSFER_SECONDS).commit(container, repository, tag)
             yield str(made["Id"])
         finally:
             self.remove_image(name)

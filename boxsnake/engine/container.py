@@ -9,10 +9,10 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boxsnake.container import Change, Finished
 from boxsnake.disk import disk_faults
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, raise_unless_fine
 from boxsnake.engine.frames import ERRORS, frames
@@ -37,31 +37,6 @@ _SETTLING_SECONDS = 2.0
 _PERIOD = 100_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """How a command in a container ended.
-
-    `exit_code` is None where none is known. `ended_by` is "" where it ended by itself, "timeout" where it took too
-    long, "memory" where the kernel killed it for want of memory. Output is capped: the end is kept, and `cut` counts
-    the bytes left out.
-    """
-
-    exit_code: int | None
-    output: bytes
-    errors: bytes
-    seconds: float
-    cut: int = 0
-    ended_by: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Change:
-    """One path that differs from the container's image: "added", "changed" or "removed"."""
-
-    path: str
-    kind: str
-
-
 class Container:
     """A running container of ours."""
 
@@ -70,9 +45,10 @@ class Container:
         self.kept = False
         self._connection = connection
 
-    def keep(self) -> None:
-        """Have it stay after its block, for people to look into."""
+    def keep(self) -> str:
+        """Have it stay after its block, for people to look into: the command for that."""
         self.kept = True
+        return f"docker exec -it {self.id[:12]} sh"
 
     def execute(
         self,

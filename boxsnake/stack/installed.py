@@ -44,7 +44,7 @@ def installed(engine: Engine, store: Store, recipe: BootRecipe, *, offline: bool
                     shown = "".join(f"\n  {line}" for line in words[-_SHOWN_LINES:])
                     cause = f"`{shlex.join(command)}` exited with {ended.exit_code}{shown}"
                     raise BootError(f"host {recipe.host}", cause, "`boxsnake boot` tells more of it.")
-            identity = until.enter_context(engine.image_of(container))
+            identity = until.enter_context(engine.image_of(container.id))
         yield identity
 
 

@@ -1,0 +1,96 @@
+"""Containers as those see them who work in one, whatever has started it: commands, files, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+MEMORY_BYTES = 4 << 30
+"""What a container may take, unless it is told otherwise."""
+
+INSTALLING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
+"""What installing as root takes (owners and modes of files), and nothing that reaches beyond the container."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What containers are made of. `layers` are diff ids, lowest first; the rest is its configuration."""
+
+    id: str
+    layers: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    user: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a command in a container ended.
+
+    `exit_code` is None where none is known. `ended_by` is "" where it ended by itself, "timeout" where it took too
+    long, "memory" where the kernel killed it for want of memory. Output is capped: the end is kept, and `cut` counts
+    the bytes left out.
+    """
+
+    exit_code: int | None
+    output: bytes
+    errors: bytes
+    seconds: float
+    cut: int = 0
+    ended_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Change:
+    """One path that differs from the container's image: "added", "changed" or "removed"."""
+
+    path: str
+    kind: str
+
+
+class Container(Protocol):
+    """A running container of ours."""
+
+    @property
+    def id(self) -> str:
+        """What names it where it was started."""
+        ...
+
+    def execute(
+        self,
+        command: Sequence[str],
+        *,
+        seconds: float,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        folder: str = "/",
+    ) -> Finished:
+        """Run a command to its end. One that takes longer than `seconds` is ended, and the container with it.
+
+        Errors: EngineError where the container went away for a reason that is not the command's.
+        """
+        ...
+
+    def limit(self, *, memory: int, processors: float) -> None:
+        """Give it no more than so many bytes of memory, and so many processors (0.5 is half of one), from now on."""
+        ...
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copy a file or a folder to an absolute path, owned by root and readable by all; parents are made."""
+        ...
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path of the container is a folder (a link to one is not)."""
+        ...
+
+    def changes(self) -> tuple[Change, ...]:
+        """Every path that differs from the image, sorted; what is mounted into it is left out."""
+        ...
+
+    def keep(self) -> str:
+        """Have it stay after its block, for people to look into: the command for that."""
+        ...
