@@ -20,6 +20,7 @@ from boxsnake.errors import ResourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_CHUNK = 1 << 20
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 # File systems which do not know a call answer with one of these, and a slower way is taken instead.
@@ -40,6 +41,16 @@ def disk_faults(thing: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise resource_error(error, thing) from error
+
+
+def file_chunks(path: Path, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+    """A part of a file; all that follows where no size is given. Errors: ResourceError."""
+    with disk_faults(path), path.open("rb", buffering=0) as stream:
+        left = path.stat().st_size - start if size is None else size
+        stream.seek(start)
+        while left and (chunk := stream.read(min(left, _CHUNK))):
+            left -= len(chunk)
+            yield chunk
 
 
 def _explain(error: OSError, path: Path) -> tuple[str, str]:

@@ -49,13 +49,12 @@ CORE = {
 }
 """Modules that do no I/O: they import each other alone."""
 
-FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx", "docker", "rattler", "time"}
+FORBIDDEN_IN_CORE = {"os", "shutil", "socket", "subprocess", "tempfile", "httpx", "http", "rattler", "time"}
 
 KNOWN_BY = {
     "backports": {"delta.pieces"},
     "cyclonedx": {"sbom"},
     "deflate": {"archive", "delta.streams"},
-    "docker": {"engine"},
     "httpx": {"fetch.exchange"},
     "installer": {"stage"},
     "isal": {"archive", "checksum", "delta.streams"},
@@ -144,7 +143,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from boxsnake.cli.console import run\n"
         "from boxsnake.cli import boxsnake\n"
         "assert run(boxsnake, ['--help']) == 0\n"
-        "heavy = {'rattler', 'rattler_build', 'docker', 'httpx', 'pydantic', 'isal', 'zstandard', 'rich', 'yaml', "
+        "heavy = {'rattler', 'rattler_build', 'http.client', 'httpx', 'pydantic', 'isal', 'zstandard', 'rich', 'yaml', "
         "'deflate', 'packaging', 'platformdirs', 'uv', 'pex'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
     )

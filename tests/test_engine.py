@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docker.errors import DockerException
 
 from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, Expected
 from boxsnake.engine import Engine, connect, diagnose, places, sleeper
+from boxsnake.engine.api import RefusedError
 from boxsnake.engine.connection import Connection
 from boxsnake.errors import BootError, EngineError, NetworkError, ResourceError
 from boxsnake.store import Store
@@ -251,7 +251,7 @@ def test_layers_that_the_engine_has_are_counted(engine: Engine, image: str) -> N
 def test_a_full_disk_of_the_engine_is_no_verdict() -> None:
     connection = Connection("unix:///nonexistent", {})
     with pytest.raises(ResourceError, match="the engine's disk is full"), connection.faults("loading"):
-        raise DockerException("write /var/lib/x: no space left on device")
+        raise RefusedError(500, "write /var/lib/x: no space left on device")
 
 
 # Leaving nothing behind
@@ -278,8 +278,7 @@ def other_run(image: str, fate: str) -> Iterator[tuple[subprocess.Popen[str], st
 
 
 def exists(engine: Engine, container: str) -> bool:
-    listed = engine._connection.client().containers(all=True, filters={"id": container})
-    return bool(listed)
+    return engine.look(container) is not None
 
 
 @pytest.mark.engine
@@ -369,8 +368,6 @@ class Proxy:
 
 
 @pytest.mark.engine
-# The SDK drops its socket without closing it where the connection is refused.
-@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("word", [b"/archive?path", b"/exec/", b"/changes", b"/start"])
 def test_an_engine_that_goes_away_is_no_verdict(
     engine: Engine, store: Store, image: str, tmp_path: Path, word: bytes
@@ -397,6 +394,6 @@ def test_an_engine_that_goes_away_is_no_verdict(
     gc.collect()
     proxy.die()
     # What could not be removed through the dead engine is ours, and we live: only we may clear it away.
-    for listed in engine._connection.client().containers(all=True, filters={"label": "boxsnake.owner"}):
+    for listed in engine._found("/containers/json", "boxsnake.owner"):
         if f" {os.getpid()} " in listed["Labels"]["boxsnake.owner"]:
             engine._remove(listed["Id"])

@@ -1,7 +1,7 @@
 """The container engine: images in and out of it, containers started, looked into and removed.
 
-This package alone knows the docker SDK, which speaks to Docker and to podman's socket alike. Whatever goes wrong
-between us and the engine is an EngineError, never a verdict about what runs inside a container.
+This package alone knows the Engine API, which Docker and podman's socket speak alike. Whatever goes wrong between us
+and the engine is an EngineError, never a verdict about what runs inside a container.
 
 Every container of ours bears two labels, `boxsnake.run` and `boxsnake.owner`. What a killed run left behind is removed
 by the next one that connects, and by nobody while its owner lives.
@@ -9,6 +9,7 @@ by the next one that connects, and by nobody while its owner lives.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
@@ -17,12 +18,16 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
 from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image
-from boxsnake.engine import places
-from boxsnake.engine.connection import TRANSFER_SECONDS, Connection, printable, raise_unless_fine, translated
+from boxsnake.disk import file_chunks
+from boxsnake.engine import places, wanted
+from boxsnake.engine.api import RefusedError
+from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, printable, translated
 from boxsnake.engine.container import Container
 from boxsnake.engine.launch import Launch, Listed, create, giving, lines, listed, spoken
 from boxsnake.engine.owner import (
@@ -38,10 +43,8 @@ from boxsnake.engine.owner import (
 from boxsnake.engine.places import Place
 from boxsnake.engine.terminal import converse
 from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
+from boxsnake.reference import Reference, parse
 from boxsnake.urls import redact
-
-if TYPE_CHECKING:
-    import docker
 
 __all__ = [
     "INSTALLING",
@@ -62,7 +65,7 @@ __all__ = [
 
 _PROCESSES = 1024
 _REMOVAL_SECONDS = 10
-_CHUNK = 1 << 20
+_MISSING, _CONFLICT = 404, 409
 
 
 def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True) -> Engine:
@@ -107,7 +110,7 @@ class Engine:
     def version(self) -> str:
         """The engine's name and version, for people."""
         with self._connection.faults("the container engine"):
-            facts = self._connection.client().version()
+            facts = self._connection.ask("GET", "/version")
         components = facts.get("Components") or [{}]
         name = components[0].get("Name", "Engine")
         return f"{name.removesuffix(' Engine')} {facts.get('Version', '?')}"
@@ -116,19 +119,19 @@ class Engine:
     def architecture(self) -> str:
         """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
         with self._connection.faults("the container engine"):
-            return str(self._connection.client().version().get("Arch", ""))
+            return str(self._connection.ask("GET", "/version").get("Arch", ""))
 
     # Images
 
     def image(self, reference: str) -> Image | None:
         """The image of that name or id; None where the engine has none."""
-        from docker.errors import ImageNotFound
-
         with self._connection.faults(f"image {reference}"):
             try:
-                facts: dict[str, Any] = self._connection.untyped().inspect_image(reference)
-            except ImageNotFound:
-                return None
+                facts: dict[str, Any] = self._connection.ask("GET", f"/images/{_quoted(reference)}/json")
+            except RefusedError as error:
+                if error.status == _MISSING:
+                    return None
+                raise
         config = facts.get("Config") or {}
         pairs = [variable.partition("=") for variable in config.get("Env") or ()]
         return Image(
@@ -144,7 +147,7 @@ class Engine:
     def tags(self) -> dict[str, str]:
         """Every tag in the engine, and the id of its image."""
         with self._connection.faults("the engine's images"):
-            images = self._connection.client().images()
+            images = self._connection.ask("GET", "/images/json")
         return {tag: image["Id"] for image in images for tag in image.get("RepoTags") or () if tag != "<none>:<none>"}
 
     def leading_layers(self, layers: Sequence[str], likely: Sequence[str] = ()) -> int:
@@ -172,16 +175,13 @@ class Engine:
 
         Errors: BootError where the engine refuses the archive itself.
         """
-        from docker.errors import APIError
-
         thing = f"image archive {archive}" if isinstance(archive, Path) else "image archive"
-        with contextlib.ExitStack() as files:
-            data = files.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
-            with self._connection.faults(thing):
-                try:
-                    answers = list(self._connection.untyped(TRANSFER_SECONDS).load_image(data))
-                except APIError as error:
-                    answers = [{"error": error.explanation}]
+        data = file_chunks(archive) if isinstance(archive, Path) else archive
+        with self._connection.faults(thing):
+            try:
+                answers = self._tells("/images/load", data)
+            except RefusedError as error:
+                answers = [{"error": error.words}]
         names = []
         for answer in answers:
             if "error" in answer:
@@ -191,25 +191,25 @@ class Engine:
                 names.append(name)
         return tuple(names)
 
+    def _tells(
+        self, path: str, data: Iterable[bytes], query: Mapping[str, object] | None = None
+    ) -> list[dict[str, Any]]:
+        """What the engine tells of its work on a tar."""
+        headers = {"Content-Type": "application/x-tar"}
+        sent = self._connection.request("POST", path, query=query, data=data, headers=headers, seconds=TRANSFER_SECONDS)
+        with sent as answer:
+            return list(answer.told())
+
     def build(self, context: Iterable[bytes], tag: str, *, arguments: Mapping[str, str], thing: str) -> str:
         """Build an image from the tar of a context with a Dockerfile at its top: its id.
 
         By BuildKit where the engine has it. `thing` is what errors call it. Errors: BootError where it does not build.
         """
-        client = self._connection.client()
-        # Not by the SDK: its builds are those of the builder before BuildKit.
         query = {"version": "2", "t": tag, "buildargs": json.dumps(dict(arguments)), "rm": "1", "forcerm": "1"}
         with self._connection.faults(f"building {thing}"):
-            answer = client.post(
-                self._connection.url("/build"),
-                params=query,
-                data=iter(context),
-                headers={"Content-Type": "application/x-tar"},
-                timeout=TRANSFER_SECONDS,
-            )
-            raise_unless_fine(answer)
-        for line in answer.iter_lines():
-            if line.strip() and (words := json.loads(line).get("error")):
+            answers = self._tells("/build", context, query)
+        for answer in answers:
+            if words := answer.get("error"):
                 raise _refused(str(words), thing, self.address, "the engine cannot build it")
         image = self.image(tag)
         if image is None:
@@ -219,63 +219,67 @@ class Engine:
     def import_rootfs(self, archive: Path, tag: str) -> str:
         """Make an image of one layer from the tar of a root file system: its id. The layer's diff id is the tar's."""
         repository, _, version = tag.rpartition(":")
-        client = self._connection.client()
-        # Not by the SDK: its import of a file knows no timeout.
         query = {"fromSrc": "-", "repo": repository, "tag": version, "changes": 'CMD ["/bin/sh"]'}
-        with self._connection.faults(f"importing {archive}"), archive.open("rb") as stream:
-            answer = client.post(
-                self._connection.url("/images/create"),
-                params=query,
-                data=stream,
-                headers={"Content-Type": "application/tar"},
-                timeout=TRANSFER_SECONDS,
-            )
-            raise_unless_fine(answer)
-        lines = [json.loads(line) for line in answer.text.splitlines() if line.strip()]
-        for line in lines:
-            if "error" in line:
-                raise translated(RuntimeError(str(line["error"])), f"importing {archive}", self.address)
+        with self._connection.faults(f"importing {archive}"):
+            answers = self._tells("/images/create", file_chunks(archive), query)
+        for answer in answers:
+            if "error" in answer:
+                raise translated(str(answer["error"]), f"importing {archive}", self.address)
         # podman takes no heed of the name.
-        identity = str(lines[-1]["status"])
+        identity = str(answers[-1]["status"])
         self.tag(identity, tag)
         return identity
 
     def pull(self, reference: str) -> None:
         """Fetch an image from its registry. Errors: NetworkError where the registry does not give it."""
-        from docker.errors import APIError
-
         thing = f"image {reference}"
         with self._connection.faults(thing):
             try:
-                answers = self._connection.client(TRANSFER_SECONDS).pull(reference, stream=True, decode=True)
-                refusals = [str(answer["error"]) for answer in answers if "error" in answer]
-            except APIError as error:
-                refusals = [str(error.explanation)]
+                refusals = [str(told["error"]) for told in self._pulling(parse(reference)) if "error" in told]
+            except (RefusedError, ValueError) as error:
+                refusals = [str(error)]
         if refusals:
             step = "Check the name and that its registry is reachable from the engine, or load the image by hand."
             raise NetworkError(thing, redact(refusals[0]), step, image=reference)
 
+    def _pulling(self, meant: Reference) -> list[dict[str, Any]]:
+        """What the engine tells of its pulling."""
+        query = {"fromImage": str(replace(meant, tag="", digest="")), "tag": meant.version}
+        login = self._login(meant)
+        sent = self._connection.request("POST", "/images/create", query=query, headers=login, seconds=TRANSFER_SECONDS)
+        with sent as answer:
+            return list(answer.told())
+
+    def _login(self, meant: Reference) -> dict[str, str]:
+        """The header that tells the engine who we are to an image's registry."""
+        from boxsnake.registry.logins import find_login, server
+
+        # The engine knows where names without a registry lead; podman goes by its user's list.
+        where = meant.registry or server(str(self._connection.ask("GET", "/info").get("IndexServerAddress") or ""))
+        found = find_login(where, meant.repository) if where else None
+        if found is None:
+            return {}
+        login = {"identitytoken": found.token} if found.login is None else asdict(found.login)
+        return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(login).encode()).decode()}
+
     def save(self, reference: str, archive: Path) -> None:
         """Write an image as a docker archive."""
-        with self._connection.faults(f"saving image {reference}"), archive.open("wb") as out:
-            for chunk in self._connection.client(TRANSFER_SECONDS).get_image(reference, chunk_size=_CHUNK):
-                out.write(chunk)
+        self._connection.receive(f"/images/{_quoted(reference)}/get", archive, f"saving image {reference}")
 
     def tag(self, reference: str, tag: str) -> None:
         """Give an image another name."""
         repository, _, version = tag.rpartition(":")
         with self._connection.faults(f"image {reference}"):
-            self._connection.client().tag(reference, repository, version)
+            query = {"repo": repository, "tag": version}
+            self._connection.ask("POST", f"/images/{_quoted(reference)}/tag", query=query)
 
     def remove_image(self, reference: str) -> None:
         """Remove a name, and the image with its last name; absent or in use is fine."""
-        from docker.errors import APIError
-
         with self._connection.faults(f"image {reference}"):
             try:
-                self._connection.client(TRANSFER_SECONDS).remove_image(reference)
-            except APIError as error:
-                if error.status_code not in {404, 409}:
+                self._connection.ask("DELETE", f"/images/{_quoted(reference)}", seconds=TRANSFER_SECONDS)
+            except RefusedError as error:
+                if error.status not in {_MISSING, _CONFLICT}:
                     raise
 
     @contextlib.contextmanager
@@ -283,9 +287,12 @@ class Engine:
         """Have an image of the files of a container (its id), as they are now, for the block: its id."""
         name = passing_name("installed")
         repository, _, tag = name.rpartition(":")
+        # What is started from it is not this container's run's.
+        changes = f'LABEL {RUN_LABEL}="" {OWNER_LABEL}=""'
+        query = {"container": container, "repo": repository, "tag": tag, "changes": changes}
         try:
             with self._connection.faults("making an image of a container"):
-                made = self._connection.client(TRANSFER_SECONDS).commit(container, repository, tag)
+                made = self._connection.ask("POST", "/commit", query=query, body={}, seconds=TRANSFER_SECONDS)
             yield str(made["Id"])
         finally:
             self.remove_image(name)
@@ -319,45 +326,36 @@ class Engine:
 
         Errors: EngineError; BootError where the image cannot run the command.
         """
-        client = self._connection.client()
         # A volume lies on the disk, where a large box has room to unpack; but it takes its mode from the image's
         # own /tmp, which a read-only artifact need not have.
-        scratch: dict[str, Any] = (
-            {"tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"}} if read_only else {}  # noqa: S108 - inside the box
-        )
-        for folder, size in (small or {}).items():
-            scratch.setdefault("tmpfs", {})[folder] = f"rw,exec,mode=755,size={size}"
+        memory_folders = {"/tmp": "rw,exec,nosuid,nodev,mode=1777"} if read_only else {}  # noqa: S108 - inside the box
+        memory_folders |= {folder: f"rw,exec,mode=755,size={size}" for folder, size in (small or {}).items()}
+        document = {
+            "Image": image,
+            "Entrypoint": list(sleep[:1]),
+            "Cmd": list(sleep[1:]),
+            "User": user,
+            "Hostname": hostname or "",
+            "Env": wanted.variables(environment),
+            "Volumes": {} if read_only else {"/tmp": {}},  # noqa: S108 - inside the box
+            # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.
+            "Labels": {RUN_LABEL: self.run} if may_keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
+            "NetworkDisabled": not network,
+            "HostConfig": {
+                "NetworkMode": "bridge" if network else "none",
+                "Memory": memory,
+                "MemorySwap": memory,
+                "Tmpfs": memory_folders,
+                **wanted.confinement(_PROCESSES, capabilities, mounts, read_only=read_only),
+            },
+        }
         with self._connection.faults(f"starting a container of {image}"):
-            created = client.create_container(
-                image,
-                command=list(sleep[1:]),
-                entrypoint=list(sleep[:1]),
-                user=user or None,
-                hostname=hostname,
-                environment=dict(environment or {}),
-                volumes=None if read_only else ["/tmp"],  # noqa: S108 - inside the box
-                # Without an owner, nobody takes it for a leftover: it is there until somebody removes it.
-                labels={RUN_LABEL: self.run} if may_keep else {RUN_LABEL: self.run, OWNER_LABEL: own_name()},
-                network_disabled=not network,
-                host_config=client.create_host_config(
-                    network_mode="bridge" if network else "none",
-                    read_only=read_only,
-                    cap_drop=["ALL"],
-                    cap_add=list(capabilities),
-                    security_opt=["no-new-privileges"],
-                    mem_limit=memory,
-                    memswap_limit=memory,
-                    pids_limit=_PROCESSES,
-                    init=True,
-                    binds=[f"{source}:{target}:ro" for source, target in mounts],
-                    **scratch,
-                ),
-            )
+            created = self._connection.ask("POST", "/containers/create", body=document)
         container = Container(self._connection, str(created["Id"]))
         try:
             self._check_wanted()
             with self._connection.faults(f"starting a container of {image}"):
-                _start(client, container.id, image)
+                _start(self._connection, container.id, image)
             yield container
         finally:
             if not container.kept:
@@ -372,14 +370,14 @@ class Engine:
     def make_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a network whose containers reach each other by name."""
         with self._connection.faults(f"network {name}"):
-            self._connection.client().create_network(name, labels=dict(labels), check_duplicate=True)
+            document = {"Name": name, "Labels": dict(labels), "CheckDuplicate": True}
+            self._connection.ask("POST", "/networks/create", body=document)
 
     def launch(self, launch: Launch) -> Container:
         """Start a container that runs its own program, and leave it running.
 
         Errors: EngineError; BootError where the image cannot run it. A container that cannot be started is removed.
         """
-        client = self._connection.client()
         identity = create(self._connection, launch)
         try:
             self._check_wanted()
@@ -387,7 +385,7 @@ class Engine:
                 giving(self._connection, identity, launch.given),
                 self._connection.faults(f"starting {launch.alias}"),
             ):
-                _start(client, identity, launch.image)
+                _start(self._connection, identity, launch.image)
         except BaseException:
             self._remove(identity)
             raise
@@ -403,19 +401,18 @@ class Engine:
 
     def look(self, identity: str) -> Listed | None:
         """A container as it is now; None where it is gone."""
-        from docker.errors import NotFound
-
         with self._connection.faults("a container"):
             try:
-                return listed(self._connection.untyped().inspect_container(identity))
-            except NotFound:
-                return None
+                return listed(self._connection.ask("GET", f"/containers/{identity}/json"))
+            except RefusedError as error:
+                if error.status == _MISSING:
+                    return None
+                raise
 
     def labelled(self, label: str, value: str = "") -> tuple[Listed, ...]:
         """The containers with a label, or with that value of it, by the time of their making."""
         with self._connection.faults("the engine's containers"):
-            wanted = f"{label}={value}" if value else label
-            found = self._connection.client().containers(all=True, filters={"label": wanted})
+            found = self._found("/containers/json", f"{label}={value}" if value else label)
         looked = [self.look(one["Id"]) for one in found]
         return tuple(sorted((one for one in looked if one is not None), key=lambda one: one.created))
 
@@ -426,10 +423,9 @@ class Engine:
 
     def stop(self, identity: str, seconds: int) -> None:
         """Ask a container to end, and end it after that time; one that is gone is fine."""
-        from docker.errors import APIError
-
-        with contextlib.suppress(APIError, EngineError), self._connection.faults("stopping a container"):
-            self._connection.client().stop(identity, timeout=seconds)
+        with contextlib.suppress(EngineError), self._connection.faults("stopping a container"):
+            answer = seconds + ANSWER_SECONDS
+            self._connection.ask("POST", f"/containers/{identity}/stop", query={"t": seconds}, seconds=answer)
 
     def remove_container(self, identity: str) -> None:
         """Remove a container and its volumes, whether it runs or not; one that is gone is fine."""
@@ -438,25 +434,21 @@ class Engine:
     def remove_labelled(self, label: str, value: str) -> None:
         """Remove the containers and networks with a label, and the containers' own volumes."""
         with self._connection.faults("the engine's containers"):
-            client = self._connection.client()
-            found = client.containers(all=True, filters={"label": f"{label}={value}"})
-            networks = client.networks(filters={"label": f"{label}={value}"})
+            found = self._found("/containers/json", f"{label}={value}")
+            networks = self._found("/networks", f"{label}={value}")
         for one in found:
             self._remove(one["Id"])
         for one in networks:
             self._remove_network(one["Id"])
 
     def _remove_network(self, identity: str) -> None:
-        from docker.errors import APIError
-
-        with contextlib.suppress(APIError, EngineError), self._connection.faults("removing a network"):
-            self._connection.client().remove_network(identity)
+        with contextlib.suppress(EngineError), self._connection.faults("removing a network"):
+            self._connection.ask("DELETE", f"/networks/{identity}")
 
     def containers(self) -> tuple[str, ...]:
         """The ids of the containers that this run has started and not removed."""
         with self._connection.faults("the engine's containers"):
-            label = {"label": f"{RUN_LABEL}={self.run}"}
-            found = self._connection.client().containers(all=True, filters=label)
+            found = self._found("/containers/json", f"{RUN_LABEL}={self.run}")
         return tuple(container["Id"] for container in found)
 
     def abandon(self) -> None:
@@ -476,12 +468,12 @@ class Engine:
     def reap(self) -> int:
         """Remove the containers, networks and passing images of runs that were killed: how many."""
         with self._connection.faults("leftover containers"):
-            found = self._connection.client().containers(all=True, filters={"label": OWNER_LABEL})
+            found = self._found("/containers/json", OWNER_LABEL)
         left = [container for container in found if is_leftover(container)]
         for container in left:
             self._remove(container["Id"])
         with self._connection.faults("leftover networks"):
-            networks = self._connection.client().networks(filters={"label": OWNER_LABEL})
+            networks = self._found("/networks", OWNER_LABEL)
         nets = [network for network in networks if is_leftover_network(network)]
         for network in nets:
             self._remove_network(network["Id"])
@@ -491,39 +483,43 @@ class Engine:
         return len(left) + len(nets) + len(names)
 
     def _remove(self, identity: str) -> None:
-        from docker.errors import APIError
-
         # Gone already, or being removed by somebody else, is what is wanted; an engine that died takes no orders,
         # and the error that ended the block must not be replaced by this one.
-        client = self._connection.client
-        with contextlib.suppress(APIError, EngineError), self._connection.faults("removing a container"):
+        with contextlib.suppress(EngineError, ResourceError), self._connection.faults("removing a container"):
             try:
-                client().remove_container(identity, v=True, force=True)
-            except APIError as error:
-                if error.status_code != 409:
+                self._connection.ask("DELETE", f"/containers/{identity}", query={"v": "true", "force": "true"})
+            except RefusedError as error:
+                if error.status != _CONFLICT:
                     raise
                 # Another thread removes it: its image cannot be removed until that is done.
-                client().wait(identity, timeout=_REMOVAL_SECONDS, condition="removed")
+                path, query = f"/containers/{identity}/wait", {"condition": "removed"}
+                self._connection.ask("POST", path, query=query, seconds=_REMOVAL_SECONDS)
+
+    def _found(self, path: str, label: str) -> list[dict[str, Any]]:
+        """What the engine lists that has a label, or a value of it ("label=value")."""
+        query = {"all": "true", "filters": json.dumps({"label": [label]})}
+        return list(self._connection.ask("GET", path, query=query) or ())
 
 
-def _start(client: docker.APIClient, identity: str, image: str) -> None:
+def _start(connection: Connection, identity: str, image: str) -> None:
     """Start a container; that its command cannot be run is the image's fault, everything else the engine's."""
-    from docker.errors import APIError
-
     try:
-        client.start(identity)
-    except APIError as error:
-        words = str(error.explanation)
+        connection.ask("POST", f"/containers/{identity}/start")
+    except RefusedError as error:
         # The words of runc and crun for what execve(2) has refused.
         reasons = ("executable file not found", "no such file or directory", "permission denied", "exec format error")
-        if "exec" in words and any(reason in words.lower() for reason in reasons):
+        if "exec" in error.words and any(reason in error.words.lower() for reason in reasons):
             step = "See that the image is whole, made for this machine's architecture, and has that program."
-            raise BootError(f"image {image}", printable(words), step, image=image) from error
+            raise BootError(f"image {image}", printable(error.words), step, image=image) from error
         raise
 
 
+def _quoted(reference: str) -> str:
+    return quote(reference, safe="/:@")
+
+
 def _refused(words: str, thing: str, address: str, verdict: str) -> BoxsnakeError:
-    fault = translated(RuntimeError(words), thing, address)
+    fault = translated(words, thing, address)
     if isinstance(fault, ResourceError):
         return fault
     return BootError(thing, f"{verdict}: {fault.cause}", "Build it again; if that fails as well, report it.")

@@ -1,18 +1,19 @@
-"""The connection to an engine: its clients for each thread, and what goes wrong on it in boxsnake's own errors."""
+"""The connection to an engine: requests in its version of the API, and what goes wrong in boxsnake's own errors."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+from boxsnake.disk import disk_faults
+from boxsnake.engine.address import parsed
+from boxsnake.engine.api import Answer, Api, LostError, RefusedError
 from boxsnake.errors import EngineError, ResourceError
 from boxsnake.urls import redact, without_credentials
-
-if TYPE_CHECKING:
-    import docker
-    import requests
 
 # In seconds, without a sign of life: for an answer, and for work on images or whole file systems.
 ANSWER_SECONDS = 60.0
@@ -20,72 +21,84 @@ TRANSFER_SECONDS = 600.0
 
 
 class Connection:
-    """An engine's address and how to speak to it. Safe for threads: each has clients of its own."""
+    """An engine's address and how to speak to it. Safe for threads."""
 
     def __init__(self, address: str, environment: Mapping[str, str]) -> None:
         self.address = without_credentials(address)
         self._address = address
         self._environment = environment
-        self._threads = threading.local()
-        self._version = "auto"
 
-    def client(self, seconds: float = ANSWER_SECONDS) -> docker.APIClient:
-        """Give this thread's client, whose calls take at most so long without a sign of life."""
-        clients: dict[float, docker.APIClient] = self._threads.__dict__.setdefault("clients", {})
-        if seconds not in clients:
-            with self.faults("the container engine"):
-                clients[seconds] = new_client(self._address, self._environment, seconds, self._version)
-                self._version = clients[seconds].api_version  # which is asked for once
-        return clients[seconds]
+    @cached_property
+    def _api(self) -> Api:
+        try:
+            return Api(parsed(self._address, self._environment))
+        except (OSError, ValueError) as error:
+            raise LostError(str(error)) from error
 
-    def untyped(self, seconds: float = ANSWER_SECONDS) -> Any:
-        """Give the same client, for the calls that the SDK's stubs leave without types."""
-        return self.client(seconds)
+    @cached_property
+    def _version(self) -> str:
+        """The newest version of the API that the engine speaks, as a path's beginning."""
+        return self.ping(ANSWER_SECONDS)
 
-    def url(self, path: str) -> str:
-        """The address of an API path, for requests that the SDK does not make as they should be made."""
-        client = self.client()
-        return f"{client.base_url}/v{client.api_version}{path}"
+    def ping(self, seconds: float) -> str:
+        """Whether an engine answers: what the paths of requests to it begin with. Raises LostError, RefusedError."""
+        with self._api.request("GET", "/_ping", seconds=seconds) as answer:
+            answer.content()
+            version = answer.headers.get("Api-Version", "")
+        return f"/v{version}" if version else ""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        data: Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
+        waiting: float | None = 0,
+    ) -> AbstractContextManager[Answer]:
+        """See `boxsnake.engine.api.Api.request`."""
+        return self._api.request(
+            method,
+            f"{self._version}{path}",
+            query=query,
+            body=body,
+            data=data,
+            headers=headers,
+            seconds=seconds,
+            waiting=waiting,
+        )
+
+    def ask(self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **sent: Any) -> Any:
+        """The value that a request is answered with; None where there is none."""
+        with self.request(method, path, seconds=seconds, **sent) as answer:
+            return answer.json()
+
+    def receive(self, path: str, archive: Path, thing: str, *, query: Mapping[str, object] | None = None) -> None:
+        """Write the body of an answer to a file. `thing` is what errors call the work; ResourceError names the file."""
+        with (
+            disk_faults(archive),
+            archive.open("wb") as out,
+            self.faults(thing),
+            self.request("GET", path, query=query, seconds=TRANSFER_SECONDS) as answer,
+        ):
+            for chunk in answer.chunks():
+                out.write(chunk)
 
     @contextlib.contextmanager
     def faults(self, thing: str) -> Iterator[None]:
-        """Within the block, the SDK's and the connection's faults become EngineError (or ResourceError: disk full)."""
-        from docker.errors import DockerException
-        from requests.exceptions import RequestException
-        from urllib3.exceptions import HTTPError
-
+        """Within the block, faults of the engine and the way to it become EngineError (full disk: ResourceError)."""
         try:
             yield
-        except (DockerException, RequestException, HTTPError, ConnectionError, TimeoutError) as error:
-            raise translated(error, thing, self.address) from error
+        except (LostError, RefusedError) as error:
+            raise translated(str(error), thing, self.address) from error
 
 
-def new_client(address: str, environment: Mapping[str, str], seconds: float, version: str = "auto") -> docker.APIClient:
-    """Connect anew, with the TLS settings of the environment; the SDK and requests raise what they like.
-
-    `version` is the API's; "auto" asks the engine.
-    """
-    import docker
-    from docker.utils import kwargs_from_env
-
-    settings = kwargs_from_env(environment={**environment, "DOCKER_HOST": address})
-    return docker.APIClient(version=version, timeout=seconds, **settings)  # type: ignore[arg-type]  # stubs: int alone
-
-
-def raise_unless_fine(answer: requests.Response) -> None:
-    """Raise the SDK's own error, which bears the engine's words, for a request that was made past the SDK."""
-    from docker.errors import create_api_error_from_http_exception
-    from requests.exceptions import HTTPError
-
-    try:
-        answer.raise_for_status()
-    except HTTPError as error:
-        create_api_error_from_http_exception(error)
-
-
-def translated(error: Exception, thing: str, address: str) -> EngineError | ResourceError:
-    """What an exception of the libraries means to a user."""
-    cause = first_line(error)
+def translated(words: str, thing: str, address: str) -> EngineError | ResourceError:
+    """What an engine's words mean to a user."""
+    cause = first_line(words)
     if "no space left on device" in cause.lower() or "disk quota exceeded" in cause.lower():
         step = "Make room for the engine's images and containers (`docker system df`), then run the command again."
         return ResourceError(thing, f"the engine's disk is full: {cause}", step)
@@ -93,10 +106,10 @@ def translated(error: Exception, thing: str, address: str) -> EngineError | Reso
     return EngineError(thing, cause, step, address=address)
 
 
-def first_line(error: Exception) -> str:
-    """The most telling part of a library's exception: the engine's own words, else the innermost cause."""
-    text = str(getattr(error, "explanation", None) or error) or type(error).__name__
-    return redact(printable(text.strip().splitlines()[0] if text.strip() else type(error).__name__))[:500]
+def first_line(words: str) -> str:
+    """The most telling part of an engine's words."""
+    lines = words.strip().splitlines()
+    return redact(printable(lines[0] if lines else "it does not say why"))[:500]
 
 
 def printable(text: str) -> str:

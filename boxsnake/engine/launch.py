@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from boxsnake.engine import wanted
+from boxsnake.engine.api import UPGRADE, RefusedError, losing
 from boxsnake.engine.frames import frames
 from boxsnake.errors import EngineError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _PROCESSES = 4096
 _STOP_SECONDS = 10
+_MISSING = 404
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class Launch:
     mounts: tuple[tuple[str, str], ...] = ()
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
-    memory: str = ""
+    memory: int = 0
+    """Bytes, or 0 for as much as there is."""
     cpu: float | None = None
     given: bytes | None = None
 
@@ -70,42 +74,39 @@ class Listed:
 
 def create(connection: Connection, launch: Launch) -> str:
     """Create a container without starting it: its id."""
-    client: Any = connection.untyped()
-    limits = {"mem_limit": launch.memory.lower(), "memswap_limit": launch.memory.lower()} if launch.memory else {}
-    if launch.cpu is not None:
-        limits["nano_cpus"] = int(launch.cpu * 1e9)  # type: ignore[assignment]  # what the SDK takes
+    is_given = launch.given is not None
+    document = {
+        "Image": launch.image,
+        "Hostname": launch.alias,
+        "User": launch.user,
+        "WorkingDir": launch.folder,
+        "Env": wanted.variables(launch.environment),
+        "Labels": dict(launch.labels),
+        "ExposedPorts": {f"{port}/tcp": {} for port in launch.ports},
+        "Volumes": {folder: {} for folder in launch.volumes},
+        "OpenStdin": is_given,
+        "StdinOnce": is_given,
+        "AttachStdin": is_given,
+        "NetworkingConfig": {"EndpointsConfig": {launch.network: {"Aliases": [launch.alias]}}},
+        "HostConfig": {
+            "NetworkMode": launch.network,
+            "PortBindings": {f"{port}/tcp": [_bound(here)] for port, here in launch.ports.items()},
+            "Tmpfs": dict(launch.scratch),
+            "Memory": launch.memory,
+            "MemorySwap": launch.memory,
+            "NanoCpus": int((launch.cpu or 0) * 1e9),
+            **wanted.confinement(_PROCESSES, launch.capabilities, launch.mounts, read_only=launch.read_only),
+        },
+    }
+    # Left out, the image's own are meant.
+    document |= {} if launch.entrypoint is None else {"Entrypoint": list(launch.entrypoint)}
+    document |= {} if launch.command is None else {"Cmd": list(launch.command)}
     with connection.faults(f"starting {launch.alias}"):
-        created = client.create_container(
-            launch.image,
-            name=launch.name,
-            hostname=launch.alias,
-            command=None if launch.command is None else list(launch.command),
-            entrypoint=None if launch.entrypoint is None else list(launch.entrypoint),
-            user=launch.user or None,
-            working_dir=launch.folder or None,
-            environment=dict(launch.environment),
-            labels=dict(launch.labels),
-            ports=list(launch.ports),
-            volumes=list(launch.volumes),
-            stdin_open=launch.given is not None,
-            networking_config=client.create_networking_config(
-                {launch.network: client.create_endpoint_config(aliases=[launch.alias])}
-            ),
-            host_config=client.create_host_config(
-                network_mode=launch.network,
-                port_bindings={port: (LOOPBACK, here or None) for port, here in launch.ports.items()},
-                read_only=launch.read_only,
-                tmpfs=dict(launch.scratch),
-                binds=[f"{source}:{target}:ro" for source, target in launch.mounts],
-                cap_drop=["ALL"],
-                cap_add=list(launch.capabilities),
-                security_opt=["no-new-privileges"],
-                pids_limit=_PROCESSES,
-                init=True,
-                **limits,
-            ),
-        )
-    return str(created["Id"])
+        return str(connection.ask("POST", "/containers/create", query={"name": launch.name}, body=document)["Id"])
+
+
+def _bound(port: int) -> dict[str, str]:
+    return {"HostIp": LOOPBACK, "HostPort": str(port) if port else ""}
 
 
 @contextlib.contextmanager
@@ -114,16 +115,15 @@ def giving(connection: Connection, identity: str, data: bytes | None) -> Iterato
     if data is None:
         yield
         return
-    with connection.faults("handing secrets to a container"):
-        attached: Any = connection.untyped().attach_socket(identity, params={"stdin": 1, "stream": 1})
-    try:
-        yield
-        raw = getattr(attached, "_sock", attached)
+    with contextlib.ExitStack() as stack:
         with connection.faults("handing secrets to a container"):
-            raw.sendall(data)
-            raw.shutdown(socket.SHUT_WR)
-    finally:
-        attached.close()
+            query = {"stdin": 1, "stream": 1}
+            asked = connection.request("POST", f"/containers/{identity}/attach", query=query, headers=UPGRADE)
+            wire = stack.enter_context(asked).wire
+        yield
+        with connection.faults("handing secrets to a container"), losing():
+            wire.sendall(data)
+            wire.shutdown(socket.SHUT_WR)
 
 
 def listed(facts: Mapping[str, Any]) -> Listed:
@@ -147,16 +147,16 @@ def listed(facts: Mapping[str, Any]) -> Listed:
 
 def spoken(connection: Connection, identity: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
     """What a container has said, both streams, as it comes."""
-    client: Any = connection.untyped()
-    url = connection.url(f"/containers/{identity}/logs")
     query = {"stdout": 1, "stderr": 1, "follow": int(follow), "tail": "all" if tail is None else tail}
-    # Not by the SDK: it loses what came together with the HTTP headers.
-    with client.get(url, params=query, stream=True, timeout=(60.0, None)) as answer:
-        if answer.status_code == 404:
-            return
-        answer.raise_for_status()
-        for _, data in frames(answer.iter_content(chunk_size=None)):
-            yield data
+    # It may be silent for as long as it likes.
+    waiting = None if follow else 0
+    try:
+        with connection.request("GET", f"/containers/{identity}/logs", query=query, waiting=waiting) as answer:
+            for _, data in frames(answer.chunks()):
+                yield data
+    except RefusedError as error:
+        if error.status != _MISSING:
+            raise
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:

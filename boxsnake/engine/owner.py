@@ -67,6 +67,8 @@ def is_leftover(container: Mapping[str, Any]) -> bool:
     """Whether the run that started a container (as the engine lists it) is over without having removed it."""
     scope, _, process = str(container["Labels"].get(OWNER_LABEL, "")).partition(" ")
     pid, _, start = process.partition(" ")
+    if not scope:  # the label of an image that was made of a container of ours
+        return False
     if scope == _scope() and pid.isdecimal():
         return _start_time(int(pid)) != start
     # Another machine's or namespace's: its sleep is over and nobody has cleared it away.

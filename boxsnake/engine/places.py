@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from boxsnake.engine.connection import first_line, new_client
+from boxsnake.engine.api import LostError, RefusedError
+from boxsnake.engine.connection import Connection, first_line
 from boxsnake.errors import EngineError
 from boxsnake.urls import without_credentials
 
@@ -51,25 +49,18 @@ def look(address: str, environment: Mapping[str, str]) -> Place:
     """Ask an address whether there is an engine."""
     shown = without_credentials(address)
     try:
-        if address.startswith("unix://"):
-            _knock(Path(address.removeprefix("unix://")))
-        with contextlib.closing(new_client(address, environment, _PING_SECONDS)) as client:
-            client.ping()
-    except PermissionError as error:
+        Connection(address, environment).ping(_PING_SECONDS)
+    except LostError as error:
+        cause = error.__cause__
         # A folder above the socket that we may not search is a matter of permission as well, and no sign of absence.
-        return Place(address=shown, state="refused", detail=str(error.strerror))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        return Place(address=shown, state="absent", detail=str(error.strerror))
-    except Exception as error:  # noqa: BLE001 - each library below has its own ways to say that nobody answers
-        return Place(address=shown, state="dead", detail=first_line(error))
+        if isinstance(cause, PermissionError):
+            return Place(address=shown, state="refused", detail=str(cause.strerror))
+        if isinstance(cause, FileNotFoundError | NotADirectoryError):
+            return Place(address=shown, state="absent", detail=str(cause.strerror))
+        return Place(address=shown, state="dead", detail=first_line(str(error)))
+    except RefusedError as error:
+        return Place(address=shown, state="dead", detail=first_line(error.words))
     return Place(address=shown, state="answers", detail="")
-
-
-def _knock(path: Path) -> None:
-    """Connect and hang up: the operating system's own error tells more than the SDK's."""
-    with socket.socket(socket.AF_UNIX) as knocking:
-        knocking.settimeout(_PING_SECONDS)
-        knocking.connect(str(path))
 
 
 def no_engine(places: Sequence[Place], environment: Mapping[str, str]) -> EngineError:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from boxsnake.engine.connection import raise_unless_fine
+from boxsnake.engine import wanted
+from boxsnake.engine.api import UPGRADE, LostError, RefusedError
 from boxsnake.engine.frames import ERRORS, frames
 
 if TYPE_CHECKING:
@@ -42,38 +43,23 @@ def converse(
     With `terminal` it has a terminal of its own, as large as this one, and the descriptor, which must be a terminal,
     hands over every key as it is. Errors: EngineError.
     """
-    client: Any = connection.untyped()
+    document = wanted.command(command, user=user, folder=folder, environment=environment)
+    document |= {"AttachStdin": True, "Tty": terminal}
     with connection.faults(f"running {command[0]}"):
-        made = client.exec_create(
-            identity,
-            list(command),
-            stdin=True,
-            tty=terminal,
-            user=user,
-            workdir=folder or None,
-            environment=dict(environment or {}),
+        made = str(connection.ask("POST", f"/containers/{identity}/exec", body=document)["Id"])
+        starting = connection.request(
+            "POST", f"/exec/{made}/start", body={"Detach": False, "Tty": terminal}, headers=UPGRADE, waiting=None
         )
-        # Not by the SDK: it loses what came together with the HTTP headers.
-        answer = client.post(
-            connection.url(f"/exec/{made['Id']}/start"),
-            json={"Detach": False, "Tty": terminal},
-            headers={"Connection": "Upgrade", "Upgrade": "tcp"},
-            stream=True,
-            timeout=(60.0, None),
-        )
-        raise_unless_fine(answer)
-        stream = answer.raw._fp.fp  # noqa: SLF001 - no library hands out the stream that it has read the headers from
-        wire: socket.socket = stream.raw._sock  # noqa: SLF001
-        ended, tell = os.pipe()
-        reader = threading.Thread(target=_read, args=(stream, out, errors, terminal, tell), daemon=True)
-        with _raw(source if terminal else None), _resized(client, made["Id"], terminal=terminal):
-            reader.start()
-            _write(source, wire, ended)
-        reader.join()
-        os.close(ended)
-        os.close(tell)
-        answer.close()
-        return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
+        with starting as answer:
+            ended, tell = os.pipe()
+            reader = threading.Thread(target=_read, args=(answer.raw(), out, errors, terminal, tell), daemon=True)
+            with _raw(source if terminal else None), _resized(connection, made, terminal=terminal):
+                reader.start()
+                _write(source, answer.wire, ended)
+            reader.join()
+            os.close(ended)
+            os.close(tell)
+        return int(connection.ask("GET", f"/exec/{made}/json")["ExitCode"] or 0)
 
 
 def _read(stream: Any, out: Write, errors: Write, terminal: bool, tell: int) -> None:
@@ -124,7 +110,7 @@ def _raw(terminal: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _resized(client: Any, identity: str, *, terminal: bool) -> Iterator[None]:
+def _resized(connection: Connection, identity: str, *, terminal: bool) -> Iterator[None]:
     """Within the block, the command's terminal is as large as this one."""
     if not terminal:
         yield
@@ -132,8 +118,8 @@ def _resized(client: Any, identity: str, *, terminal: bool) -> Iterator[None]:
 
     def resize(*_told: object) -> None:
         size = shutil.get_terminal_size()
-        with contextlib.suppress(Exception):
-            client.exec_resize(identity, height=size.lines, width=size.columns)
+        with contextlib.suppress(LostError, RefusedError):
+            connection.ask("POST", f"/exec/{identity}/resize", query={"h": size.lines, "w": size.columns})
 
     before = signal.signal(signal.SIGWINCH, resize)
     # Until the command runs, there is no terminal to size.

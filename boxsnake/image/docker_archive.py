@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxsnake.disk import file_chunks
 from boxsnake.errors import BootError, PackError
-from boxsnake.image.layout import Place, file_chunks, places
+from boxsnake.image.layout import Place, places
 from boxsnake.tar_stream import tar_end, tar_file, tar_part
 
 _MANIFEST = "manifest.json"

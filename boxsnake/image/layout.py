@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from boxsnake import oci
-from boxsnake.disk import disk_faults
+from boxsnake.disk import disk_faults, file_chunks
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.reference import is_digest
 from boxsnake.store import Store
 
-_CHUNK = 1 << 20
 _LARGEST_DOCUMENT = 16 << 20
 _NAME = "io.containerd.image.name"
 
@@ -209,16 +208,6 @@ def laid_out(manifest: oci.Document, blob: Callable[[str], bytes]) -> LaidOut:
     for layer in image.layers:
         _checked(layer.digest)
     return image
-
-
-def file_chunks(path: Path, start: int, size: int | None) -> Iterator[bytes]:
-    """A part of a file; all that follows where no size is given."""
-    with disk_faults(path), path.open("rb", buffering=0) as stream:
-        left = path.stat().st_size - start if size is None else size
-        stream.seek(start)
-        while left and (chunk := stream.read(min(left, _CHUNK))):
-            left -= len(chunk)
-            yield chunk
 
 
 def _checked(digest: object) -> str:

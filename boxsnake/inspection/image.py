@@ -150,7 +150,7 @@ def _of_archive(path: Path) -> ImageFacts:
 
 
 def _opener(path: Path, layer: tarfile.TarInfo) -> Callable[[], BinaryIO]:
-    from boxsnake.image.layout import file_chunks
+    from boxsnake.disk import file_chunks
 
     return lambda: cast("BinaryIO", Joined(file_chunks(path, layer.offset_data, layer.size)))
 

@@ -75,7 +75,7 @@ def _in_file(
     helper = _table(document, "credHelpers").get(registry)
     if isinstance(helper, str) and helper:
         return _asked(helper, registry, environment)
-    auths = {_server(key): value for key, value in _table(document, "auths").items() if isinstance(value, dict)}
+    auths = {server(key): value for key, value in _table(document, "auths").items() if isinstance(value, dict)}
     parts = f"{registry}/{repository}".split("/")
     names = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
     entry = next((auths[name] for name in names if name in auths), None)
@@ -90,7 +90,7 @@ def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _server(key: str) -> str:
+def server(key: str) -> str:
     """A key as it names a registry: old clients wrote "https://registry/v1/"."""
     name = key.partition("://")[2] or key
     return name.partition("/")[0] if "://" in key else name.rstrip("/")

@@ -12,8 +12,8 @@ from boxsnake.boot.asking import attempt, fault, request_of
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, Launch, Listed
 from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
-from boxsnake.engine.owner import OWNER_LABEL
 from boxsnake.errors import BootError, EngineError
+from boxsnake.manifest.text import byte_count
 from boxsnake.stack.debugger import PORT as DEBUGGER
 from boxsnake.stack.value import Stack, Unit
 
@@ -163,9 +163,7 @@ def _launch(engine: Engine, unit: Unit, stack: Stack, terms: Terms, wanted: Mapp
         name=f"{network}-{unit.name}",
         network=network,
         alias=unit.name,
-        # An image that was made of a container has the labels of that, whose owner may be gone.
         labels={
-            OWNER_LABEL: "",
             **terms.labels,
             UNIT_LABEL: unit.name,
             KIND_LABEL: "application" if is_application else "service",
@@ -181,7 +179,7 @@ def _launch(engine: Engine, unit: Unit, stack: Stack, terms: Terms, wanted: Mapp
         mounts=unit.mounts,
         read_only=unit.read_only,
         capabilities=unit.capabilities,
-        memory=unit.memory,
+        memory=byte_count(unit.memory) if unit.memory else 0,
         cpu=unit.cpu,
         given=given,
     )
