@@ -18,6 +18,7 @@ from boxsnake.errors import Fault, ManifestError, PackError, UsageError
 from boxsnake.image.base_name import FORMATS, MINIMAL
 from boxsnake.lock import Lock, SystemLock, TargetLock
 from boxsnake.manifest import BootTable, CheckTable, Manifest, Section, SharedBox
+from boxsnake.manifest.section import key_of
 from boxsnake.manifest.text import byte_count
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.os_packages.system_wanted import system_wanted
@@ -392,7 +393,7 @@ def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
         "path": str(box.path),
         "format": box.packager.name,
         "plan": _plain(plan),
-        "options": box.plan.options.model_dump(mode="json"),
+        "options": dataclasses.asdict(box.plan.options),
         "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
         "system": _plain_system(box.plan.system),
         "inputs": box.packager.inputs(box.plan, materials),
@@ -577,7 +578,8 @@ def rules_of(table: BootTable) -> BootRules:
 
 def _hooks(manifest: Manifest, root: Path) -> tuple[Hook, ...]:
     found: list[Hook] = []
-    for key, value in manifest.hooks.model_dump(by_alias=True).items():
+    for name, value in dataclasses.asdict(manifest.hooks).items():
+        key = key_of(name)
         if value is None:
             continue
         path = root / value

@@ -27,7 +27,7 @@ APPLICATIONS = 10
 
 def plans(plan: Plan, *, split: bool) -> Iterator[Plan]:
     """The same application under ten names."""
-    options = plan.options.model_copy(update={"split": split, "commands": (), "run_checks": False})
+    options = dataclasses.replace(plan.options, split=split, commands=(), run_checks=False)
     for number in range(APPLICATIONS):
         application = dataclasses.replace(plan.application, name=f"{plan.application.name}-{number}")
         yield dataclasses.replace(plan, application=application, options=options)

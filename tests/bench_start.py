@@ -60,7 +60,7 @@ def main(application: Path, scratch: Path) -> None:
 def _sh_boot(workspace: Workspace) -> Path:
     """The PEX with `sh-boot`."""
     (box,) = workspace.boxes(["pex"])
-    options = box.plan.options.model_copy(update={"sh_boot": True})
+    options = replace(box.plan.options, sh_boot=True)
     path = box.path.with_name("sh-boot.pex")
     pack(replace(box, plan=replace(box.plan, options=options), path=path), workspace.store, workspace.access)
     return path

@@ -21,7 +21,7 @@ def plan_for(
     **application: Any,
 ) -> Plan:
     plan = rpm_trees.plan_for(version, hooks=hooks, **application)
-    return dataclasses.replace(plan, options=DebOptions.model_validate(options or {}), requires_deb=requires)
+    return dataclasses.replace(plan, options=DebOptions.decoded(options or {}), requires_deb=requires)
 
 
 def build(plan: Plan, folder: Path) -> Path:

@@ -142,7 +142,7 @@ def plan_for(
     return Plan(
         application=Application(**{**described, **application}),
         lock=lock,
-        options=RpmOptions.model_validate(options or {}),
+        options=RpmOptions.decoded(options or {}),
         root=Path(),
         epoch=EPOCH,
         requires_rpm=requires,

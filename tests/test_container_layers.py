@@ -279,7 +279,7 @@ def test_an_image_holds_the_layers_of_its_hooks_where_they_belong(
     plan = Plan(
         application=Application(name="hello", version="1.0", wheel=workshop.application),
         lock=workshop.lock(),
-        options=ImageOptions.model_validate({"base": "./base.tar", "prefix": "/opt/env"}),
+        options=ImageOptions.decoded({"base": "./base.tar", "prefix": "/opt/env"}),
         root=tmp_path,
         epoch=EPOCH,
         hooks=hooks,
@@ -305,6 +305,6 @@ def test_an_image_holds_the_layers_of_its_hooks_where_they_belong(
             with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob.read()))) as layer:
                 contents.append({m.name: s.read() for m in layer if (s := layer.extractfile(m)) is not None})
     assert contents == [{"opt/env/note": b"made\n"}, {"etc/seen": b"below\n", "opt/env/note": b"made\nchanged\n"}]
-    fresh = dataclasses.replace(plan, options=plan.options.model_copy(update={"verify_hooks": True}))
+    fresh = dataclasses.replace(plan, options=dataclasses.replace(plan.options, verify_hooks=True))
     PACKAGER.pack(fresh, workshop.materials(store), tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == first

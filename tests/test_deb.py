@@ -188,7 +188,7 @@ def test_it_needs_an_interpreter_of_its_own() -> None:
 )
 def test_options_are_strict(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
-        DebOptions.model_validate(options)
+        DebOptions.decoded(options)
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def plan_of(workshop: Workshop, *, format: Any = PACKAGER, system: System = SYST
     return Plan(
         application=dataclasses.replace(APPLICATION, wheel=workshop.application),
         lock=workshop.lock(),
-        options=format.options.model_validate({"base": "./base.tar"} | options),
+        options=format.options.decoded({"base": "./base.tar"} | options),
         root=workshop.folder.parent,
         epoch=EPOCH,
         system=system,

@@ -242,7 +242,7 @@ def facts(app: str = "", more: str = "", image: dict[str, Any] | None = None, **
     plan = Plan(
         application=application,
         lock=TargetLock(target=Target(name="default"), python="3.11.9", conda=(), wheels=()),
-        options=PACKAGER.options.model_validate(image or {}),
+        options=PACKAGER.options.decoded(image or {}),
         root=Path("/nowhere"),
         epoch=0,
         system=System(directories=(Directory(path="/var/lib/hello", kind="state"),), **values),

@@ -68,7 +68,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 
 
 def options(**given: Any) -> ImageOptions:
-    return ImageOptions.model_validate({"base": "./base.tar"} | given)
+    return ImageOptions.decoded({"base": "./base.tar"} | given)
 
 
 def plan_of(workshop: Workshop, given: ImageOptions | None = None, **changes: Any) -> Plan:

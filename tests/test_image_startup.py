@@ -33,7 +33,7 @@ def plan_of(*, lock: TargetLock | None = None, checks: tuple[Check, ...] = (), *
     application = Application(
         name="hello", version="1.0", command=(sys.executable, "-c", TELL, "serve"), commands=COMMANDS
     )
-    options = ImageOptions.model_validate({key: value for key, value in given.items() if key != "application"})
+    options = ImageOptions.decoded({key: value for key, value in given.items() if key != "application"})
     return Plan(
         application=dataclasses.replace(application, **given.get("application", {})),
         lock=lock or TargetLock(target=Target(name="default"), python="3.11.9", conda=(), wheels=()),

@@ -150,7 +150,7 @@ def test_what_it_runs(
     plan = replace(
         plan,
         application=replace(plan.application, command=command),
-        options=packagers()["pex"].options.model_validate(options),
+        options=packagers()["pex"].options.decoded(options),
         lock=replace(plan.lock, wheels=(*plan.lock.wheels, more)),
     )
     assert run(pack(store, plan, "pex", tmp_path / "out"), "y") == expected
@@ -162,7 +162,7 @@ def test_options_reach_the_file(store: Store, plan: Plan, tmp_path: Path) -> Non
     plan = replace(
         plan,
         application=replace(plan.application, environment=(("LEVEL", "3"),)),
-        options=packagers()["pex"].options.model_validate(options),
+        options=packagers()["pex"].options.decoded(options),
     )
     pex = pack(store, plan, "pex", tmp_path / "out")
     info = info_of(pex)

@@ -505,7 +505,7 @@ class TestEnvironmentYml:
 class TestCollect:
     def manifest(self, **requires: Any) -> Manifest:
         app = {"name": "a", "version": "1", "source": ".", "extras": ["known"]}
-        return Manifest.model_validate({"app": app, "requires": requires})
+        return Manifest.decoded({"app": app, "requires": requires})
 
     def test_the_manifest_comes_first_and_then_its_files(self, tmp_path: Path) -> None:
         (tmp_path / "sub").mkdir()

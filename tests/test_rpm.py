@@ -228,7 +228,7 @@ def test_it_is_for_linux_alone() -> None:
 )
 def test_options_are_strict(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="validation error"):
-        RpmOptions.model_validate(options)
+        RpmOptions.decoded(options)
 
 
 def test_another_prefix_root(tmp_path: Path) -> None:

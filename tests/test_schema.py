@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from boxsnake.cli import boxsnake
 from boxsnake.manifest import Manifest, Section
 from boxsnake.manifest.schema import DIALECT, json_schema
+from boxsnake.manifest.section import key_of
 from boxsnake.packagers import packagers
 from tests.test_manifest import TABLES, WHOLE
 
@@ -92,7 +94,7 @@ def test_it_has_every_format_with_every_option(schema: dict[str, Any]) -> None:
     assert schema["properties"]["boxes"]["additionalProperties"] is False
     for name, packager in packagers().items():
         options = schema["$defs"][formats[name]["$ref"].removeprefix("#/$defs/")]
-        keys = [info.alias or field for field, info in packager.options.model_fields.items()]
+        keys = [key_of(spec.name) for spec in fields(packager.options)]
         assert list(options.get("properties", {})) == keys
 
 
@@ -101,7 +103,7 @@ def test_every_key_has_title_and_description(schema: dict[str, Any], model: type
     definition = schema if model is Manifest else schema["$defs"][model.__name__]
     assert definition["description"]
     assert definition["additionalProperties"] is False
-    keys = [info.alias or field for field, info in model.model_fields.items()]
+    keys = [key_of(spec.name) for spec in fields(model)]
     assert list(definition["properties"]) == keys
     for key, value in definition["properties"].items():
         assert value["title"] == key

@@ -8,16 +8,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from boxsnake.manifest import Hardening
+from boxsnake.manifest.section import key_of
 from boxsnake.system import Directory, Logrotate, System, Unit
 from boxsnake.system_files import logrotate, sysusers, tmpfiles, unit_file
 
 PROGRAMS = "/opt/hello/current/bin"
-EVERY = frozenset(info.alias or name for name, info in Hardening.model_fields.items())
+EVERY = frozenset(key_of(spec.name) for spec in fields(Hardening))
 NASTY = [
     "",
     " ",

@@ -212,7 +212,7 @@ def test_bases_with_another_package_manager_are_asked_in_its_words(
 
 def test_only_images_ask() -> None:
     tables = {"app": {"name": "a"}, "requires": {"deb": ["needed"]}, "boxes": {"image": ImageOptions()}}
-    manifest = Manifest.model_validate(tables)
+    manifest = Manifest.decoded(tables)
     (asked,) = system_questions(manifest, [TARGET])
     assert (asked.base, asked.deb, asked.platform) == ("debian:12-slim", ("needed",), AMD64)
     for other in (
@@ -220,7 +220,7 @@ def test_only_images_ask() -> None:
         tables | {"boxes": {}},
         tables | {"targets": {"default": {"boxes": ["rpm"]}}},
     ):
-        assert system_questions(Manifest.model_validate(other), [TARGET]) == ()
+        assert system_questions(Manifest.decoded(other), [TARGET]) == ()
 
 
 def test_files_of_a_base_are_those_of_its_uppermost_layer(tmp_path: Path, store: Store) -> None:

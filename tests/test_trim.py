@@ -148,7 +148,7 @@ def test_only_layers_that_are_trimmed_are_others(workshop: Workshop, store: Stor
 
 def plan_of(workshop: Workshop, **given: Any) -> Plan:
     application = Application(name="hello", version="1.0")
-    options = ImageOptions.model_validate({"base": "scratch"} | given)
+    options = ImageOptions.decoded({"base": "scratch"} | given)
     return Plan(application=application, lock=workshop.lock(), options=options, root=workshop.folder, epoch=EPOCH)
 
 

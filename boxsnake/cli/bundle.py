@@ -116,7 +116,7 @@ def _as_one_file(box: Box) -> Box:
 
     if box.packager.name != PACKAGER.name:
         return box
-    plan = replace(box.plan, options=box.plan.options.model_copy(update={"form": "archive"}))
+    plan = replace(box.plan, options=replace(box.plan.options, form="archive"))
     return replace(box, plan=plan, path=box.path.with_name(PACKAGER.file_name(plan)))
 
 

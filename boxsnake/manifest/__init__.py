@@ -17,13 +17,13 @@ from boxsnake.manifest.models import (
     LogrotateTable,
     Manifest,
     Requires,
-    Section,
     Service,
     SharedBox,
     SystemTable,
     TargetTable,
     UnitTable,
 )
+from boxsnake.manifest.section import Section
 
 __all__ = [
     "App",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
-
-from pydantic import ValidationError
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest.faults import Places, nearest, validation_faults
@@ -18,11 +17,11 @@ from boxsnake.manifest.models import (
     DirectoryTable,
     FileTable,
     Manifest,
-    Section,
     SharedBox,
     SystemTable,
     TargetTable,
 )
+from boxsnake.manifest.section import Section
 from boxsnake.plain_text import escaped
 from boxsnake.target import DEFAULT_TARGET
 from boxsnake.toml_lines import key_lines
@@ -47,7 +46,7 @@ def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) 
     faults.extend(places.fault(*found) for found in _foreign_targets(document, boxes))
     if faults or manifest is None:
         raise ManifestError(source, tuple(faults))
-    return manifest.model_copy(update={"targets": manifest.targets or {DEFAULT_TARGET: TargetTable()}})
+    return replace(manifest, targets=manifest.targets or {DEFAULT_TARGET: TargetTable()})
 
 
 def _document(text: str, source: str) -> tuple[dict[str, Any], Places]:
@@ -94,17 +93,16 @@ def _line_of_error(message: str, text: str) -> int:
     return int(match[1]) if match else text.rstrip("\n").count("\n") + 1
 
 
-def _validated(model: type[M], data: Any, places: Places, faults: list[Fault], path: tuple[str, ...] = ()) -> M | None:
+def _validated(
+    section: type[M], data: Any, places: Places, faults: list[Fault], path: tuple[str, ...] = ()
+) -> M | None:
+    from pydantic import ValidationError
+
     try:
-        return _validate(model, data)
+        return section.decoded(data)
     except ValidationError as error:
-        faults.extend(validation_faults(error, model, data, path, places))
+        faults.extend(validation_faults(error, section, data, path, places))
         return None
-
-
-def _validate(model: type[M], data: Any) -> M:
-    # In a file keys are written one way; by_name is for callers in Python.
-    return model.model_validate(data, by_alias=True, by_name=False)
 
 
 def _boxes(
@@ -214,8 +212,8 @@ def _nobody(names: set[str]) -> str:
     return f"must be root or system.user: nothing makes {' or '.join(sorted(names))}"
 
 
-def _salvaged(model: type[M], data: Any) -> M | None:
+def _salvaged(section: type[M], data: Any) -> M | None:
     try:
-        return _validate(model, data)
-    except ValidationError:
+        return section.decoded(data)
+    except ValueError:
         return None

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from boxsnake.errors import Fault
+from boxsnake.manifest.section import Section, key_of
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.toml_lines import KeyPath, line_of
 from boxsnake.urls import redact
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 _TYPES = {
     "string_type": "text",
@@ -78,20 +80,20 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 
 def validation_faults(
-    error: ValidationError, model: type[BaseModel], data: Any, path: KeyPath, places: Places
+    error: ValidationError, section: type[Section], data: Any, path: KeyPath, places: Places
 ) -> Iterator[Fault]:
-    """The faults of `data`, which stands at `path` and was validated as `model`."""
+    """The faults of `data`, which stands at `path` and was validated as a `section`."""
     for details in error.errors(include_url=False, include_context=True, include_input=True):
         location = _written(details["loc"], data, details["type"] in {"missing", "extra_forbidden"})
-        yield places.fault((*path, *location), _message(details, model, location))
+        yield places.fault((*path, *location), _message(details, section, location))
 
 
-def _message(details: ErrorDetails, model: type[BaseModel], location: KeyPath) -> str:
+def _message(details: ErrorDetails, section: type[Section], location: KeyPath) -> str:
     kind, given = details["type"], details["input"]
     if kind == "missing":
         return "is needed"
     if kind == "extra_forbidden":
-        return _unknown_key(model, location)
+        return _unknown_key(section, location)
     if kind in _TYPES:
         return f"must be {_TYPES[kind]}, not {_type_of(given)}"
     if kind == "value_error":
@@ -106,39 +108,43 @@ def _type_of(value: object) -> str:
     return next((words for kind, words in _TOML_TYPES if isinstance(value, kind)), "a date or time")
 
 
-def _unknown_key(model: type[BaseModel], location: KeyPath) -> str:
+def _unknown_key(section: type[Section], location: KeyPath) -> str:
     key = str(location[-1])
-    parent = _model_at(model, location[:-1])
-    homes = [] if key in _keys(parent) else [table for table, inner in _tables(model) if key in _keys(inner)]
+    parent = _section_at(section, location[:-1])
+    homes = [] if key in _keys(parent) else [table for table, inner in _tables(section) if key in _keys(inner)]
     if homes and not difflib.get_close_matches(key, _keys(parent), n=1):
         return f"unknown key here; it belongs in {' or '.join(homes)}"
     return f"unknown key; {nearest(key, _keys(parent))}"
 
 
-def _keys(model: type[BaseModel] | None) -> list[str]:
-    return [info.alias or name for name, info in model.model_fields.items()] if model else []
+def _keys(section: type[Section] | None) -> list[str]:
+    return [key_of(spec.name) for spec in fields(section)] if section else []
 
 
-def _tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    for key in _keys(model):
+def _tables(section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    for key in _keys(section):
         for path, text in (((key,), f"[{key}]"), ((key, "name"), f"[{key}.<name>]"), ((key, 0), f"[[{key}]]")):
-            if inner := _model_at(model, path):
+            if inner := _section_at(section, path):
                 yield text, inner
 
 
-def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The model of the table at `path`; None where it is no table with known keys."""
-    annotation: Any = model
+def _section_at(section: type[Section], path: KeyPath) -> type[Section] | None:
+    """The section of the table at `path`; None where it is no table with known keys."""
+    annotation: Any = section
     for part in path:
         annotation = _inner(annotation, part)
     annotation = _unwrapped(annotation)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return annotation if _is_section(annotation) else None
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _inner(annotation: Any, part: str | int) -> Any:
     annotation = _unwrapped(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return next((f.annotation for name, f in annotation.model_fields.items() if (f.alias or name) == part), None)
+    if _is_section(annotation):
+        return get_type_hints(annotation).get(str(part).replace("-", "_")) if part in _keys(annotation) else None
     arguments = get_args(annotation)
     if get_origin(annotation) is dict and isinstance(part, str):
         return arguments[1]

@@ -1,15 +1,17 @@
-"""The manifest's tables as models: its whole grammar, from which decoding, schema and reference are made."""
+"""The manifest's tables as values: its whole grammar, from which decoding, schema and reference are made."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-
+from boxsnake.manifest.section import Section, key_of
 from boxsnake.manifest.text import (
     AbsolutePath,
     Capability,
     Channel,
+    Checked,
     Command,
     CondaText,
     DistributionName,
@@ -17,6 +19,7 @@ from boxsnake.manifest.text import (
     GlibcVersion,
     HttpPath,
     ImageName,
+    Limits,
     Line,
     ModeText,
     Name,
@@ -41,19 +44,6 @@ from boxsnake.manifest.text import (
 )
 from boxsnake.system import DirectoryKind, Frequency, Restart
 from boxsnake.target import DEFAULT_GLIBC, Interpreter, Platform, Target
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
-
 
 _FOLDERS: dict[DirectoryKind, str] = {"state": "/var/lib", "log": "/var/log", "cache": "/var/cache", "run": "/run"}
 _SHARED_FOLDERS = frozenset(
@@ -82,45 +72,25 @@ def _each_target_once(targets: tuple[str, ...]) -> tuple[str, ...]:
     return targets
 
 
-class Section(BaseModel):
-    """A table of the manifest: frozen, strict, its keys written with hyphens.
-
-    A TOML array is a tuple here; the docstring below a field is its description in the schema.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=_kebab,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        defer_build=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _arrays_as_tuples(cls, value: Any) -> Any:
-        return _frozen(value)
-
-
+@dataclass(frozen=True, kw_only=True)
 class Resources(Section):
     """`[app.resources]`: the most that the started application may take, where boxes say how they are run."""
 
     memory: SizeText | None = None
     """Memory ("512M"). Left out: that of the only one of `system.units`."""
-    cpu: Annotated[float, Field(gt=0, le=1024)] | None = None
+    cpu: Annotated[float, Limits(gt=0, le=1024)] | None = None
     """Processors (0.5 is half of one)."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SharedBox(Section):
     """Options of a format whose box may be for several targets at once."""
 
-    targets: Annotated[tuple[Name, ...], AfterValidator(_each_target_once)] = ()
+    targets: Annotated[tuple[Name, ...], Checked(_each_target_once)] = ()
     """Targets that share one box, which goes where that of the first would go; others get one each."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class App(Section):
     """`[app]`: the application itself."""
 
@@ -136,13 +106,13 @@ class App(Section):
     """The source's optional dependencies to take as well."""
     command: Command = ()
     """What starts the application: one of its console scripts (or any program of the box) and its arguments."""
-    commands: dict[UnitName, Command] = {}
+    commands: dict[UnitName, Command] = field(default_factory=dict)
     """Further programs and their arguments by name, such as "migrate": `docker run IMAGE migrate` runs one."""
     ports: Ports = ()
     """TCP ports that the started application listens on."""
-    environment: dict[Variable, Line] = {}
+    environment: dict[Variable, Line] = field(default_factory=dict)
     """Environment variables that the started application gets."""
-    secrets: Annotated[tuple[Variable, ...], AfterValidator(_variables_once)] = ()
+    secrets: Annotated[tuple[Variable, ...], Checked(_variables_once)] = ()
     """Names of environment variables that whoever runs it must give; their values are written nowhere."""
     resources: Resources = Resources()
     """The most that it may take."""
@@ -158,6 +128,7 @@ class App(Section):
     """Who makes the boxes, as "Name <address>"."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Requires(Section):
     """`[requires]`: everything that the application needs."""
 
@@ -183,6 +154,7 @@ class Requires(Section):
     """What is done about shared libraries that neither the box nor what is required of the system brings."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TargetTable(Section):
     """`[targets.<name>]`: one kind of machine that boxes are made for."""
 
@@ -194,7 +166,7 @@ class TargetTable(Section):
     """The lowest glibc that the boxes will meet, on Linux. Left out: 2.28."""
     interpreter: Interpreter = "conda"
     """Where Python comes from: "conda" locks it along, "host" takes the machine's own and has no conda half."""
-    boxes: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
+    boxes: Annotated[tuple[Word, ...], Limits(min_length=1)] | None = None
     """The formats that are made for it, such as "pex". Left out: all of `[boxes]`."""
 
     @property
@@ -202,13 +174,13 @@ class TargetTable(Section):
         """The floor that holds: the one given, else the default of a Linux platform."""
         return self.glibc or (DEFAULT_GLIBC if self.platform.startswith("linux-") else None)
 
-    @model_validator(mode="after")
-    def _check(self) -> TargetTable:
+    def check_keys(self, given: frozenset[str]) -> None:  # noqa: ARG002 - part of the contract
+        """See `Section`."""
         if self.glibc and not self.platform.startswith("linux-"):
             raise ValueError(f"`glibc` is for Linux; {self.platform} has none")
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hooks(Section):
     """`[hooks]`: the user's scripts, as paths relative to the manifest."""
 
@@ -222,6 +194,7 @@ class Hooks(Section):
     """Run when the box is gone."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class DirectoryTable(Section):
     """`[[system.directories]]`: a folder outside the box, for what the application makes."""
 
@@ -240,17 +213,17 @@ class DirectoryTable(Section):
         """Where it lies for the application of this name."""
         return self.path or f"{_FOLDERS[self.kind]}/{application}"
 
-    @model_validator(mode="after")
-    def _check(self) -> DirectoryTable:
+    def check_keys(self, given: frozenset[str]) -> None:  # noqa: ARG002 - part of the contract
+        """See `Section`."""
         if self.path is None:
-            return self
+            return
         if self.path in _SHARED_FOLDERS or self.path.startswith(_FOREIGN_FOLDERS):
             raise ValueError("`path` is a folder of the system's own")
         if (self.kind == "run") != self.path.startswith("/run/"):
             raise ValueError('`path` lies below /run for a folder of the kind "run", and for no other')
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class FileTable(Section):
     """`[[system.files]]`: a configuration file, which is kept on upgrades where it was edited."""
 
@@ -263,13 +236,13 @@ class FileTable(Section):
     mode: ModeText = "0644"
     """Who may do what, in octal."""
 
-    @model_validator(mode="after")
-    def _check(self) -> FileTable:
+    def check_keys(self, given: frozenset[str]) -> None:  # noqa: ARG002 - part of the contract
+        """See `Section`."""
         if not self.path.startswith("/etc/"):
             raise ValueError("`path` must lie below /etc")
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hardening(Section):
     """`[system.units.<name>.hardening]`: what systemd keeps a service from; all of it, unless switched off."""
 
@@ -299,6 +272,7 @@ class Hardening(Section):
     """It can make system calls of the machine's own architecture alone."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class UnitTable(Section):
     """`[system.units.<name>]`: a process that systemd starts and watches, as `<app>-<name>.service`."""
 
@@ -306,19 +280,19 @@ class UnitTable(Section):
     """Its program and arguments. Left out: `app.command`."""
     user: UserName | None = None
     """Who runs it: `system.user`, which it is where left out, or root."""
-    environment: dict[Variable, Line] = {}
+    environment: dict[Variable, Line] = field(default_factory=dict)
     """Environment variables beside those of `app.environment`."""
     restart: Restart = "on-failure"
     """When systemd starts it again."""
-    restart_seconds: Annotated[int, Field(ge=0, le=86400)] = 5
+    restart_seconds: Annotated[int, Limits(ge=0, le=86400)] = 5
     """How long it waits before that."""
-    stop_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    stop_seconds: Annotated[int, Limits(ge=1, le=86400)] = 30
     """How long it may take to end, before it is killed."""
     memory: SizeText | None = None
     """The most memory that it may take ("512M")."""
-    tasks: Annotated[int, Field(ge=1, le=4194304)] | None = None
+    tasks: Annotated[int, Limits(ge=1, le=4194304)] | None = None
     """The most processes and threads."""
-    open_files: Annotated[int, Field(ge=16, le=1073741816)] | None = None
+    open_files: Annotated[int, Limits(ge=16, le=1073741816)] | None = None
     """The most open files and connections."""
     network: bool = True
     """Whether it is started after the network is there."""
@@ -328,12 +302,13 @@ class UnitTable(Section):
     """What it is kept from."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class LogrotateTable(Section):
     """`[system.logrotate]`: the `*.log` files of the folders of the kind "log" are rotated."""
 
     every: Frequency = "weekly"
     """How often."""
-    keep: Annotated[int, Field(ge=0, le=1000)] = 8
+    keep: Annotated[int, Limits(ge=0, le=1000)] = 8
     """How many old ones stay."""
     max_size: SizeText | None = None
     """Sooner, where a file has become larger than this ("100M")."""
@@ -341,21 +316,23 @@ class LogrotateTable(Section):
     """Whether old ones are compressed, but for the last."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SystemTable(Section):
     """`[system]`: what the application wants of the system that a package installs it on."""
 
-    user: Annotated[UserName, AfterValidator(_not_root)] | None = None
+    user: Annotated[UserName, Checked(_not_root)] | None = None
     """A system user, and a group of the same name: made when the package is installed, kept when it is removed."""
     directories: tuple[DirectoryTable, ...] = ()
     """Folders for what the application makes; what is in them is kept when the package is removed."""
     files: tuple[FileTable, ...] = ()
     """Configuration files."""
-    units: dict[UnitName, UnitTable] = {}
+    units: dict[UnitName, UnitTable] = field(default_factory=dict)
     """Services of systemd."""
     logrotate: LogrotateTable | None = None
     """How log files are rotated. Left out: they are not."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Service(Section):
     """`[services.<name>]`: what the application talks to while it is developed, under that name as host."""
 
@@ -363,9 +340,9 @@ class Service(Section):
     """The container image that it is started from, or "service:redis" and the like, made of Debian packages here."""
     command: Command = ()
     """What is started instead of the image's own command."""
-    environment: dict[Variable, Line] = {}
+    environment: dict[Variable, Line] = field(default_factory=dict)
     """Environment variables that it gets."""
-    secrets: Annotated[tuple[Variable, ...], AfterValidator(_variables_once)] = ()
+    secrets: Annotated[tuple[Variable, ...], Checked(_variables_once)] = ()
     """Names of environment variables that whoever runs it must give; their values are written nowhere."""
     ports: Ports = ()
     """TCP ports that `boxsnake run` publishes on this machine as well; the application reaches all of them anyway."""
@@ -373,12 +350,13 @@ class Service(Section):
     """What exits with 0 in it once it is ready (["redis-cli", "ping"]). Left out: it is ready when it is started."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class EnvironmentTable(Section):
     """`[environments.<name>]`: what `boxsnake run --environment` selects ("local" where it is not told)."""
 
-    environment: dict[Variable, Line] = {}
+    environment: dict[Variable, Line] = field(default_factory=dict)
     """Environment variables of the application beside, or instead of, those of `app.environment`."""
-    services: dict[Name, ImageName] = {}
+    services: dict[Name, ImageName] = field(default_factory=dict)
     """Images of services instead of those that `[services]` names."""
     without: tuple[Name, ...] = ()
     """Services that are not started, since they run elsewhere."""
@@ -396,10 +374,11 @@ _KINDS = {
 """The kinds of checks, and the further keys that each takes."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class CheckTable(Section):
     """`[[checks]]`: something that a booted box must do: run a command, answer, write, hold a file."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in _KINDS]})
+    more_schema: ClassVar[Mapping[str, Any]] = {"oneOf": [{"required": [kind]} for kind in _KINDS]}
 
     name: Word
     """What the report calls it; no two checks share one."""
@@ -409,17 +388,17 @@ class CheckTable(Section):
     """Text that the command's output, the page's body, or the file must contain."""
     matches: RegularExpression | None = None
     """A regular expression (Python's, `^` and `$` being those of lines) that must be found in it."""
-    exit_code: Annotated[int, Field(ge=0, le=255)] = 0
+    exit_code: Annotated[int, Limits(ge=0, le=255)] = 0
     """What the command must exit with."""
     http: HttpPath | None = None
     """A path that the started application must answer ("/health")."""
     port: Port | None = None
     """The port that is asked. Left out: the first of `app.ports`."""
-    status: Annotated[int, Field(ge=100, le=599)] = 200
+    status: Annotated[int, Limits(ge=100, le=599)] = 200
     """The HTTP status of the answer."""
-    values: dict[Word, str | int | float | bool] = {}
+    values: dict[Word, str | int | float | bool] = field(default_factory=dict)
     """Values that the answer's JSON must have, by paths with dots ({ "services.0.state" = "up" })."""
-    requests: Annotated[int, Field(ge=1, le=100_000)] = 1
+    requests: Annotated[int, Limits(ge=1, le=100_000)] = 1
     """How many times it is asked, one after another: each answer must be right."""
     tcp: Port | None = None
     """A port that the started application must listen on."""
@@ -427,7 +406,7 @@ class CheckTable(Section):
     """A regular expression that must be found in what the started application writes."""
     file: AbsolutePath | None = None
     """The absolute path of a file that must be there, and be readable by the application's user."""
-    timeout: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    timeout: Annotated[float, Limits(gt=0, le=86400)] = 30.0
     """Seconds for the check as a whole."""
 
     @property
@@ -435,18 +414,18 @@ class CheckTable(Section):
         """Whether it is something that the started application is asked."""
         return self.run is None and self.file is None
 
-    @model_validator(mode="after")
-    def _check(self) -> CheckTable:
+    def check_keys(self, given: frozenset[str]) -> None:
+        """See `Section`."""
         kinds = [kind for kind in _KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise ValueError("a check has one of `run`, `http`, `tcp`, `log` and `file`")
         foreign = set().union(*_KINDS.values()) - _KINDS[kinds[0]]
-        for field in sorted(foreign & self.model_fields_set):
-            takers = " or ".join(f"`{kind}`" for kind, keys in _KINDS.items() if field in keys)
-            raise ValueError(f"`{_kebab(field)}` is for checks with {takers}")
-        return self
+        for name in sorted(foreign & given):
+            takers = " or ".join(f"`{kind}`" for kind, keys in _KINDS.items() if name in keys)
+            raise ValueError(f"`{key_of(name)}` is for checks with {takers}")
 
 
+@dataclass(frozen=True, kw_only=True)
 class BootTable(Section):
     """`[boot]`: what `boxsnake boot` passes over, as it is known and does no harm, and budgets of the application."""
 
@@ -455,12 +434,13 @@ class BootTable(Section):
     started."""
     optional_libraries: tuple[Word, ...] = ()
     """Shared libraries that some file of the box is linked against and that may be missing ("libtbb.so.*")."""
-    start_seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
+    start_seconds: Annotated[float, Limits(gt=0, le=86400)] | None = None
     """The most that the application may take from its start until it passes the first check that asks it something."""
     memory: SizeText | None = None
     """The most memory that it may take with all of its processes after the last such check ("200M")."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Section):
     """A whole manifest."""
 
@@ -468,21 +448,21 @@ class Manifest(Section):
     """The application itself."""
     requires: Requires = Requires()
     """Everything that the application needs."""
-    targets: dict[Name, TargetTable] = {}
+    targets: dict[Name, TargetTable] = field(default_factory=dict)
     """The kinds of machines that boxes are made for, by any names. Left out: "default", which is linux-64."""
     hooks: Hooks = Hooks()
     """The user's scripts for the moments of a box's life."""
     system: SystemTable = SystemTable()
     """What the application wants of the system that a package installs it on."""
-    services: dict[Name, Service] = {}
+    services: dict[Name, Service] = field(default_factory=dict)
     """What the application talks to while it is developed, by names of your choice."""
-    environments: dict[Name, EnvironmentTable] = {}
+    environments: dict[Name, EnvironmentTable] = field(default_factory=dict)
     """Settings that `boxsnake run --environment` chooses among, such as "local", "stage" and "prod"."""
     checks: tuple[CheckTable, ...] = ()
     """What every booted box must do, besides starting."""
     boot: BootTable = BootTable()
     """What is passed over when boxes are booted, and budgets."""
-    boxes: dict[str, Any] = {}
+    boxes: dict[str, Any] = field(default_factory=dict)
     """The formats to make, each with its own options. Left out: every format, by its defaults."""
 
     def target(self, name: str) -> Target:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from boxsnake.manifest.models import Manifest, Section
+from boxsnake.manifest.grammar import Table, model_of
+from boxsnake.manifest.models import Manifest
+from boxsnake.manifest.section import Section, key_of
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import ModelSchema
@@ -26,16 +28,17 @@ def json_schema(box_options: Mapping[str, type[Section]]) -> dict[str, Any]:
     what) is not in it. The same models give the same value, keys in the order in which they are declared.
     """
     mode: JsonSchemaMode = "validation"
-    models: list[type[Section]] = list(dict.fromkeys((Manifest, *box_options.values())))
-    references, shared = models_json_schema([(model, mode) for model in models], schema_generator=_Described)
+    sections: list[type[Section]] = list(dict.fromkeys((Manifest, *box_options.values())))
+    models: list[tuple[type[Table], JsonSchemaMode]] = [(model_of(section), mode) for section in sections]
+    references, shared = models_json_schema(models, schema_generator=_Described)
     definitions: dict[str, Any] = shared["$defs"]
-    root = definitions.pop(references[Manifest, mode]["$ref"].rpartition("/")[2])
+    root = definitions.pop(references[model_of(Manifest), mode]["$ref"].rpartition("/")[2])
     root["properties"]["boxes"] = {
         "title": "Boxes",
         "description": root["properties"]["boxes"]["description"],
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: references[options, mode] for name, options in box_options.items()},
+        "properties": {name: references[model_of(options), mode] for name, options in box_options.items()},
     }
     return {
         "$schema": DIALECT,
@@ -54,22 +57,22 @@ class _Described(GenerateJsonSchema):
     """
 
     def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
-        described = super().model_schema(schema)
-        texts = _docstrings(schema["cls"])
-        for name, field in schema["cls"].model_fields.items():
-            if name in texts:
-                described["properties"][field.alias or name].setdefault("description", texts[name])
-        return described
+        described: dict[str, Any] = super().model_schema(schema)
+        section: type[Section] = schema["cls"].SECTION
+        for name, text in _docstrings(section).items():
+            described["properties"][key_of(name)].setdefault("description", text)
+        return {**described, **section.more_schema}
 
 
-def _docstrings(model: type) -> dict[str, str]:
+def _docstrings(section: type) -> dict[str, str]:
     """The texts below the attributes of a class, by attribute."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - what else has a class as its source
     found = {}
     for field, text in zip(tree.body, tree.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)
+            and not ast.unparse(field.annotation).startswith("ClassVar")
             and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)

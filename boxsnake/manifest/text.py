@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from boxsnake.plain_text import check_plain
-from boxsnake.requirements.conda_requirement import check_match_spec, python_specifier
-from boxsnake.requirements.pip_requirement import pip_requirement
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+# What reads requirements and what validates is imported where something is decoded: every command has these types.
 
 _SOURCE_SCHEMES = ("git+https://", "git+http://", "git+ssh://", "git+file://", "https://", "http://", "file://")
 
 
-@dataclass(frozen=True)
-class Form:
-    """Marks text that must match a pattern as a whole; `message` says in words what it must be."""
+class Checked:
+    """Marks a value that a function checks: it returns the value that is taken. Its errors: ValueError."""
 
-    pattern: str
-    message: str
+    def __init__(self, check: Callable[[Any], Any]) -> None:
+        self.check = check
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
         return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+class Form(Checked):
+    """Marks text that must match a pattern as a whole; `message` says in words what it must be."""
+
+    def __init__(self, pattern: str, message: str) -> None:
+        super().__init__(self._matching)
+        self.pattern = pattern
+        self.message = message
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
 
-    def check(self, text: str) -> str:
-        """The text itself. Errors: ValueError."""
+    def _matching(self, text: str) -> str:
         if not re.fullmatch(self.pattern, text):
             raise ValueError(self.message)
         return text
+
+
+class Limits:
+    """Marks a value that has limits, in pydantic's words: `ge`, `gt`, `le`, `min_length`, `max_length`, `pattern`.
+
+    It is the first mark of its type.
+    """
+
+    def __init__(self, **limits: Any) -> None:
+        self.limits = limits
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic import Field
+
+        return handler.generate_schema(Annotated[source, Field(**self.limits)])
 
 
 def _paragraphs(text: str) -> str:
@@ -65,6 +88,8 @@ def _each_once(ports: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pep_440_version(text: str) -> str:
+    from packaging.version import InvalidVersion, Version
+
     try:
         Version(text)
     except InvalidVersion:
@@ -73,6 +98,8 @@ def _pep_440_version(text: str) -> str:
 
 
 def _python(text: str) -> str:
+    from boxsnake.requirements.conda_requirement import python_specifier
+
     python_specifier(text)
     return text
 
@@ -82,13 +109,23 @@ def _pip(text: str) -> str:
         raise ValueError("options such as --hash belong in a requirements.txt, which `files` names")
     if "${" in text:
         raise ValueError("environment variables are for a requirements.txt, which `files` names")
+    from boxsnake.requirements.pip_requirement import pip_requirement
+
     pip_requirement(text, source="")
     return text
 
 
 def _conda(text: str) -> str:
+    from boxsnake.requirements.conda_requirement import check_match_spec
+
     check_match_spec(check_plain(text))
     return text
+
+
+def _distribution(text: str) -> str:
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(text)
 
 
 def _source(text: str) -> str:
@@ -116,13 +153,13 @@ def _relative(text: str) -> str:
     return _word(text)
 
 
-Line = Annotated[str, AfterValidator(check_plain)]
+Line = Annotated[str, Checked(check_plain)]
 """Any text on one line."""
-Paragraphs = Annotated[str, AfterValidator(_paragraphs)]
+Paragraphs = Annotated[str, Checked(_paragraphs)]
 """Any text, line breaks included."""
-ScriptArgument = Annotated[str, AfterValidator(_script_argument)]
+ScriptArgument = Annotated[str, Checked(_script_argument)]
 """An argument that may be a small script: line breaks and tabs included."""
-Word = Annotated[str, AfterValidator(_word)]
+Word = Annotated[str, Checked(_word)]
 """One line that is not empty."""
 Name = Annotated[
     str,
@@ -136,7 +173,7 @@ Variable = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of a
 DistributionName = Annotated[
     str,
     Form(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "must be the name of a distribution"),
-    AfterValidator(canonicalize_name),
+    Checked(_distribution),
 ]
 """Decoded, it is normalised (PEP 503)."""
 ExtraName = Annotated[str, Form(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "must be the name of an extra")]
@@ -174,13 +211,13 @@ ModeText = Annotated[str, Form(r"0[0-7]{3}", "must be permissions in octal, such
 SizeText = Annotated[str, Form(r"[1-9][0-9]{0,8}[KMG]", "must be a size such as '512M': a number and K, M or G")]
 """`byte_count` tells how many bytes that is."""
 Capability = Annotated[str, Form(r"CAP_[A-Z_]{1,40}", "must be a capability, such as 'CAP_NET_BIND_SERVICE'")]
-VersionText = Annotated[str, AfterValidator(_pep_440_version)]
-PythonVersions = Annotated[str, AfterValidator(_python)]
-PipText = Annotated[str, AfterValidator(_pip)]
-CondaText = Annotated[str, AfterValidator(_conda)]
-Channel = Annotated[str, Form(r"\S+", "must be a channel's name, URL or folder"), AfterValidator(check_plain)]
-Source = Annotated[str, AfterValidator(_source)]
-RelativePath = Annotated[str, AfterValidator(_relative)]
+VersionText = Annotated[str, Checked(_pep_440_version)]
+PythonVersions = Annotated[str, Checked(_python)]
+PipText = Annotated[str, Checked(_pip)]
+CondaText = Annotated[str, Checked(_conda)]
+Channel = Annotated[str, Form(r"\S+", "must be a channel's name, URL or folder"), Checked(check_plain)]
+Source = Annotated[str, Checked(_source)]
+RelativePath = Annotated[str, Checked(_relative)]
 InnerPath = Annotated[
     str,
     Form(
@@ -189,11 +226,11 @@ InnerPath = Annotated[
     ),
 ]
 """A relative path that leads nowhere else."""
-Command = Annotated[tuple[Line, ...], AfterValidator(_program_first)]
+Command = Annotated[tuple[Line, ...], Checked(_program_first)]
 """A program and its arguments."""
-ScriptCommand = Annotated[tuple[ScriptArgument, ...], AfterValidator(_program_first)]
+ScriptCommand = Annotated[tuple[ScriptArgument, ...], Checked(_program_first)]
 """The same, whose arguments may be small scripts."""
-RegularExpression = Annotated[str, AfterValidator(_regular_expression)]
+RegularExpression = Annotated[str, Checked(_regular_expression)]
 AbsolutePath = Annotated[str, Form(r"/[^\x00-\x1f]*[^/\x00-\x1f]", "must be the absolute path of a file")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Ports = Annotated[tuple[Port, ...], AfterValidator(_each_once)]
+Port = Annotated[int, Limits(ge=1, le=65535)]
+Ports = Annotated[tuple[Port, ...], Checked(_each_once)]

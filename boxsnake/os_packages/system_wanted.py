@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.manifest import FileTable, Manifest, UnitTable
+from boxsnake.manifest.section import key_of
 from boxsnake.plan import Application
 from boxsnake.system import ROOT, ConfigFile, Directory, Logrotate, System, Unit
 
@@ -24,7 +26,7 @@ def system_wanted(manifest: Manifest, root: Path, application: Application) -> S
         directories=tuple(directories),
         files=tuple(_file(number, file, root) for number, file in enumerate(table.files)),
         units=tuple(_unit(name, unit, table.user, application) for name, unit in sorted(table.units.items())),
-        logrotate=Logrotate(**rotation.model_dump()) if rotation else None,
+        logrotate=Logrotate(**asdict(rotation)) if rotation else None,
         summary=application.summary,
     )
 
@@ -59,7 +61,7 @@ def _unit(name: str, table: UnitTable, user: str | None, application: Applicatio
         open_files=table.open_files,
         network=table.network,
         capabilities=table.capabilities,
-        hardening=frozenset(key for key, on in table.hardening.model_dump(by_alias=True).items() if on),
+        hardening=frozenset(key_of(name) for name, on in asdict(table.hardening).items() if on),
     )
 
 

@@ -11,10 +11,9 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
 
 from boxsnake import inventory
 from boxsnake.archive import file_member, write_tar
@@ -24,6 +23,7 @@ from boxsnake.entries import conda_owner
 from boxsnake.errors import PackError
 from boxsnake.forecast import GZIP, XZ, ZSTD, packed
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.os_packages import nfpm, scriptlets, shared_store
 from boxsnake.os_packages.system_payload import owned, remains, system_contents
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 _RATIOS = {"zstd": ZSTD, "gzip": GZIP, "xz": XZ}
 
 
+@dataclass(frozen=True, kw_only=True)
 class VersionedOptions(Section):
     """What `[boxes.rpm]` and `[boxes.deb]` have in common."""
 
@@ -66,13 +67,13 @@ class VersionedOptions(Section):
     """"files": each file is one of the package; "archives": package archives, linked when the package is installed."""
     commands: tuple[str, ...] | None = None
     """The programs that are linked into /usr/bin; left out: the application's own console scripts."""
-    prefix_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt"
+    prefix_root: Annotated[str, Limits(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt"
     """The folder in which the application has its own."""
     split: bool = False
     """One package for each conda package and wheel, which all applications of a host share, one for the environment."""
-    compression: Annotated[str, Field(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
+    compression: Annotated[str, Limits(pattern=r"^(zstd:([1-9]|1[0-9])|gzip:[1-9]|xz)$")] = "zstd:3"
     """Of the payload: its kind and, but for xz, its level. Debian 11 cannot read zstd; take xz for it."""
-    keep: Annotated[int, Field(ge=0, le=20)] = 1
+    keep: Annotated[int, Limits(ge=0, le=20)] = 1
     """How many earlier versions stay installed beside the one in use, for `<name>-ctl rollback`."""
     run_checks: bool = True
     """Whether a new version must pass the checks with `run` on the host before it comes into use."""

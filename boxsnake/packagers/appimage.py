@@ -13,15 +13,15 @@ With another `kind`, a file system for an administrator to mount, in a tar of on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field
 
 from boxsnake import inventory
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.forecast import PLAIN, SMALL_GZIP, ZSTD, Ratio, packed
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target
 from boxsnake.plan import expected
@@ -39,14 +39,15 @@ _SEED = 3_900_000
 _RATIOS = {"run": SMALL_GZIP, "squashfs": ZSTD, "erofs": Ratio(conda=1.5, wheels=1.2, code=0.8), "iso": PLAIN}
 
 
+@dataclass(frozen=True, kw_only=True)
 class AppImageOptions(Section):
     """`[boxes.appimage]`."""
 
     kind: Literal["run", "squashfs", "erofs", "iso"] = "run"
     """One file that starts ("run"), or a file system of this kind to be mounted at `prefix`, with units of systemd."""
-    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
+    prefix: Annotated[str, Limits(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
     """Where a file system that is not for running by itself is mounted; left out: `/opt/<name>`."""
-    level: Annotated[int, Field(ge=1, le=9)] = 6
+    level: Annotated[int, Limits(ge=1, le=9)] = 6
     """How hard gzip compresses: 1 is fastest, 9 smallest."""
 
 

@@ -8,11 +8,10 @@ members.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field, model_validator
 
 from boxsnake import inventory
 from boxsnake.archive import GzipSink, small_gzip_member, write_tar
@@ -20,6 +19,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.forecast import SMALL_GZIP, ZSTD, packed
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target, environment_notes
 from boxsnake.plan import expected
@@ -37,21 +37,21 @@ _HIGHEST_GZIP = 12
 _THREADS = 2
 
 
+@dataclass(frozen=True, kw_only=True)
 class CondaPackOptions(Section):
     """`[boxes.conda-pack]`."""
 
     compression: Literal["tar.gz", "tar.zst"] = "tar.gz"
     """What the archive is compressed with, and its name ends in: gzip, which every host reads, or zstd."""
-    level: Annotated[int, Field(ge=1, le=19)] | None = None
+    level: Annotated[int, Limits(ge=1, le=19)] | None = None
     """How hard it is compressed: 1 to 12 for tar.gz (left out: 5), 1 to 19 for tar.zst (left out: 9)."""
-    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
+    prefix: Annotated[str, Limits(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] | None = None
     """The one place where it will be unpacked, as conda-pack's `--dest-prefix`; left out: anywhere."""
 
-    @model_validator(mode="after")
-    def _has_such_a_level(self) -> CondaPackOptions:
+    def check_keys(self, given: frozenset[str]) -> None:  # noqa: ARG002 - part of the contract
+        """See `Section`."""
         if self.compression == "tar.gz" and (self.level or 1) > _HIGHEST_GZIP:
             raise ValueError(f"the highest level of tar.gz is {_HIGHEST_GZIP}")
-        return self
 
 
 class CondaPack:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
-
 from boxsnake.boot_recipe import Takes
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError
+from boxsnake.manifest.text import Limits
 from boxsnake.os_packages import deb_control, maintainer_scripts, nfpm, scriptlets
 from boxsnake.os_packages.deb_requirement import check_deb_requirement
 from boxsnake.os_packages.deb_version import deb_version
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
+@dataclass(frozen=True, kw_only=True)
 class DebOptions(VersionedOptions):
     """`[boxes.deb]`."""
 
-    release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([.+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
+    release: Annotated[str, Limits(pattern=r"^[0-9A-Za-z]+([.+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """Debian's revision: tells two packages of one version apart."""
-    section: Annotated[str, Field(pattern=r"^[a-z][a-z-]*(/[a-z][a-z-]*)?$", max_length=40)] = "misc"
+    section: Annotated[str, Limits(pattern=r"^[a-z][a-z-]*(/[a-z][a-z-]*)?$", max_length=40)] = "misc"
     """Debian's section."""
 
 

@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ Another base, of the same distribution and at least as new:
 """
 
 
+@dataclass(frozen=True, kw_only=True)
 class DockerfileOptions(ImageOptions):
     """`[boxes.dockerfile]`."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field
 
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe
 from boxsnake.container_layers.hooks import MOMENTS
@@ -24,6 +23,7 @@ from boxsnake.image.startup import check_startup, commands_of, started
 from boxsnake.image.write import ARCHIVE, write_layout
 from boxsnake.layers import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
@@ -34,30 +34,33 @@ if TYPE_CHECKING:
     from boxsnake.plan import Plan
 
 
+@dataclass(frozen=True, kw_only=True)
 class ImageOptions(Section):
     """`[boxes.image]`."""
 
-    base: Annotated[str, Field(min_length=1)] | None = None
+    base: Annotated[str, Limits(min_length=1)] | None = None
     """An image's reference, a file or folder that holds one (./base.tar), "host:NAME", "scratch", or "minimal", which
     boxsnake makes of Debian's packages. Left out: Debian's slim image, "debian:12-slim" or for a target with a newer
     glibc "debian:13-slim"."""
-    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt/env"
+    prefix: Annotated[str, Limits(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$", max_length=100)] = "/opt/env"
     """Where the environment lies in the image. The same in all images: that is how they share layers."""
     entrypoint: tuple[str, ...] | None = None
     """Left out: the application's program."""
     command: tuple[str, ...] | None = None
     """The entrypoint's arguments, which the user of the image may replace. Left out: the application's own."""
-    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")] = "10001:10001"
+    user: Annotated[str, Limits(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")] = (
+        "10001:10001"
+    )
     """Who runs it, and has what is `system.user`'s. Numbers, so that a cluster can see that it is not root."""
     init: bool = False
     """Whether a small init (the conda package tini, which must be required) is the first process: it passes signals on,
     and buries what the application's children leave."""
     healthcheck: bool = True
     """Whether engines are told to ask what the manifest's first check with `http` asks."""
-    workdir: Annotated[str, Field(pattern=r"^/")] = "/"
-    environment: dict[str, str] = Field(default_factory=dict)
+    workdir: Annotated[str, Limits(pattern=r"^/")] = "/"
+    environment: dict[str, str] = field(default_factory=dict)
     """Variables beside those of `app.environment`."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     """Labels beside the OCI annotations, which are set from `[app]`."""
     tags: tuple[str, ...] = ()
     """The names under which an engine takes it ("registry.example/team/name:1.0"). Left out: name:version."""
@@ -65,17 +68,17 @@ class ImageOptions(Section):
     """An OCI image layout as a folder, or as one file ("archive"), which `docker load` takes as well."""
     verify_hooks: bool = False
     """Whether each hook is run twice, and refused where its two runs give different files."""
-    budget: Annotated[int, Field(ge=1, le=100)] = DEFAULT_BUDGET
+    budget: Annotated[int, Limits(ge=1, le=100)] = DEFAULT_BUDGET
     """How many layers the environment and the application may take."""
-    own: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?-]+$")], ...] = ()
+    own: tuple[Annotated[str, Limits(pattern=r"^[A-Za-z0-9._*?-]+$")], ...] = ()
     """Names of distributions and conda packages that the team releases itself ("acme-*"): they get a layer of their
     own, after all that changes less often. Wheels from paths, repositories and URLs are in it anyhow."""
     trim: tuple[TrimRule, ...] = ()
     """Files that are left out of all packages but the application: "tests" (folders with tests that nothing else
     imports), "headers", "static-libraries", "docs" (but for licences), "build-files" (pkg-config's, CMake's)."""
-    trim_keep: tuple[Annotated[str, Field(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")], ...] = ()
+    trim_keep: tuple[Annotated[str, Limits(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")], ...] = ()
     """Paths of files and folders that stay all the same ("astropy/tests", "include/openssl")."""
-    activate: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
+    activate: tuple[Annotated[str, Limits(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
     """Conda packages whose activation scripts are run, when their layer is made, for the variables that they set."""
 
 

@@ -11,10 +11,9 @@ import json
 import posixpath
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
 
 from boxsnake import inventory
 from boxsnake.archive import GzipSink, Member, write_tar
@@ -22,6 +21,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.forecast import GZIP, packed
 from boxsnake.manifest import Section
+from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.os_packages import scriptlets
 from boxsnake.os_packages.nfpm import Content
@@ -53,12 +53,13 @@ _LINE_ENDS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
 class InstallerOptions(Section):
     """`[boxes.installer]`."""
 
     commands: tuple[str, ...] | None = None
     """The programs that are linked into PREFIX/bin; left out: the application's own console scripts."""
-    keep: Annotated[int, Field(ge=0, le=20)] = 1
+    keep: Annotated[int, Limits(ge=0, le=20)] = 1
     """How many earlier versions stay installed beside the one in use, for `<name>-ctl rollback`."""
     run_checks: bool = True
     """Whether a new version must pass the checks with `run` on the host before it comes into use."""

@@ -12,11 +12,9 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field, model_validator
 
 from boxsnake import child, inventory
 from boxsnake.archive import file_member, write_tar
@@ -49,6 +47,7 @@ _BOOTSTRAP = 1_150_000
 _UNPACKED = Ratio(conda=0.0, wheels=2.0, code=1.0)
 
 
+@dataclass(frozen=True, kw_only=True)
 class PexOptions(SharedBox):
     """`[boxes.pex]`."""
 
@@ -68,7 +67,7 @@ class PexOptions(SharedBox):
     """Whether the host's own packages can be imported too, and whether they come before ("prefer") the file's."""
     strip_env: bool = True
     """Whether `PEX_…` variables are kept from the application, and so from PEX files that it starts."""
-    include: dict[InnerPath, RelativePath] = Field(default_factory=dict)
+    include: dict[InnerPath, RelativePath] = field(default_factory=dict)
     """Files and folders of the project that go into the file as they are, by the paths that they have in it."""
     core: RelativePath | None = None
     """The PEX that this one is a plug-in of: what that one brings is left out, and nothing is run by itself."""
@@ -76,16 +75,15 @@ class PexOptions(SharedBox):
     """Whether a shell looks for the interpreter; it also takes another Python that all wheels fit."""
     compress: bool = True
     """Whether the file is compressed; if not, it is larger and its first run faster."""
-    inject_env: dict[Variable, Line] = Field(default_factory=dict)
+    inject_env: dict[Variable, Line] = field(default_factory=dict)
     """Environment variables of the application, further to `app.environment`."""
 
-    @model_validator(mode="after")
-    def _check(self) -> PexOptions:
+    def check_keys(self, given: frozenset[str]) -> None:  # noqa: ARG002 - part of the contract
+        """See `Section`."""
         if self.programs != "no" and not self.venv:
             raise ValueError("`programs` needs `venv`")
         if self.core is not None and self.entry_point is not None:
             raise ValueError("a plug-in of a `core` has no `entry-point`: the core is what is run")
-        return self
 
 
 class Pex:

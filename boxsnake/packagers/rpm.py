@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
-
 from boxsnake.boot_recipe import Takes
 from boxsnake.errors import PackError
+from boxsnake.manifest.text import Limits
 from boxsnake.os_packages import nfpm, rpm_header, scriptlets
 from boxsnake.os_packages.rpm_version import rpm_version
 from boxsnake.os_packages.versioned_layout import COMMANDS
@@ -45,12 +45,13 @@ _SENSES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class RpmOptions(VersionedOptions):
     """`[boxes.rpm]`."""
 
     relocatable: bool = False
     """Whether `rpm --prefix` can put it elsewhere; what depends on the place is then written when it is installed."""
-    release: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+([._+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
+    release: Annotated[str, Limits(pattern=r"^[0-9A-Za-z]+([._+~][0-9A-Za-z]+)*$", max_length=32)] = "1"
     """RPM's release: tells two packages of one version apart."""
     vendor: str = ""
     group: str = "Applications/Internet"

@@ -20,6 +20,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ that one's folder:
 """
 
 
+@dataclass(frozen=True, kw_only=True)
 class WheelhouseOptions(SharedBox):
     """`[boxes.wheelhouse]`."""
 

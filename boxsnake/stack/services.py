@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from boxsnake import resources, settings
 from boxsnake.engine import Engine
@@ -32,6 +30,7 @@ from boxsnake.store import Store
 _TAKING_A_USER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 
 
+@dataclass(frozen=True, kw_only=True)
 class _ServiceTable(Section):
     command: Command = ()
     user: Word | None = None
@@ -75,7 +74,7 @@ def _local(engine: Engine, store: Store, unit: Unit, name: str, *, offline: bool
 def _table(path: Path) -> _ServiceTable | None:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8")).get("service")
-        return None if found is None else _ServiceTable.model_validate(found)
-    except (OSError, ValueError, ValidationError) as error:
+        return None if found is None else _ServiceTable.decoded(found)
+    except (OSError, ValueError) as error:
         fault = Fault(source=path.name, line=0, key="service", message=str(error).splitlines()[0])
         raise ManifestError(str(path), (fault,)) from None
