@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from boxsnake.beside import publish_bytes
 from boxsnake.disk import resource_error
 from boxsnake.errors import LockError
-from boxsnake.lock import Lock, decode, encode
+from boxsnake.lock import Lock
+from boxsnake.lock.codec import decode, encode
 
 if TYPE_CHECKING:
     from boxsnake.manifest_file import LoadedManifest

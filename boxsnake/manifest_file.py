@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxsnake.disk import resource_error
-from boxsnake.errors import Fault, ManifestError, UsageError
-from boxsnake.manifest import decode
+from boxsnake.errors import Fault, ManifestError, ResourceError, UsageError
+from boxsnake.own_code import digest_of_code
+from boxsnake.urls import redact
 
 if TYPE_CHECKING:
     from boxsnake.manifest import Manifest, Section
+    from boxsnake.store import Store
 
 NAME = "boxsnake.toml"
 PYPROJECT = "pyproject.toml"
@@ -49,21 +53,54 @@ def find(start: Path) -> Path:
     raise UsageError(str(start), f"there is no {NAME} and no {PYPROJECT} with [tool.boxsnake]", step, folder=str(start))
 
 
-def load(path: Path | None = None, *, box_options: Mapping[str, type[Section]] | None = None) -> LoadedManifest:
+def load(
+    path: Path | None = None,
+    *,
+    box_options: Mapping[str, type[Section]] | None = None,
+    store: Store | None = None,
+) -> LoadedManifest:
     """Read a manifest: the file or folder given, else what `find` finds in the working folder.
 
-    `box_options` are the models of `[boxes.<format>]`; left out: those of every packager.
+    `box_options` are the tables of `[boxes.<format>]`; left out: those of every packager. A `store` remembers what a
+    text has been decoded to, so that it need not be validated again.
     Errors: ManifestError with all faults; UsageError where there is none; ResourceError where it cannot be read.
     """
     file = find(Path()) if path is None else find(path) if path.is_dir() else path
+    text = read_text(file)
+    if box_options is not None:
+        manifest = _decoded(text, file, box_options)
+    elif store is not None:
+        manifest = _remembered(text, file, store)
+    else:
+        manifest = _decoded(text, file)
+    return LoadedManifest(manifest=manifest, path=file, root=file.absolute().parent)
+
+
+def _decoded(text: str, file: Path, box_options: Mapping[str, type[Section]] | None = None) -> Manifest:
+    from boxsnake.manifest.decoding import decode
+
     if box_options is None:
         from boxsnake.packagers import box_options as every_format
 
         box_options = every_format()
-    text = read_text(file)
-    return LoadedManifest(
-        manifest=decode(text, str(file), box_options=box_options), path=file, root=file.absolute().parent
-    )
+    return decode(text, str(file), box_options=box_options)
+
+
+def _remembered(text: str, file: Path, store: Store) -> Manifest:
+    """The manifest, from the store where it has been decoded before; what has faults never is in there."""
+    from boxsnake.manifest.written import read, written
+
+    content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    key = {"format": 1, "text": content, "name": file.name, "code": digest_of_code(store)}
+    known = store.selected("manifest", key)
+    if known is not None:
+        with suppress(ValueError, KeyError, TypeError):
+            return read(known)
+    manifest = _decoded(text, file)
+    if redact(text) == text:  # the store keeps no credentials
+        with suppress(ResourceError):  # only time is lost
+            store.select("manifest", key, written(manifest))
+    return manifest
 
 
 def read_text(file: Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from boxsnake.boxes import Box, Candidate
 from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.forecast import Forecast
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.needs import STEPS, HostNeeds, host_needs
-from boxsnake.pack import Box, Candidate, Made, notes_beforehand, unchanged
+from boxsnake.pack import Made, notes_beforehand, unchanged
 from boxsnake.packagers import Packager
 from boxsnake.store import Store
 from boxsnake.target import Target

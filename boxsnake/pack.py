@@ -1,4 +1,4 @@
-"""Packing: from a manifest and its lock to artifacts under their final names, each whole or not at all."""
+"""Packing: from a box that is planned to its artifact under its final name, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,70 +6,23 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boxsnake.beside import beside, sweep
-from boxsnake.boot_recipe import BootRules, Check
-from boxsnake.errors import Fault, ManifestError, PackError, UsageError
+from boxsnake.boot_recipe import BootRules
+from boxsnake.boxes import Box
+from boxsnake.errors import PackError
 from boxsnake.image.base_name import FORMATS, MINIMAL
-from boxsnake.lock import Lock, SystemLock, TargetLock
-from boxsnake.manifest import BootTable, CheckTable, Manifest, Section, SharedBox
-from boxsnake.manifest.section import key_of
-from boxsnake.manifest.text import byte_count
+from boxsnake.lock import SystemLock
 from boxsnake.materials import Access, StoreMaterials
-from boxsnake.os_packages.system_wanted import system_wanted
-from boxsnake.packagers import Packager, packagers
-from boxsnake.plain_text import escaped, shortened
-from boxsnake.plan import Application, Hook, Part, Plan
-from boxsnake.project import BuiltWheel, build_wheel, parse_source
-from boxsnake.project.wheel_archive import is_portable
+from boxsnake.own_code import digest_of_code
+from boxsnake.packagers import Packager
+from boxsnake.plan import Plan
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
-from boxsnake.target import DEFAULT_TARGET, Target
-
-if TYPE_CHECKING:
-    from boxsnake.resolve import Asked
-
-DEFAULT_EPOCH = 1577836800
-"""2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""
-
-LATEST_EPOCH = (1 << 32) - 1
-"""What RPM and gzip can say: a day in 2106."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Box:
-    """One thing to make: a format for a target, and where its artifact goes."""
-
-    packager: Packager
-    plan: Plan
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """For people: "image", or "image (el9)" for a target that has a name of its own, "pex (a, b)" for several."""
-        targets = ", ".join(part.target.name for part in self.plan.parts)
-        return self.packager.name if targets == DEFAULT_TARGET else f"{self.packager.name} ({targets})"
-
-    @property
-    def by_target(self) -> tuple[Box, ...]:
-        """The box as each of its targets sees it: the same artifact."""
-        return tuple(replace(self, plan=self.plan.of(part)) for part in self.plan.parts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A format for a target, whether the manifest asks for it or not: its box, or why there can be none."""
-
-    packager: Packager
-    target: Target
-    is_asked: bool
-    box: Box | None
-    refusal: PackError | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,128 +35,6 @@ class Made:
     seconds: float
     unchanged: bool
     notes: tuple[str, ...]
-
-
-def epoch() -> int:
-    """The one time of everything that is packed, in seconds since 1970.
-
-    Honours SOURCE_DATE_EPOCH (the Reproducible Builds specification). Errors: UsageError where it is no number.
-    """
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return DEFAULT_EPOCH
-    if not (text.isascii() and text.isdecimal()):
-        cause = f"is {shortened(repr(text))}, which is no number of seconds"
-    elif len(text.lstrip("0")) > len(str(LATEST_EPOCH)) or int(text) > LATEST_EPOCH:
-        cause = f"is {shortened(text)}, which is later than any box can say ({LATEST_EPOCH})"
-    else:
-        return int(text)
-    raise UsageError("SOURCE_DATE_EPOCH", cause, "Unset it or give it seconds since 1970.")
-
-
-def boxes(
-    asked: Asked,
-    lock: Lock,
-    store: Store,
-    access: Access,
-    *,
-    output: Path,
-    formats: Sequence[str] = (),
-    targets: Sequence[str] = (),
-    meanwhile: Callable[[], None] | None = None,
-) -> list[Box]:
-    """The boxes that the manifest asks for, or those of `formats` and `targets` alone.
-
-    `meanwhile` is as of `boxsnake.project.build_wheel`.
-
-    Artifacts of the target "default" go to `output`, those of another into a folder of its name below it: file
-    names are those of each format's convention and need not tell targets apart. Errors: UsageError, PackError.
-    """
-    _check_formats(formats)
-    planned = _planning(asked, lock, store, access, output, meanwhile)
-    found: dict[tuple[str, str], Box] = {}
-    for target in _chosen_targets(lock, targets):
-        for packager in _chosen_formats(asked.manifest, formats, target.name):
-            locks = _locks_of_box(lock, _options(asked.manifest, packager), target)
-            key = (packager.name, locks[0].target.name)
-            if key not in found:
-                found[key] = planned(packager, locks)
-    if formats and not found:
-        cause = "is made for none of the targets: they have `boxes` of their own"
-        raise UsageError(", ".join(formats), cause, "Add it to `boxes` of a target, or choose another target.")
-    return list(found.values())
-
-
-def candidates(
-    asked: Asked,
-    lock: Lock,
-    store: Store,
-    access: Access,
-    *,
-    output: Path,
-    formats: Sequence[str] = (),
-    targets: Sequence[str] = (),
-) -> Iterator[Candidate]:
-    """Every format, or those of `formats` alone, for every target or those of `targets`. Errors: UsageError."""
-    _check_formats(formats)
-    planned = _planning(asked, lock, store, access, output)
-    for target in _chosen_targets(lock, targets):
-        wanted = _chosen_formats(asked.manifest, (), target.name)
-        for packager in (packagers()[name] for name in dict.fromkeys(formats or packagers())):
-            locks = _locks_of_box(lock, _options(asked.manifest, packager), target)
-            box, refusal = None, None
-            try:
-                box = planned(packager, locks)
-            except PackError as error:
-                refusal = error
-            yield Candidate(packager=packager, target=target, is_asked=packager in wanted, box=box, refusal=refusal)
-
-
-def _planning(
-    asked: Asked,
-    lock: Lock,
-    store: Store,
-    access: Access,
-    output: Path,
-    meanwhile: Callable[[], None] | None = None,
-) -> Callable[[Packager, Sequence[TargetLock]], Box]:
-    """What plans one box for the first of its targets and its others; it raises PackError where there can be none.
-
-    What the plans of a target have in common is found once.
-    """
-    manifest, root = asked.manifest, asked.root
-
-    @cache
-    def described(name: str) -> tuple[Application, str]:
-        """The application for a target, and the commit that it was built from."""
-        target_lock = next(target_lock for target_lock in lock.targets if target_lock.target.name == name)
-        application = describe(asked, store, access, target_lock, without=output, meanwhile=meanwhile)
-        return application, _revision(asked, application, store, without=output)
-
-    def planned(packager: Packager, locks: Sequence[TargetLock]) -> Box:
-        target_lock, *others = locks
-        folder = output if target_lock.target.name == DEFAULT_TARGET else output / target_lock.target.name
-        application, revision = described(target_lock.target.name)
-        plan = Plan(
-            application=application,
-            lock=target_lock,
-            others=tuple(Part(lock=other, own=described(other.target.name)[0].wheel) for other in others),
-            options=_options(manifest, packager),
-            root=root,
-            epoch=epoch(),
-            requires_rpm=manifest.requires.rpm,
-            requires_deb=manifest.requires.deb,
-            missing_libraries=manifest.requires.missing_libraries,
-            hooks=_hooks(manifest, root),
-            system=system_wanted(manifest, root, application),
-            revision=revision,
-            checks=tuple(check_of(check, application) for check in manifest.checks),
-            boot=rules_of(manifest.boot),
-        )
-        packager.check(plan)
-        return Box(packager=packager, plan=plan, path=folder / packager.file_name(plan))
-
-    return planned
 
 
 def pack(box: Box, store: Store, access: Access) -> Made:
@@ -397,7 +228,7 @@ def _key(box: Box, materials: StoreMaterials) -> dict[str, Any]:
         "hooks": [[hook.moment, hook.file_name, hashlib.sha256(hook.content).hexdigest()] for hook in box.plan.hooks],
         "system": _plain_system(box.plan.system),
         "inputs": box.packager.inputs(box.plan, materials),
-        "code": _code_digest(materials.store),
+        "code": digest_of_code(materials.store),
     }
 
 
@@ -414,177 +245,3 @@ def _plain_system(system: System) -> dict[str, Any]:
     for unit in values["units"]:
         unit["hardening"] = sorted(unit["hardening"])
     return values
-
-
-@cache
-def _code_digest(store: Store) -> str:
-    """The digest of boxsnake's own code: an artifact that another version made is made again."""
-    return store.digest_of_files(Path(__file__).parent, (".py", ".sh"))
-
-
-def _check_formats(formats: Sequence[str]) -> None:
-    known = packagers()
-    for name in formats:
-        if name not in known:
-            raise UsageError(name, "there is no such format", f"There are {', '.join(known)}.", formats=list(known))
-
-
-def _chosen_formats(manifest: Manifest, formats: Sequence[str], target: str) -> list[Packager]:
-    """The formats that were asked for, or else those of the manifest, as far as the target takes them."""
-    own = manifest.targets[target].boxes
-    return [packagers()[name] for name in dict.fromkeys(formats or manifest.boxes) if own is None or name in own]
-
-
-def _options(manifest: Manifest, packager: Packager) -> Section:
-    return manifest.boxes.get(packager.name) or packager.options()
-
-
-def _locks_of_box(lock: Lock, options: Section, target: Target) -> list[TargetLock]:
-    """The targets that share the box with this one, in the order of the box's own `targets`; often it alone."""
-    shared = options.targets if isinstance(options, SharedBox) else ()
-    names = shared if target.name in shared else (target.name,)
-    known = {target_lock.target.name: target_lock for target_lock in lock.targets}
-    return [known[name] for name in names]
-
-
-def _chosen_targets(lock: Lock, targets: Sequence[str]) -> Iterator[Target]:
-    known = {target_lock.target.name: target_lock.target for target_lock in lock.targets}
-    for name in targets:
-        if name not in known:
-            step = f"The lock's targets: {', '.join(known)}."
-            raise UsageError(name, "the lock has no such target", step, targets=list(known))
-    yield from (known[name] for name in dict.fromkeys(targets or known))
-
-
-def describe(
-    asked: Asked,
-    store: Store,
-    access: Access,
-    target_lock: TargetLock,
-    *,
-    without: Path,
-    meanwhile: Callable[[], None] | None = None,
-) -> Application:
-    """The application as formats describe it; its wheel is built here, unless the store has it.
-
-    What the manifest leaves out is taken from the wheel's metadata. `without` is a folder that is no part of the
-    source: the one for artifacts. Errors: ManifestError, and those of `boxsnake.project.build_wheel`.
-    """
-    app = asked.manifest.app
-    built: BuiltWheel | None = None
-    if app.source is not None:
-        built = build_wheel(
-            store,
-            parse_source(app.source, asked.root),
-            python=target_lock.python_minor,
-            environment=access.index,
-            credentials=access.credentials,
-            without=[without],
-            offline=access.offline,
-            meanwhile=meanwhile,
-        )
-        _check_fit(built, target_lock)
-    version = app.version or (built.version if built else None)
-    if version is None:
-        fault = Fault(source="manifest", line=0, key="app.version", message="is needed where app.source is left out")
-        raise ManifestError("manifest", (fault,))
-    scripts = built.console_scripts if built else ()
-    return Application(
-        name=app.name,
-        version=version,
-        command=app.command or scripts[:1],
-        commands=tuple(sorted(app.commands.items())),
-        ports=app.ports,
-        environment=tuple(sorted((dict(asked.requirements.environment) | app.environment).items())),
-        summary=app.summary or (built and _line(built.summary)) or f"{app.name} {version}",
-        description=app.description or "",
-        license=app.license or (built and _line(built.license)) or "",
-        homepage=app.homepage or (built and _line(built.homepage)) or "",
-        source_page=(built and _line(built.source_page)) or "",
-        documentation=(built and _line(built.documentation)) or "",
-        maintainer=app.maintainer or (built and _line(built.maintainer)) or "",
-        wheel=built.wheel() if built else None,
-        console_scripts=scripts,
-    )
-
-
-def _revision(asked: Asked, application: Application, store: Store, *, without: Path) -> str:
-    """The commit of a repository, or of a project's folder that has been checked out and not been changed."""
-    from boxsnake.project.git_source import clean_commit
-
-    origin = application.wheel.origin if application.wheel else None
-    if asked.manifest.app.source is None or origin is None:
-        return ""
-    if origin.kind != "folder":
-        return origin.commit or ""
-    with store.scratch("git") as scratch:
-        return clean_commit(
-            Path(parse_source(asked.manifest.app.source, asked.root).location), scratch, without=without
-        )
-
-
-def _line(text: str) -> str:
-    """A text of the wheel's metadata on one line, without anything that a terminal or a page would obey."""
-    return escaped(" ".join(text.split()))
-
-
-def _check_fit(built: BuiltWheel, target_lock: TargetLock) -> None:
-    """The application's own wheel may be compiled: for the machine that built it, which need not be the target."""
-    if is_portable(built.file_name):
-        return
-    from boxsnake.wheel_tags import best_fit, supported_tags
-
-    target = target_lock.target
-    if best_fit([built.file_name], supported_tags(target, target_lock.python)) is None:
-        raise PackError(
-            built.file_name,
-            f"the application's wheel does not fit {target.platform}, Python {target_lock.python_minor}"
-            + (f" and glibc {target.glibc}" if target.glibc else ""),
-            "Build the wheel on such a system, name it as app.source, or leave this target out with --target.",
-            target=target.name,
-        )
-
-
-def check_of(table: CheckTable, application: Application) -> Check:
-    """A check of the manifest as the harness takes it."""
-    port = table.port or (application.ports[0] if application.ports else None)
-    return Check(
-        name=table.name,
-        run=table.run,
-        expect=table.expect,
-        exit_code=table.exit_code,
-        http=table.http,
-        port=port if table.http else None,
-        status=table.status,
-        matches=table.matches,
-        values=tuple(sorted(table.values.items())),
-        requests=table.requests,
-        tcp=table.tcp,
-        log=table.log,
-        file=table.file,
-        timeout=table.timeout,
-    )
-
-
-def rules_of(table: BootTable) -> BootRules:
-    """What the manifest says of boots, as the harness takes it."""
-    return BootRules(
-        exempt=table.skip,
-        optional_libraries=table.optional_libraries,
-        start_seconds=table.start_seconds,
-        memory=byte_count(table.memory) if table.memory else None,
-    )
-
-
-def _hooks(manifest: Manifest, root: Path) -> tuple[Hook, ...]:
-    found: list[Hook] = []
-    for name, value in dataclasses.asdict(manifest.hooks).items():
-        key = key_of(name)
-        if value is None:
-            continue
-        path = root / value
-        if not path.is_file():
-            fault = Fault(source="manifest", line=0, key=f"hooks.{key}", message=f"there is no file {value}")
-            raise ManifestError("manifest", (fault,))
-        found.append(Hook(moment=key, file_name=path.name, content=path.read_bytes()))
-    return tuple(found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.errors import NetworkError, PackError, UsageError
-from boxsnake.image.base_name import base_of_target, given_bases
+from boxsnake.image.base_name import base_of_target, is_local, named_bases
 from boxsnake.lock import BasePin, Lock, TargetLock
 from boxsnake.reference import Reference, parse
 
@@ -37,13 +37,6 @@ class BaseQuestion:
     keep: Lock | None = None
     upgrade: frozenset[str] | None = frozenset()
     offline: bool = False
-
-
-def named_bases(manifest: Manifest) -> tuple[str, ...]:
-    """The references that the manifest itself names as bases: what a lock was asked for. Local ones are none."""
-    from boxsnake.bases import is_local
-
-    return tuple(base for base in given_bases(manifest) if not is_local(base))
 
 
 def pin_bases(lock: Lock, question: BaseQuestion) -> tuple[Lock, tuple[str, ...]]:
@@ -86,8 +79,6 @@ def _pinned(target_lock: TargetLock, question: BaseQuestion, kept: BasePin | Non
 
 def _base(manifest: Manifest, target: Target) -> str | None:
     """The name of a target's base, where it has an image whose base comes from a registry."""
-    from boxsnake.bases import is_local
-
     name = base_of_target(manifest, target)
     return None if name is None or is_local(name) else name
 

@@ -22,11 +22,12 @@ from pathlib import Path
 from boxsnake.boot import _started
 from boxsnake.boot.box import Box as BootedBox
 from boxsnake.boot.in_engine import InEngine
-from boxsnake.cli.workspace import Workspace, open_workspace
+from boxsnake.boxes import Box, Workspace
+from boxsnake.cli.workspace import open_workspace
 from boxsnake.engine import Engine, connect
 from boxsnake.materials import StoreMaterials
 from boxsnake.outlook import by_step, outlook
-from boxsnake.pack import Box, pack
+from boxsnake.pack import pack
 from boxsnake.packagers import packagers
 from boxsnake.store import Store
 from tests.bench import BIN, ROOT, RUNS, compile_own, run

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from boxsnake.cli.workspace import Workspace, open_workspace
+from boxsnake.boxes import Workspace
+from boxsnake.cli.workspace import open_workspace
 from boxsnake.engine import INSTALLING, Container, connect, sleeper
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.materials import StoreMaterials

@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from boxsnake.cli.workspace import Workspace, open_workspace
+from boxsnake.boxes import Workspace
+from boxsnake.cli.workspace import open_workspace
 from boxsnake.materials import StoreMaterials
 from boxsnake.pack import pack
 from tests.bench_installer import Seconds, timed

@@ -14,12 +14,13 @@ import pytest
 
 from boxsnake import elf
 from boxsnake.binaries import Binaries, Binary, check_floor, known, missing, remember_tree, remember_wheel
+from boxsnake.boxes import Box
 from boxsnake.credentials import Credentials
 from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.materials import Access
-from boxsnake.pack import Box, pack
+from boxsnake.pack import pack
 from boxsnake.packagers import packagers
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store

@@ -283,8 +283,8 @@ def test_what_it_carries_is_read_by_old_interpreters_and_needs_nothing_else() ->
 
 def test_levels_are_those_of_the_compressor() -> None:
     with pytest.raises(ValueError, match=r"highest level of tar\.gz is 12"):
-        PACKAGER.options(level=13)
-    assert PACKAGER.options(level=13, compression="tar.zst").level == 13
+        PACKAGER.options.decoded({"level": 13})
+    assert PACKAGER.options.decoded({"level": 13, "compression": "tar.zst"}).level == 13
 
 
 @pytest.mark.parametrize(

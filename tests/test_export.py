@@ -19,7 +19,7 @@ from boxsnake.export.facts import Companion, Deployment
 from boxsnake.export.kubernetes import kubernetes
 from boxsnake.export.yaml_text import yaml_text
 from boxsnake.lock import TargetLock
-from boxsnake.manifest import decode
+from boxsnake.manifest.decoding import decode
 from boxsnake.packagers.image import PACKAGER
 from boxsnake.plan import Application, Plan
 from boxsnake.system import ConfigFile, Directory, System, Unit

@@ -19,12 +19,10 @@ from boxsnake.lock import (
     SystemPackage,
     TargetLock,
     Wheel,
-    decode,
-    difference,
-    encode,
-    pylock,
-    stale,
 )
+from boxsnake.lock.codec import decode, encode
+from boxsnake.lock.difference import difference, stale
+from boxsnake.lock.pylock import pylock
 from boxsnake.target import Target
 
 ROOT = Path("/srv/app")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 import tomllib
-from dataclasses import FrozenInstanceError, dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +31,12 @@ from boxsnake.manifest import (
     SystemTable,
     TargetTable,
     UnitTable,
-    decode,
 )
+from boxsnake.manifest.decoding import decode
 from boxsnake.manifest.section import key_of
+from boxsnake.manifest.written import read, written
 from boxsnake.manifest_file import find, load
+from boxsnake.store import Store, canonical_json
 from boxsnake.target import Target
 from boxsnake.toml_lines import KeyPath, key_lines, line_of
 
@@ -586,3 +592,74 @@ def test_the_examples_of_the_reference_are_sound(number: int) -> None:
     text = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")
     example = text.split("```toml\n")[1 + number].partition("```")[0]
     assert decode(example, ["boxsnake.toml", "pyproject.toml"][number], box_options=BOXES).app.name
+
+
+class TestRemembered:
+    """What a text was decoded to is in the store."""
+
+    def test_it_is_what_was_decoded(self) -> None:
+        manifest = decoded(WHOLE)
+        again = read(json.loads(canonical_json(written(manifest))))
+        assert dict(again.boxes) == manifest.boxes
+        assert list(again.boxes) == list(manifest.boxes)
+        assert replace(again, boxes={}) == replace(manifest, boxes={})
+
+    @pytest.mark.parametrize("text", [app(), app("[boxes]\n"), app('[boxes.image]\ntags = ["a:1"]\n[boxes.deb]\n')])
+    def test_formats_and_their_options(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "boxsnake.toml").write_text(text)
+        store = Store(tmp_path / "store")
+        first, second = (load(tmp_path, store=store).manifest.boxes for _ in range(2))
+        assert dict(first) == dict(second)
+        assert list(first) == list(second)
+
+    def test_nothing_is_validated_again(self, tmp_path: Path) -> None:
+        (tmp_path / "boxsnake.toml").write_text(app('[targets.a]\nplatform = "linux-64"\n'))
+        script = (
+            "import sys\nfrom pathlib import Path\nfrom boxsnake.manifest_file import load\n"
+            "from boxsnake.store import Store\n"
+            "loaded = load(store=Store(Path('store')))\n"
+            "assert loaded.manifest.targets['a'].platform == 'linux-64'\n"
+            "print('pydantic' in sys.modules)\n"
+        )
+        command = [sys.executable, "-c", script]
+        runs = [subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True) for _ in range(2)]
+        assert [done.stdout for done in runs] == ["True\n", "False\n"]
+
+    def test_an_edit_is_seen_and_a_fault_told_each_time(self, tmp_path: Path) -> None:
+        store, file = Store(tmp_path / "store"), tmp_path / "boxsnake.toml"
+        times = (1_600_000_000, 1_600_000_000)
+        for name in ("a", "b"):
+            file.write_text(app().replace('"a"', f'"{name}"'))
+            os.utime(file, times)
+            assert load(file, store=store).manifest.app.name == name
+        file.write_text(app("[boxes.rmp]\n"))
+        for _ in range(2):
+            with pytest.raises(ManifestError, match="rmp"):
+                load(file, store=store)
+
+    def test_the_file_s_name_counts(self, tmp_path: Path) -> None:
+        store, text = Store(tmp_path / "store"), f"{app()}[tool.boxsnake.app]\nname = 'b'\nversion = '1'\n"
+        (tmp_path / "pyproject.toml").write_text(text)
+        assert load(tmp_path / "pyproject.toml", store=store).manifest.app.name == "b"
+        (tmp_path / "boxsnake.toml").write_text(text)
+        with pytest.raises(ManifestError, match="tool"):
+            load(tmp_path / "boxsnake.toml", store=store)
+
+    @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", None])
+    def test_a_damaged_store_costs_time_alone(self, tmp_path: Path, damage: bytes | None) -> None:
+        (tmp_path / "boxsnake.toml").write_text(app())
+        store = Store(tmp_path / "store")
+        wanted = load(tmp_path, store=store).manifest
+        (kept,) = (path for path in (store.root / "v1" / "selectors" / "manifest").rglob("*.json"))
+        text = kept.read_bytes().replace(b'"told":{"name":"a"', b'"told":{"name":"z"') if damage is None else damage
+        assert text != kept.read_bytes()
+        kept.chmod(0o644)
+        kept.write_bytes(text)
+        assert load(tmp_path, store=store).manifest.app == wanted.app
+
+    def test_credentials_stay_out_of_the_store(self, tmp_path: Path) -> None:
+        (tmp_path / "boxsnake.toml").write_text(app('[requires]\nchannels = ["https://me:CANARY@example.org/c"]\n'))
+        store = Store(tmp_path / "store")
+        for _ in range(2):
+            assert "CANARY" in load(tmp_path, store=store).manifest.requires.channels[0]
+        assert [path for path in store.root.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()] == []

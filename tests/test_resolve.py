@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from boxsnake import lock_file, manifest_file
+from boxsnake.asked import asked_of, inputs
 from boxsnake.errors import BoxsnakeError, ManifestError, NetworkError, UsageError
-from boxsnake.lock import Distribution, Inputs, Lock, TargetLock, encode, stale
-from boxsnake.resolve import Upgrade, asked_of, conda_version, inputs, may_hold_python, resolve
+from boxsnake.lock import Distribution, Inputs, Lock, TargetLock
+from boxsnake.lock.codec import encode
+from boxsnake.lock.difference import stale
+from boxsnake.resolve import Upgrade, conda_version, may_hold_python, resolve
 from boxsnake.settings import Settings
 from boxsnake.store import Store
 from tests.sources import python_channel, write_project, write_wheel

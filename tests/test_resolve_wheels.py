@@ -17,8 +17,9 @@ from boxsnake.lock import CondaPackage, Distribution, TargetLock, Wheel
 from boxsnake.project import ProjectMetadata
 from boxsnake.requirements import CondaRequirement, IndexOptions, PipRequirement
 from boxsnake.requirements.pip_requirement import pip_requirement
-from boxsnake.resolve_wheels import WheelAnswer, WheelQuestion, Workshop, index_of
 from boxsnake.resolve_wheels.fit import needed_glibc
+from boxsnake.resolve_wheels.index import index_of
+from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop
 from boxsnake.resolve_wheels.resolve import resolve_wheels
 from boxsnake.settings import Settings
 from boxsnake.store import Store

@@ -21,7 +21,7 @@ import pytest
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import ManifestError, UsageError
 from boxsnake.export.facts import Deployment
-from boxsnake.manifest import decode
+from boxsnake.manifest.decoding import decode
 from boxsnake.stack.plan import stack_of
 from boxsnake.stack.running import STACK_LABEL
 from boxsnake.stack.secrets import secrets_of

@@ -26,20 +26,16 @@ from boxsnake.archive import GZIP_FORMAT
 from boxsnake.bases.value import Base, decode
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
-from boxsnake.image.base_name import MINIMAL
+from boxsnake.image.base_name import ENGINE, HOST, MINIMAL, SCRATCH, is_local
 from boxsnake.lock import BasePin
 from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.store import Store
 
-__all__ = ["SCRATCH", "Base", "base_image", "is_local", "parsed"]
-
-SCRATCH = "scratch"
+__all__ = ["Base", "base_image", "parsed"]
 
 _FORMAT = 2
-_HOST = "host:"
-_ENGINE = "engine:"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -88,12 +84,12 @@ def _read(
         cause = "is made of packages that a lock holds: only a build can make it"
         step = "Name it as `base` in [boxes.image] and build: neither `rebase` nor [bases] of the settings takes it."
         raise PackError(f"base image {meant}", cause, step)
-    if meant.startswith(_HOST):
-        return _from_host(store, meant.removeprefix(_HOST), offline=offline)
+    if meant.startswith(HOST):
+        return _from_host(store, meant.removeprefix(HOST), offline=offline)
     if meant.startswith(("/", "./", "../")):
         return _from_path(store, root / meant, wanted)
-    if meant.startswith(_ENGINE):
-        return _from_engine(store, meant.removeprefix(_ENGINE), offline=offline)
+    if meant.startswith(ENGINE):
+        return _from_engine(store, meant.removeprefix(ENGINE), offline=offline)
     reference = parsed(meant)
     held = reference.pinned(digest) if digest else reference
     there = registries.meant(held)
@@ -107,13 +103,8 @@ def parsed(name: str) -> Reference:
     try:
         return parse(name)
     except ValueError as error:
-        step = f"Name an image, a file or folder (./base.tar), {_HOST}NAME or {SCRATCH!r}."
+        step = f"Name an image, a file or folder (./base.tar), {HOST}NAME or {SCRATCH!r}."
         raise PackError(f"base image {name}", f"is no reference: {error}", step, base=name) from None
-
-
-def is_local(name: str) -> bool:
-    """Whether a name means something on this machine alone, or nothing at all, and no registry's image."""
-    return name in {SCRATCH, MINIMAL} or name.startswith((_HOST, _ENGINE, "/", "./", "../"))
 
 
 # Where a base comes from
@@ -126,7 +117,7 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
     host = known.get(name)
     if host is None:
         step = f"There are {', '.join(known)}."
-        raise PackError(f"base image {_HOST}{name}", "there is no host of this name", step, hosts=list(known))
+        raise PackError(f"base image {HOST}{name}", "there is no host of this name", step, hosts=list(known))
     if host.image is not None:
         return _from_engine(store, host.image, offline=offline)
     digest = hosts.known_digest(store, host)
@@ -134,14 +125,14 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
     if base is None:
         if digest is None and offline:
             step = "Build on it once without --offline."
-            raise ResourceError(f"base image {_HOST}{name}", "it has not been built here yet", step, base=name)
+            raise ResourceError(f"base image {HOST}{name}", "it has not been built here yet", step, base=name)
         from boxsnake.bases.archived import from_rootfs
 
         blob = hosts.rootfs(store, host)
         base = _remembered(
             store,
             {"rootfs": blob.digest},
-            lambda: from_rootfs(store, f"{_HOST}{name}", store.path(blob.digest), blob.digest),
+            lambda: from_rootfs(store, f"{HOST}{name}", store.path(blob.digest), blob.digest),
         )
     # Hosts are made for the machine that makes them.
     machine = platform.machine()

@@ -13,6 +13,7 @@ from functools import cache as once
 from importlib.metadata import version
 from pathlib import Path
 
+from boxsnake.boxes import epoch
 from boxsnake.channel import sources
 from boxsnake.channel.finish import finish
 from boxsnake.channel.folder import ChannelFolder, Package
@@ -21,7 +22,6 @@ from boxsnake.channel.recipes import Recipe, ordered, read_folders, select
 from boxsnake.disk import remove_tree
 from boxsnake.errors import BoxsnakeError, ResourceError
 from boxsnake.flock import held
-from boxsnake.pack import epoch
 from boxsnake.progress import track
 
 WAIT = 600.0  # seconds that another build of the same channel may take

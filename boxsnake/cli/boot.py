@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from boxsnake.boot.scenarios import Scenario
     from boxsnake.boot_recipe import Check, Takes
     from boxsnake.boot_report.value import BootReport
-    from boxsnake.cli.workspace import Workspace
+    from boxsnake.boxes import Box, Workspace
     from boxsnake.hosts import Host
-    from boxsnake.pack import Box
 
 AT_ONCE = 2
 """Boxes booted at a time."""

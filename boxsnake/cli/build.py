@@ -17,8 +17,8 @@ from boxsnake.cli.console import Console, human_size
 from boxsnake.cli.options import Chosen, about_boxes
 
 if TYPE_CHECKING:
-    from boxsnake.cli.workspace import Workspace
-    from boxsnake.pack import Box, Made
+    from boxsnake.boxes import Box, Workspace
+    from boxsnake.pack import Made
 
 
 @click.command(

@@ -12,9 +12,8 @@ from boxsnake.cli.console import Console, human_size
 from boxsnake.cli.options import Chosen, about_boxes
 
 if TYPE_CHECKING:
+    from boxsnake.boxes import Box, Workspace
     from boxsnake.bundle import Artifact
-    from boxsnake.cli.workspace import Workspace
-    from boxsnake.pack import Box
     from boxsnake.publish.signing import Signer
 
 
@@ -82,10 +81,10 @@ def _write(
     console: Console, workspace: Workspace, boxes: list[Box], added: dict[str, Path], signer: Signer | None
 ) -> None:
     from boxsnake.beside import beside
+    from boxsnake.boxes import epoch
     from boxsnake.bundle import Bundle, write_bundle
     from boxsnake.disk import publish_file
     from boxsnake.lock_file import NAME
-    from boxsnake.pack import epoch
 
     application = boxes[0].plan.application
     bundle = Bundle(

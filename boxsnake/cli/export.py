@@ -11,7 +11,7 @@ from boxsnake.cli.console import console_of
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
-    from boxsnake.cli.workspace import Workspace
+    from boxsnake.boxes import Workspace
     from boxsnake.export.facts import Deployment
 
 

@@ -54,7 +54,7 @@ def _refuse_what_is_there(folder: Path, path: Path, *, force: bool, in_pyproject
 
 def _written(folder: Path, path: Path, *, in_pyproject: bool) -> tuple[str, Manifest]:
     """The file's whole new text, and what it says: what cannot be decoded is not written."""
-    from boxsnake.manifest import decode
+    from boxsnake.manifest.decoding import decode
     from boxsnake.manifest_file import read_text
     from boxsnake.new_manifest import look, manifest_text
     from boxsnake.packagers import packagers

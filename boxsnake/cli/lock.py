@@ -11,7 +11,8 @@ from boxsnake.cli.console import Console, console_of
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
-    from boxsnake.lock import Lock, LockDifference
+    from boxsnake.lock import Lock
+    from boxsnake.lock.difference import LockDifference
     from boxsnake.manifest_file import LoadedManifest
     from boxsnake.resolve import Upgrade
 
@@ -74,9 +75,9 @@ def command(
 
 def _check(console: Console, loaded: LoadedManifest) -> None:
     from boxsnake import settings
+    from boxsnake.asked import asked_of
     from boxsnake.cli.workspace import fresh_lock
     from boxsnake.lock_file import path_of_lock
-    from boxsnake.resolve import asked_of
     from boxsnake.store import Store
 
     store = Store(Store.default_root())
@@ -104,6 +105,7 @@ def _resolve(
 ) -> tuple[Lock | None, Lock, tuple[str, ...]]:
     """The old lock, the new one, and notes."""
     from boxsnake import resolve, settings
+    from boxsnake.asked import asked_of
     from boxsnake.registry import Registries
     from boxsnake.resolve_bases import BaseQuestion, pin_bases
     from boxsnake.resolve_conda import channel_location
@@ -114,7 +116,7 @@ def _resolve(
     configured = settings.load()
     store = Store(Store.default_root())
     old = _old_lock(console, loaded)
-    asked = resolve.asked_of(loaded, store, configured)
+    asked = asked_of(loaded, store, configured)
     upgrade = _upgrade(upgrades)
     new = resolve.resolve(
         asked,
@@ -156,7 +158,7 @@ def _old_lock(console: Console, loaded: LoadedManifest) -> Lock | None:
 def _tell(
     console: Console, loaded: LoadedManifest, old: Lock | None, new: Lock, *, write: bool, notes: tuple[str, ...]
 ) -> None:
-    from boxsnake.lock import difference
+    from boxsnake.lock.difference import difference
     from boxsnake.lock_file import path_of_lock
     from boxsnake.lock_file import write as write_lock
 

@@ -13,8 +13,7 @@ import click
 from boxsnake.cli.console import Console, console_of
 
 if TYPE_CHECKING:
-    from boxsnake.cli.workspace import Workspace
-    from boxsnake.pack import Box
+    from boxsnake.boxes import Box, Workspace
 
 about_manifest = click.option(
     "-m", "--manifest", type=click.Path(path_type=Path), help="The manifest (default: found here)."
@@ -48,7 +47,7 @@ class Chosen:
         return open_workspace(self.manifest, output=self.output, offline=self.offline)
 
     def boxes(self, workspace: Workspace, meanwhile: Callable[[], None] | None = None) -> list[Box]:
-        """The boxes that are meant. Arguments and errors: see `boxsnake.pack.boxes`."""
+        """The boxes that are meant. Arguments and errors: see `boxsnake.boxes.Workspace.boxes`."""
         return workspace.boxes(self.formats, self.targets, meanwhile)
 
 

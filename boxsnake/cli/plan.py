@@ -14,11 +14,10 @@ from boxsnake.cli.options import Chosen, about_boxes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from boxsnake.cli.workspace import Workspace
+    from boxsnake.boxes import Candidate, Workspace
     from boxsnake.forecast import Archive, Part
     from boxsnake.lock import TargetLock, Wheel
     from boxsnake.outlook import Outlook
-    from boxsnake.pack import Candidate
 
 
 @click.command(

@@ -122,7 +122,7 @@ def _publish(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    from boxsnake.pack import epoch
+    from boxsnake.boxes import epoch
     from boxsnake.publish import package_files, publish
 
     console = console_of(context, as_json=as_json)

@@ -9,9 +9,9 @@ import click
 from boxsnake.cli.options import about_boxes
 
 if TYPE_CHECKING:
+    from boxsnake.boxes import Box
     from boxsnake.cli.console import Console
     from boxsnake.cli.options import Chosen
-    from boxsnake.pack import Box
 
 
 @click.command(

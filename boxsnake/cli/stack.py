@@ -20,9 +20,8 @@ from boxsnake.cli.console import Console, printable
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
-    from boxsnake.cli.workspace import Workspace
+    from boxsnake.boxes import Box, Workspace
     from boxsnake.engine import Engine
-    from boxsnake.pack import Box
     from boxsnake.stack.running import Running, Say, Terms
     from boxsnake.stack.value import Stack
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from boxsnake.cli.console import Console
-    from boxsnake.lock import Lock, Reason, TargetLock
+    from boxsnake.lock import Lock, TargetLock
+    from boxsnake.lock.reasons import Reason
     from boxsnake.manifest import Manifest
 
 _WHERE = {
@@ -38,7 +39,7 @@ def command(
     context: click.Context, package: str, manifest: Path | None, targets: tuple[str, ...], as_json: bool
 ) -> None:
     """Tell why PACKAGE is in the lock: who requires it, in which half, how big, in which of an image's layers."""
-    from boxsnake.lock import reasons
+    from boxsnake.lock.reasons import reasons
     from boxsnake.lock_file import path_of_lock, read
     from boxsnake.manifest_file import load
 
@@ -79,7 +80,7 @@ def _unknown(package: str, chosen: Sequence[TargetLock]) -> Exception:
     import difflib
 
     from boxsnake.errors import UsageError
-    from boxsnake.lock import names
+    from boxsnake.lock.reasons import names
 
     known = sorted({name for target in chosen for name in names(target)})
     near = difflib.get_close_matches(package.lower(), known, n=3)

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from boxsnake import pack, settings
+from boxsnake import settings
+from boxsnake.asked import Asked, asked_of, inputs
+from boxsnake.boxes import Workspace
 from boxsnake.errors import LockError
-from boxsnake.lock import Lock, stale
+from boxsnake.lock import Lock
+from boxsnake.lock.difference import stale
 from boxsnake.lock_file import path_of_lock, read
 from boxsnake.manifest_file import LoadedManifest, load
 from boxsnake.materials import Access
 from boxsnake.registry import Registries
-from boxsnake.resolve import Asked, asked_of, inputs
 from boxsnake.store import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
-    """An application's folder, opened."""
-
-    asked: Asked
-    lock: Lock
-    store: Store
-    output: Path
-    access: Access
-
-    def boxes(
-        self,
-        formats: Sequence[str] = (),
-        targets: Sequence[str] = (),
-        meanwhile: Callable[[], None] | None = None,
-    ) -> list[pack.Box]:
-        """See `boxsnake.pack.boxes`."""
-        return pack.boxes(
-            self.asked,
-            self.lock,
-            self.store,
-            self.access,
-            output=self.output,
-            formats=formats,
-            targets=targets,
-            meanwhile=meanwhile,
-        )
-
-    def candidates(self, formats: Sequence[str] = (), targets: Sequence[str] = ()) -> Iterator[pack.Candidate]:
-        """See `boxsnake.pack.candidates`."""
-        return pack.candidates(
-            self.asked, self.lock, self.store, self.access, output=self.output, formats=formats, targets=targets
-        )
 
 
 def open_workspace(manifest: Path | None, *, output: Path | None = None, offline: bool = False) -> Workspace:
     """Read the manifest and its lock. Errors: ManifestError; LockError where the lock is missing or stale."""
-    loaded = load(manifest)
     store = Store(Store.default_root())
+    loaded = load(manifest, store=store)
     configured = settings.load()
     asked = asked_of(loaded, store, configured)
     return Workspace(

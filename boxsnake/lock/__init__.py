@@ -1,9 +1,8 @@
-"""The lock: what was resolved, by digest, for every target of a manifest."""
+"""The lock: what was resolved, by digest, for every target of a manifest.
 
-from boxsnake.lock.codec import LOCK_VERSION, decode, encode
-from boxsnake.lock.difference import Change, LockDifference, difference, stale
-from boxsnake.lock.pylock import pylock, shared_pylock
-from boxsnake.lock.reasons import Reason, names, reasons
+Its values are here; what reads, writes, compares and explains it are modules of their own.
+"""
+
 from boxsnake.lock.system import SystemKind, SystemLock, SystemPackage
 from boxsnake.lock.values import (
     BasePin,
@@ -19,29 +18,17 @@ from boxsnake.lock.values import (
 )
 
 __all__ = [
-    "LOCK_VERSION",
     "BasePin",
-    "Change",
     "CondaPackage",
     "Distribution",
     "Inputs",
     "Lock",
-    "LockDifference",
     "Noarch",
     "Origin",
     "OriginKind",
-    "Reason",
     "SystemKind",
     "SystemLock",
     "SystemPackage",
     "TargetLock",
     "Wheel",
-    "decode",
-    "difference",
-    "encode",
-    "names",
-    "pylock",
-    "reasons",
-    "shared_pylock",
-    "stale",
 ]

@@ -1,10 +1,9 @@
 """The manifest: what an application is, what it requires, where it will run and which boxes it is put in.
 
-The models are the manifest's whole grammar: `boxsnake schema` is generated from them, and decoding is strict (unknown
-keys, wrong types and impossible values are faults).
+The tables are the manifest's whole grammar: `boxsnake schema` is generated from them, and decoding
+(`boxsnake.manifest.decoding`) is strict: unknown keys, wrong types and impossible values are faults.
 """
 
-from boxsnake.manifest.decoding import decode
 from boxsnake.manifest.models import (
     App,
     BootTable,
@@ -43,5 +42,4 @@ __all__ = [
     "SystemTable",
     "TargetTable",
     "UnitTable",
-    "decode",
 ]

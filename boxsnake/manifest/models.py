@@ -462,7 +462,7 @@ class Manifest(Section):
     """What every booted box must do, besides starting."""
     boot: BootTable = BootTable()
     """What is passed over when boxes are booted, and budgets."""
-    boxes: dict[str, Any] = field(default_factory=dict)
+    boxes: Mapping[str, Any] = field(default_factory=dict)
     """The formats to make, each with its own options. Left out: every format, by its defaults."""
 
     def target(self, name: str) -> Target:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from boxsnake.layers import AS_THEY_ARE
+from boxsnake.on_demand import OnDemand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,38 +155,16 @@ class Packager(Protocol):
         ...
 
 
-Value_co = TypeVar("Value_co", covariant=True)
-
-
-class _OnDemand(Mapping[str, Value_co]):
-    """Names that are known, and values that are made when one is asked for, each time anew."""
-
-    def __init__(self, names: Iterable[str], make: Callable[[str], Value_co]) -> None:
-        self._names = dict.fromkeys(names)
-        self._make = make
-
-    def __getitem__(self, name: str) -> Value_co:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._make(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 @cache
 def packagers() -> Mapping[str, Packager]:
     """Every format by its name, in alphabetical order. A format's module is imported when it is asked for."""
     modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return _OnDemand((name.replace("_", "-") for name in modules), _packager)
+    return OnDemand((name.replace("_", "-") for name in modules), _packager)
 
 
 def box_options() -> Mapping[str, type[Section]]:
     """The model of `[boxes.<format>]` of every format."""
-    return _OnDemand(packagers(), lambda name: packagers()[name].options)
+    return OnDemand(packagers(), lambda name: packagers()[name].options)
 
 
 def _packager(name: str) -> Packager:

@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 
 from boxsnake import reference
 from boxsnake.archive import Member, file_member, write_tar
-from boxsnake.bases import SCRATCH, is_local
 from boxsnake.boot_recipe import BootRecipe, BuildContext
 from boxsnake.disk import disk_faults
 from boxsnake.dockerfile import dockerfile
 from boxsnake.errors import PackError
+from boxsnake.image.base_name import SCRATCH, is_local
 from boxsnake.image.configuration import platform_of, runtime, tags_of
 from boxsnake.image.contents import Contents, base_name, contents, groups_of
-from boxsnake.image.forecast import forecast_of
 from boxsnake.image.whiteouts import has_whiteouts
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Runtime
@@ -107,6 +106,8 @@ class Dockerfile(Image):
 
     def forecast(self, plan: Plan, materials: Materials) -> Forecast:
         """See `boxsnake.packagers.Packager`."""
+        from boxsnake.image.forecast import forecast_of
+
         return forecast_of(plan, materials, with_base=is_local(base_name(plan)))
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:

@@ -31,7 +31,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.forecast import AS_THEY_ARE, packed
 from boxsnake.house_index import index_pages
 from boxsnake.house_since import SUMS, Since
-from boxsnake.lock import pylock, shared_pylock
+from boxsnake.lock.pylock import pylock, shared_pylock
 from boxsnake.manifest import SharedBox
 from boxsnake.manifest.text import Word
 from boxsnake.needs import Step

@@ -3,10 +3,5 @@
 The closure is whole: the distributions that conda brings are in it as wheels of the same versions, since boxes without
 conda need them.
 
-`boxsnake.resolve_wheels.resolve` does it. It is not imported here, as most commands want no more than the values.
+Nothing is imported here: most commands want to know the index and no more.
 """
-
-from boxsnake.resolve_wheels.index import Index, index_of
-from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop
-
-__all__ = ["Index", "WheelAnswer", "WheelQuestion", "Workshop", "index_of"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from boxsnake.fetch import Wanted
-from boxsnake.lock import Distribution, pylock
+from boxsnake.lock import Distribution
+from boxsnake.lock.pylock import pylock
 from boxsnake.resolve_wheels import explain
 from boxsnake.resolve_wheels.answer import answer
 from boxsnake.resolve_wheels.compile import KNOWN_GLIBC, Asked, Edges, Found, Place, Refusal, compile_wheels, edges
