@@ -54,7 +54,7 @@ def command(
     with console.progress():
         workspace = chosen.open()
         made: list[Made] = []
-        ahead = partial(_prepare, load=load, push=push)
+        ahead = partial(_prepare, workspace, load=load, push=push)
         boxes = _boxes(workspace, chosen, ahead, spec=spec, since=since)
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
@@ -89,20 +89,22 @@ def _boxes(
     return _as_specs(workspace, chosen.targets) if spec else chosen.boxes(workspace, meanwhile)
 
 
-def _prepare(*, load: bool, push: bool) -> None:
-    """Import what a changed application is packed with, while its wheel is built by another process."""
-    from boxsnake.errors import BoxsnakeError
-
+def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
+    """Do what a changed application is packed with or after, while its wheel is built by another process."""
     wanted = ["boxsnake.layer_blobs", "boxsnake.stage.staging", "boxsnake.ingest.wheel", "boxsnake.image.write"]
     wanted += ["boxsnake.image.load"] if load else []
     wanted += ["boxsnake.registry.push"] if push else []
     for name in wanted:
         importlib.import_module(name)
-    if load:
-        from boxsnake.engine import connect
+    from boxsnake.errors import BoxsnakeError
+    from boxsnake.image.layout import Layout
 
-        with suppress(BoxsnakeError):  # which is told once there is something to load
-            connect(reap=False)
+    # What goes wrong is told when it is needed.
+    with suppress(BoxsnakeError, OSError):
+        # The layers of the last image, which are those of the next, but for one: they are looked at once.
+        for folder in workspace.output.glob("*.image"):
+            for layer in (layer for image in Layout(folder).images for layer in image.layers):
+                workspace.store.sound(layer.digest)
 
 
 def _as_deltas(workspace: Workspace, targets: Sequence[str], since: Path) -> list[Box]:

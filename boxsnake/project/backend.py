@@ -31,7 +31,8 @@ _DEADLINE = 600.0
 
 # The hooks of PEP 517, called by the environment's own interpreter: what the backend requires beyond what the project
 # does, then the wheel. Each hook has a process of its own, as it may change what it likes in it; the backend is
-# imported once for both.
+# imported once for both. Some backends are known to change nothing: they need not import themselves twice.
+_CHANGE_NOTHING = frozenset({"hatchling.build", "flit_core.buildapi", "poetry.core.masonry.api"})
 _BUILD = """
 import sys
 sys.path[:] = [path for path in sys.path if path]  # the working folder, which is the project's, is no place for imports
@@ -41,9 +42,12 @@ backend = importlib.import_module(module)
 for part in name.split(".") if name else ():
     backend = getattr(backend, part)
 ask = getattr(backend, "get_requires_for_build_wheel", None)
-child = os.fork() if ask else 0
+child = os.fork() if ask and sys.argv[3] == "apart" else 0
 if child:
     if os.waitpid(child, 0)[1] != 0:
+        sys.exit(3)
+elif ask and sys.argv[3] == "together":
+    if list(ask() or ()):
         sys.exit(3)
 elif ask:
     status = 1
@@ -75,6 +79,7 @@ def built_in_kept(
             # The backend's programs come first, as they do in isolation.
             path = os.pathsep.join((str(program.parent), env.get("PATH", os.defpath)))
             argv = [str(program), "-s", "-c", _BUILD, backend, str(out)]
+            argv.append("together" if backend in _CHANGE_NOTHING else "apart")
             if child.run(argv, cwd=project, env={**env, "PATH": path}, deadline=deadline).code == 0:
                 return True
     remove_tree(out)
