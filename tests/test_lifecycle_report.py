@@ -3,6 +3,9 @@
 It has 218 MB, so its way is shorter than that of examples/hello-web (tests/test_lifecycle_hello_web.py): two versions,
 and only the first is installed freshly. That nothing but what the package names lies in a version's folder, all of it
 with the digests that were packed, is checked of both. The other application is there in the first row alone.
+
+For thorough runs: the same steps are those of examples/hello-web, and that applications do not disturb each other, and
+that what runs outlives its files, is shown with small trees (tests/test_rpm_lifecycle.py, tests/test_deb_lifecycle.py).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import pytest
 
 from tests.lifecycle import HELLO_WEB, REPORT, ROWS, VERSIONS, Row, host, publish, signing_home, sources
 
-pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index, pytest.mark.long]
+pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index, pytest.mark.long, pytest.mark.thorough]
 
 APP = REPORT
 OTHER = HELLO_WEB
