@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, Expected
-from boxsnake.engine import Engine, connect, diagnose, places, sleeper
+from boxsnake.engine import Engine, connect, diagnose, places, seccomp, sleeper
 from boxsnake.engine.api import RefusedError
 from boxsnake.engine.connection import Connection
 from boxsnake.errors import BootError, EngineError, NetworkError, ResourceError
@@ -134,7 +135,50 @@ def test_a_container_is_confined(engine: Engine, image: str) -> None:
     assert text.split() == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
 
 
+NOT_DURABLE = """\
+import os
+os.sync()
+os.fsync(os.pipe()[0])
+"""
+# Numbers of system calls, those of x86-64 and of others: unshare, clone, clone3, keyctl.
+REFUSED = """\
+import ctypes, errno, os, platform
+libc = ctypes.CDLL(None, use_errno=True)
+unshare, clone, clone3, keyctl = (272, 56, 435, 250) if platform.machine() == "x86_64" else (97, 220, 435, 219)
+new_user, child_ends = 0x10000000, 17
+for call in (unshare, new_user), (clone, new_user | child_ends, 0, 0, 0, 0), (clone3, 0, 0), (keyctl, 0, 0):
+    found = libc.syscall(*call)
+    if found == 0:
+        os._exit(0)
+    print(found, errno.errorcode[ctypes.get_errno()])
+"""
+
+
 @pytest.mark.engine
+def test_nothing_in_a_container_waits_for_the_disk(engine: Engine, image: str) -> None:
+    # A pipe cannot be made durable, and the kernel would say so.
+    assert run(engine, image, "python3", "-c", NOT_DURABLE) == (0, "")
+
+
+@pytest.mark.engine
+def test_a_container_gets_no_other_namespaces_or_keys(engine: Engine, image: str) -> None:
+    code, text = run(engine, image, "python3", "-c", REFUSED)
+    assert (code, text.splitlines()) == (0, ["-1 EPERM", "-1 EPERM", "-1 ENOSYS", "-1 EPERM"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "takes"),
+    [
+        ({"SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"]}, True),
+        ({"SecurityOptions": ["name=seccomp,profile=/etc/house.json"]}, False),
+        ({"SecurityOptions": ["name=seccomp,profile=default"], "BuildahVersion": "1.28.2"}, False),
+        ({"SecurityOptions": None}, False),
+    ],
+)
+def test_an_engine_keeps_the_filter_that_somebody_has_chosen(facts: dict[str, Any], takes: bool) -> None:
+    assert seccomp.takes_filters(facts) is takes
+
+
 def test_output_exit_code_and_user_are_told(engine: Engine, image: str) -> None:
     with engine.container(image, sleep=sleeper()) as container:
         ended = container.execute(["sh", "-c", "id -u; echo no >&2; exit 3"], seconds=30, user="10001:10001")

@@ -1,8 +1,8 @@
 """The boot matrix: each example is locked, boxed in every format and booted, as a user would do it.
 
-The larger example has 218 MB, so all of its formats are for thorough runs. What it has and the smaller one has not are
-compiled packages, of conda and of the index: one format of each kind shows that they come through (a tree in an image, a
-tree that a package manager installs, wheels), and what a format does with a tree or with wheels the smaller one shows.
+The larger example has 218 MB, so all of its formats are for thorough runs. What it has and the smaller one has not
+are compiled packages, of conda and of the index: one format of each kind shows that they come through (a tree in an
+image, a tree that a package manager installs, wheels). What a format does with a tree or with wheels the smaller shows.
 """
 
 from __future__ import annotations

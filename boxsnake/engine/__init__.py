@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image
 from boxsnake.disk import file_chunks
-from boxsnake.engine import places, wanted
+from boxsnake.engine import places, seccomp, wanted
 from boxsnake.engine.api import RefusedError
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection, printable, translated
 from boxsnake.engine.container import Container
@@ -100,6 +100,7 @@ class Engine:
         self.run = uuid.uuid4().hex
         self._connection = Connection(address, environment)
         self._abandoned = threading.Event()
+        self._takes_filters: bool | None = None
 
     @property
     def address(self) -> str:
@@ -322,7 +323,8 @@ class Engine:
         `small` are folders in memory with their sizes in bytes, for trying what happens when a disk is full.
         `capabilities` are those of its root (`INSTALLING`), none by default. Left out, `hostname` is one of its own. It
         is removed when the block ends, however that ends; with `may_keep`, the block may decide otherwise
-        (`Container.keep`). `mounts` are paths of this machine and where they are seen, for reading.
+        (`Container.keep`). `mounts` are paths of this machine and where they are seen, for reading. Programs that want
+        its files durable are told that they are, and nothing waits for the disk.
 
         Errors: EngineError; BootError where the image cannot run the command.
         """
@@ -330,6 +332,7 @@ class Engine:
         # own /tmp, which a read-only artifact need not have.
         memory_folders = {"/tmp": "rw,exec,nosuid,nodev,mode=1777"} if read_only else {}  # noqa: S108 - inside the box
         memory_folders |= {folder: f"rw,exec,mode=755,size={size}" for folder, size in (small or {}).items()}
+        filters = () if read_only else self._filters(capabilities)
         document = {
             "Image": image,
             "Entrypoint": list(sleep[:1]),
@@ -346,7 +349,7 @@ class Engine:
                 "Memory": memory,
                 "MemorySwap": memory,
                 "Tmpfs": memory_folders,
-                **wanted.confinement(_PROCESSES, capabilities, mounts, read_only=read_only),
+                **wanted.confinement(_PROCESSES, capabilities, mounts, read_only=read_only, filters=filters),
             },
         }
         with self._connection.faults(f"starting a container of {image}"):
@@ -360,6 +363,12 @@ class Engine:
         finally:
             if not container.kept:
                 self._remove(container.id)
+
+    def _filters(self, capabilities: Sequence[str]) -> tuple[str, ...]:
+        if self._takes_filters is None:
+            with self._connection.faults("the container engine"):
+                self._takes_filters = seccomp.takes_filters(self._connection.ask("GET", "/info"))
+        return (f"seccomp={seccomp.not_durable(tuple(capabilities))}",) if self._takes_filters else ()
 
     # Containers side by side
 

@@ -26,17 +26,22 @@ def command(
 
 
 def confinement(
-    processes: int, capabilities: Sequence[str], mounts: Sequence[tuple[str, str]], *, read_only: bool
+    processes: int,
+    capabilities: Sequence[str],
+    mounts: Sequence[tuple[str, str]],
+    *,
+    read_only: bool,
+    filters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What each container of ours is held to: no more than these capabilities, and never more than it began with.
 
-    `mounts` are paths of this machine and where they are seen, for reading.
+    `mounts` are paths of this machine and where they are seen, for reading; `filters` further options of security.
     """
     return {
         "ReadonlyRootfs": read_only,
         "CapDrop": ["ALL"],
         "CapAdd": list(capabilities),
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": ["no-new-privileges", *filters],
         "PidsLimit": processes,
         "Init": True,
         "Binds": [f"{source}:{target}:ro" for source, target in mounts],
