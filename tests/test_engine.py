@@ -24,6 +24,7 @@ from boxsnake.boot_recipe import BootRecipe, Expected
 from boxsnake.engine import Engine, connect, diagnose, places, seccomp, sleeper
 from boxsnake.engine.api import RefusedError
 from boxsnake.engine.connection import Connection
+from boxsnake.engine.owner import OWNER_LABEL, is_leftover
 from boxsnake.errors import BootError, EngineError, NetworkError, ResourceError
 from boxsnake.store import Store
 
@@ -275,7 +276,7 @@ def test_an_image_that_no_registry_gives(engine: Engine, store: Store) -> None:
         image="localhost:1/nothing:1",
         bootstrap=None,
     )
-    with pytest.raises(EngineError, match="has not got it"):
+    with pytest.raises(ResourceError, match="has not got it"):
         hosts.image_id(engine, store, host, offline=True)
     with pytest.raises(NetworkError, match="localhost:1/nothing:1"):
         hosts.image_id(engine, store, host)
@@ -335,6 +336,18 @@ def test_what_a_killed_run_left_is_removed_by_the_next_alone(engine: Engine, ima
             assert connect().reap() == 0
             assert exists(engine, used)
     assert not exists(engine, used)
+
+
+@pytest.mark.engine
+def test_what_is_started_from_the_image_of_a_container_is_not_of_its_run(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper()) as container, engine.image_of(container.id) as made:
+        started = engine._connection.ask("POST", "/containers/create", body={"Image": made, "Cmd": ["true"]})["Id"]
+        try:
+            assert started not in engine.containers()
+            (listed,) = (one for one in engine._found("/containers/json", OWNER_LABEL) if one["Id"] == started)
+            assert not is_leftover(listed | {"State": "exited", "Created": 0})
+        finally:
+            engine.remove_container(started)
 
 
 @pytest.mark.engine

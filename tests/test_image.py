@@ -22,6 +22,8 @@ import pytest
 
 from boxsnake import oci
 from boxsnake.archive import file_member, write_tar
+from boxsnake.boot import boot
+from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.engine import Engine, connect
 from boxsnake.errors import EngineError, PackError
@@ -36,6 +38,7 @@ from boxsnake.store import Store
 from boxsnake.system import ConfigFile, Directory, System
 from boxsnake.target import Target
 
+from .podman_service import podman_service
 from .test_engine import Proxy
 from .trees import EPOCH, Materials, Workshop
 
@@ -561,6 +564,20 @@ def _one_file_tar() -> bytes:
     out = io.BytesIO()
     write_tar([file_member("opt/env/edited", b"x")], out, epoch=0)
     return out.getvalue()
+
+
+@pytest.mark.channel
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the local channel is for x86-64")
+def test_podman_boots_it_and_has_nothing_left(real: tuple[Plan, Path], tmp_path: Path) -> None:
+    plan, artifact = real
+    greets = Check(name="greets", run=("hello", "world"), expect="hello from /opt/env world")
+    with podman_service(tmp_path) as podman:
+        engine = Engine(podman.address, podman.environment)
+        store = Store(tmp_path / "store")
+        report = boot(InEngine(engine), store, artifact, PACKAGER.boot(plan, artifact), [greets], format="image")
+        assert report.failure is None, report.failure
+        assert "check: greets" in {step.name for step in report.steps}
+        assert (engine.containers(), engine.tags()) == ((), {})
 
 
 @pytest.mark.channel

@@ -6,11 +6,8 @@ import gzip
 import hashlib
 import io
 import os
-import shutil
 import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,42 +20,17 @@ from boxsnake.image.load import load
 from boxsnake.image.write import write_layout
 from boxsnake.layers import LayerBlob
 from boxsnake.store import Store
+from tests.podman_service import Podman, podman_service
 
 TAG = "boxsnake-test/load:1"
 SEED = os.urandom(8)
 """In the layers, so that no engine has them from an earlier run."""
 
 
-@dataclass(frozen=True)
-class Podman:
-    program: str
-    environment: dict[str, str]
-    address: str
-
-
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """A podman with storage of its own, which listens."""
-    program = shutil.which("podman")
-    assert program, "podman is missing: apt-get install podman"
-    folder = tmp_path_factory.mktemp("podman")
-    (folder / "containers.conf").write_text('[engine]\nruntime = "runc"\nevents_logger = "none"\n')
-    storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
-    (folder / "storage.conf").write_text(storage)
-    own = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
-    environment = {**os.environ, **{name: str(folder / file) for name, file in own.items()}}
-    address = f"unix://{folder}/podman.sock"
-    with (folder / "log").open("wb") as log:
-        command = [program, "system", "service", "--time", "0", address]
-        service = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            while not (folder / "podman.sock").exists():
-                assert service.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
-            yield Podman(program, environment, address)
-        finally:
-            service.terminate()
-            service.wait()
+    with podman_service(tmp_path_factory.mktemp("podman")) as found:
+        yield found
 
 
 @pytest.fixture(params=["docker", "podman"])

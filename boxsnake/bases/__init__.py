@@ -174,18 +174,7 @@ def _from_engine(store: Store, reference: str, *, offline: bool) -> Base:
     from boxsnake.engine import connect
 
     engine = connect()
-    image = engine.image(reference)
-    if image is None and offline:
-        step = "Pull it beforehand, or leave --offline out."
-        raise ResourceError(f"base image {reference}", "the engine has not got it", step, base=reference)
-    if image is None:
-        with track(f"pulling {reference}"):
-            engine.pull(reference)
-        image = engine.image(reference)
-    if image is None:
-        step = "Name another base, or map this one to a local one in your settings ([bases])."
-        raise PackError(f"base image {reference}", "the engine has not got it", step, base=reference)
-    identity = image.id
+    identity = engine.pulled(reference, offline=offline).id
 
     def save() -> Base:
         from boxsnake.bases.archived import from_docker_archive

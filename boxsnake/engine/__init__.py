@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +43,7 @@ from boxsnake.engine.owner import (
 from boxsnake.engine.places import Place
 from boxsnake.engine.terminal import converse
 from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
+from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
 from boxsnake.urls import redact
 
@@ -231,6 +232,24 @@ class Engine:
         self.tag(identity, tag)
         return identity
 
+    def pulled(self, reference: str, *, offline: bool) -> Image:
+        """The image of this name, pulled where the engine has not got it.
+
+        Errors: ResourceError for one that is not there while `offline`, NetworkError for one that its registry does not
+        give.
+        """
+        found = self.image(reference)
+        if found is None and offline:
+            step = "Run without --offline to pull it, or load it into the engine yourself."
+            raise ResourceError(f"image {reference}", "the engine has not got it", step, image=reference)
+        if found is None:
+            with track(f"pulling {reference}"):
+                self.pull(reference)
+            found = self.image(reference)
+        if found is None:
+            raise EngineError(f"image {reference}", "it was pulled, but is not there", "See the engine's log.")
+        return found
+
     def pull(self, reference: str) -> None:
         """Fetch an image from its registry. Errors: NetworkError where the registry does not give it."""
         thing = f"image {reference}"
@@ -260,7 +279,9 @@ class Engine:
         found = find_login(where, meant.repository) if where else None
         if found is None:
             return {}
-        login = {"identitytoken": found.token} if found.login is None else asdict(found.login)
+        login = {"identitytoken": found.token}
+        if found.login is not None:
+            login = {"username": found.login.user, "password": found.login.password}
         return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(login).encode()).decode()}
 
     def save(self, reference: str, archive: Path) -> None:

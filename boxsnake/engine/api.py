@@ -63,10 +63,6 @@ class Answer:
         """The whole body."""
         return b"".join(self.chunks())
 
-    def json(self) -> Any:
-        """The body's value; None where there is no body. Raises LostError where it is not JSON."""
-        return _value(self.content())
-
     def told(self) -> Iterator[dict[str, Any]]:
         """The objects that long work tells of itself, one in a line."""
         rest = b""
@@ -192,7 +188,8 @@ def losing() -> Iterator[None]:
         raise LostError(str(error) or type(error).__name__) from error
 
 
-def _value(content: bytes) -> Any:
+def value(content: bytes) -> Any:
+    """The value of an answer's JSON; None where there is none. Raises LostError where it is no JSON."""
     try:
         return json.loads(content) if content.strip() else None
     except ValueError as error:
@@ -200,8 +197,8 @@ def _value(content: bytes) -> Any:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    value = _value(line)
-    return value if isinstance(value, dict) else {}
+    found = value(line)
+    return found if isinstance(found, dict) else {}
 
 
 def _refusal(answer: Answer) -> RefusedError:

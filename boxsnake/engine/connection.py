@@ -11,7 +11,7 @@ from typing import Any
 
 from boxsnake.disk import disk_faults
 from boxsnake.engine.address import parsed
-from boxsnake.engine.api import Answer, Api, LostError, RefusedError
+from boxsnake.engine.api import Answer, Api, LostError, RefusedError, value
 from boxsnake.errors import EngineError, ResourceError
 from boxsnake.urls import redact, without_credentials
 
@@ -74,7 +74,11 @@ class Connection:
     def ask(self, method: str, path: str, *, seconds: float = ANSWER_SECONDS, **sent: Any) -> Any:
         """The value that a request is answered with; None where there is none."""
         with self.request(method, path, seconds=seconds, **sent) as answer:
-            return answer.json()
+            content = answer.content()
+        # A head that was cut off reads like one without a body.
+        if method == "GET" and not content:
+            raise LostError("the engine hung up in the middle of its answer")
+        return value(content)
 
     def receive(self, path: str, archive: Path, thing: str, *, query: Mapping[str, object] | None = None) -> None:
         """Write the body of an answer to a file. `thing` is what errors call the work; ResourceError names the file."""

@@ -76,18 +76,14 @@ class Container:
                     exit_code = self._collect(made, seconds, output, errors)
                 finally:
                     alarm.cancel()
-            except RefusedError:
-                # Engines say in different words that a container does not run.
+                ended_by = "timeout" if late.is_set() else self._why(exit_code)
+            except (RefusedError, EngineError):
+                # Engines say in different words that a container does not run, and may have seen it run for the moment
+                # that it took its own command to fail.
                 never = self._never_ran()
                 if never is None:
                     raise
                 return never
-            # The container may have been seen to run for the moment that it took its own command to fail.
-            if not late.is_set() and (never := self._never_ran()) is not None:
-                return never
-            ended_by = "timeout" if late.is_set() else self._ended_by()
-            if exit_code in (None, _KILLED) and not ended_by:
-                ended_by = self._killed_by()
         return Finished(
             exit_code=None if ended_by == "timeout" else exit_code,
             output=output.kept,
@@ -160,6 +156,11 @@ class Container:
         late.set()
         with contextlib.suppress(LostError, RefusedError):
             self._connection.ask("POST", f"/containers/{self.id}/kill")
+
+    def _why(self, exit_code: int | None) -> str:
+        """What ended a command, as `Finished.ended_by` has it. Errors: EngineError."""
+        ended_by = self._ended_by()
+        return self._killed_by() if exit_code in (None, _KILLED) and not ended_by else ended_by
 
     def _never_ran(self) -> Finished | None:
         """What the container's own command said where it could not be run; None where it ended otherwise."""

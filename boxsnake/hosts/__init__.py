@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from boxsnake import child, debian_sources
 from boxsnake.disk import disk_faults
-from boxsnake.errors import EngineError, NetworkError, ResourceError
+from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.hosts.files import Bootstrap, Host, load_hosts
 from boxsnake.progress import track
 from boxsnake.store import Blob, Store
 
 if TYPE_CHECKING:
-    from boxsnake.engine import Engine, Image
+    from boxsnake.engine import Engine
 
 __all__ = ["Host", "image_id", "known_digest", "load_hosts", "rootfs"]
 
@@ -89,11 +89,10 @@ def known_digest(store: Store, host: Host) -> str | None:
 def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False) -> str:
     """The id of the host's image in the engine, which is given it first where it has not got it.
 
-    Errors: those of `rootfs`; EngineError for an image that is not there while `offline`, NetworkError for one that
-    its registry does not give.
+    Errors: those of `rootfs` and of `boxsnake.engine.Engine.pulled`.
     """
     if host.image is not None:
-        return pulled(engine, host.image, offline=offline).id
+        return engine.pulled(host.image, offline=offline).id
     blob = known_digest(store, host)
     tag = f"boxsnake-host/{host.name}:{blob.removeprefix('sha256:')[:12]}" if blob else ""
     found = engine.image(tag) if tag else None
@@ -104,24 +103,6 @@ def image_id(engine: Engine, store: Store, host: Host, *, offline: bool = False)
         with track(f"importing host {host.name}"):
             return engine.import_rootfs(store.path(built.digest), tag)
     return found.id
-
-
-def pulled(engine: Engine, reference: str, *, offline: bool) -> Image:
-    """The engine's image of this name, which it pulls where it has not got it.
-
-    Errors: EngineError for one that is not there while `offline`, NetworkError for one that its registry does not give.
-    """
-    found = engine.image(reference)
-    if found is None and offline:
-        step = "Run without --offline to pull it, or load it into the engine yourself."
-        raise EngineError(f"image {reference}", "the engine has not got it", step, image=reference)
-    if found is None:
-        with track(f"pulling {reference}"):
-            engine.pull(reference)
-        found = engine.image(reference)
-    if found is None:
-        raise EngineError(f"image {reference}", "it was pulled, but is not there", "See the engine's log.")
-    return found
 
 
 def _known(store: Store, key: Mapping[str, object]) -> Blob | None:

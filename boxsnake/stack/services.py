@@ -20,7 +20,7 @@ from pathlib import Path
 from boxsnake import resources, settings
 from boxsnake.engine import Engine
 from boxsnake.errors import Fault, ManifestError, UsageError
-from boxsnake.hosts import image_id, load_hosts, pulled
+from boxsnake.hosts import image_id, load_hosts
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Command, Ports, Word
 from boxsnake.stack.value import LOCAL, Unit
@@ -47,7 +47,7 @@ def prepared(engine: Engine, store: Store, unit: Unit, instead: Mapping[str, str
     name = instead.get(unit.image, unit.image)
     if name.startswith(LOCAL):
         return _local(engine, store, unit, name.removeprefix(LOCAL), offline=offline)
-    return replace(unit, image=pulled(engine, name, offline=offline).id, capabilities=_TAKING_A_USER)
+    return replace(unit, image=engine.pulled(name, offline=offline).id, capabilities=_TAKING_A_USER)
 
 
 def _local(engine: Engine, store: Store, unit: Unit, name: str, *, offline: bool) -> Unit:
