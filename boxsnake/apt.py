@@ -11,12 +11,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import child
 from boxsnake.disk import disk_faults
 from boxsnake.errors import NetworkError, ResourceError
+from boxsnake.value import dataclass
 
 _DEADLINE = 1800.0  # seconds for one call of apt-get
 _CONFIGURATION = """\

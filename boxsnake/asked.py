@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.credentials import Credentials
@@ -13,6 +12,7 @@ from boxsnake.resolve_wheels.index import Index, index_of
 from boxsnake.system_packages.question import asked_lines, system_questions
 from boxsnake.target import DEFAULT_TARGET, Target
 from boxsnake.urls import redact, without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

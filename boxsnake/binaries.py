@@ -11,7 +11,6 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from boxsnake.entries import Tree
 from boxsnake.errors import PackError
 from boxsnake.store import Store
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 _FORMAT = 1
 """To be raised whenever the same package shall give other facts."""

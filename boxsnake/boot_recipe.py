@@ -6,8 +6,10 @@ them is a `BootRecipe`, and the checks that the manifest asks for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 ARTIFACT_HOST = "artifact"
 """The host's name in a recipe whose artifact is itself the image that is started."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from boxsnake.plain_text import shortened
 from boxsnake.plan import Application, Hook, Part, Plan
 from boxsnake.store import Store
 from boxsnake.target import DEFAULT_TARGET, Target
+from boxsnake.value import dataclass
 
 DEFAULT_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of everything that is packed, unless SOURCE_DATE_EPOCH says another."""

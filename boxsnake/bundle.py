@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.archive import file_member, write_tar
 from boxsnake.disk import disk_faults, resource_error
 from boxsnake.errors import IntegrityError, UsageError
 from boxsnake.publish.signing import Signer, check_detached, public_key, sign_detached
+from boxsnake.value import dataclass
 
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.asc", "signing-key.asc"
 _UNLISTED = {SUMS, SIGNATURE, KEY}

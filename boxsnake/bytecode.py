@@ -14,7 +14,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.lock import TargetLock
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 DEADLINE = 1800.0
 """Seconds that compiling one environment may take."""

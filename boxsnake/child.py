@@ -12,12 +12,12 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from boxsnake.errors import ResourceError
 from boxsnake.urls import redact
+from boxsnake.value import dataclass
 
 # What a program that talks to servers needs of the caller's environment, and nothing else of it.
 _PASSED = (

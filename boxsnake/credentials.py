@@ -9,12 +9,12 @@ import logging
 import netrc
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

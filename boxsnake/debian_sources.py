@@ -10,8 +10,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from boxsnake.value import dataclass
 
 _APT = Path("/etc/apt")
 _OS_RELEASE = Path("/etc/os-release")

@@ -5,8 +5,10 @@ Every error names the thing, the cause and the next step, and carries its data. 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import ClassVar
+
+from boxsnake.value import dataclass
 
 
 class BoxsnakeError(Exception):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 PartState = Literal["there", "to make", "to fetch"]
 

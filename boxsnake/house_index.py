@@ -11,11 +11,11 @@ import html
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxsnake.project.wheel_archive import metadata_text, read_metadata
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock import Wheel

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.disk import resource_error
 from boxsnake.errors import UsageError
 from boxsnake.lock_file import read
+from boxsnake.value import dataclass
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  wheels/([^/]+\.whl)")

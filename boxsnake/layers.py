@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
+from boxsnake.value import dataclass
 
 DEFAULT_BUDGET = 12
 """How many layers the environment and the application may take; a base image's own come on top."""

@@ -7,7 +7,6 @@ import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from boxsnake.disk import resource_error
 from boxsnake.errors import Fault, ManifestError, ResourceError, UsageError
 from boxsnake.own_code import digest_of_code
 from boxsnake.urls import redact
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.manifest import Manifest, Section

@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Part, Plan
 from boxsnake.registry import Registries
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base

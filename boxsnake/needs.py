@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from boxsnake.boot_recipe import Takes
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 Step = Literal["wheels", "PEX", "conda", "userspace image", "container", "OS package"]
 """The packaging gradient: from boxes that carry Python packages alone to those that the host's own tools manage."""

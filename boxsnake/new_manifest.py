@@ -9,7 +9,6 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from boxsnake.manifest_file import PYPROJECT, read_bytes, read_text, text_of
 from boxsnake.plain_text import escaped
 from boxsnake.requirements.environment import EnvironmentFile
 from boxsnake.requirements.environment_yml import parse_environment_yml
+from boxsnake.value import dataclass
 
 REQUIREMENTS = "requirements.txt"
 ENVIRONMENTS = ("environment.yml", "environment.yaml")

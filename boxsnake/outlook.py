@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from boxsnake.boxes import Box, Candidate
 from boxsnake.errors import NetworkError, ResourceError
@@ -14,6 +14,7 @@ from boxsnake.pack import Made, notes_beforehand, unchanged
 from boxsnake.packagers import Packager
 from boxsnake.store import Store
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

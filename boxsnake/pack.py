@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from boxsnake.packagers import Packager
 from boxsnake.plan import Plan
 from boxsnake.store import Store, publish_file, publish_tree
 from boxsnake.system import System
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

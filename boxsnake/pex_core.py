@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -16,6 +15,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from boxsnake.errors import PackError, UsageError
 from boxsnake.lock import Distribution
 from boxsnake.plan import Part
+from boxsnake.value import dataclass
 from boxsnake.wheel_tags import best_fit, supported_tags
 
 _INFO = "PEX-INFO"

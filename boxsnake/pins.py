@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.errors import PackError
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock import Wheel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from boxsnake.boot_recipe import BootRules, Check, Expected
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.system import System
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

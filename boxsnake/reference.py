@@ -7,7 +7,9 @@ Whether the first part is a registry is told by its form alone, as engines do it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from boxsnake.value import dataclass
 
 # distribution's "reference" package; a registry's name in brackets is an IPv6 address.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
@@ -19,6 +18,7 @@ from boxsnake.requirements import CondaRequirement
 from boxsnake.resolve_conda import CondaQuestion, channel_location, name_of_spec, resolve_conda
 from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

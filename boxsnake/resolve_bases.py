@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.errors import NetworkError, PackError, UsageError
 from boxsnake.image.base_name import base_of_target, is_local, named_bases
 from boxsnake.lock import BasePin, Lock, TargetLock
 from boxsnake.reference import Reference, parse
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.manifest import Manifest

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from boxsnake.errors import Fault, ManifestError, NetworkError, PolicyError, Res
 from boxsnake.lock import CondaPackage
 from boxsnake.lock.locations import file_url, path_of_url
 from boxsnake.urls import redact, without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.reference import is_registry
+from boxsnake.value import dataclass
 
 DEFAULT_CHANNELS = ("conda-forge",)
 _EXAMPLE = "registry.example.org:5000"

@@ -26,7 +26,6 @@ import tempfile
 import threading
 import time
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -42,6 +41,7 @@ from boxsnake.disk import (
 )
 from boxsnake.errors import IntegrityError, ResourceError
 from boxsnake.progress import track
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 DirectoryKind = Literal["state", "log", "cache", "run"]
 Restart = Literal["no", "on-failure", "always"]

@@ -47,6 +47,7 @@ CORE = {
     "target",
     "toml_lines",
     "urls",
+    "value",
 }
 """Modules that do no I/O: they import each other alone."""
 

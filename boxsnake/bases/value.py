@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import History, Runtime
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

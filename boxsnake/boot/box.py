@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.container import Container, Finished
 from boxsnake.urls import redact
+from boxsnake.value import dataclass
 
 # In seconds: a command that installs or removes, and what a probe takes beyond the time of its job.
 _INSTALL_SECONDS = 900.0

@@ -13,7 +13,6 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from boxsnake.boot import contents as boot_contents
@@ -22,6 +21,7 @@ from boxsnake.boot.box import Box, NotPassedError, because, run_as_root
 from boxsnake.boot.course import Steps, copy, take_checks
 from boxsnake.boot.runtime import Runtime
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
+from boxsnake.value import dataclass
 
 UNKNOWN_USER = "54321:54321"
 """A uid and gid that no system has a name for."""

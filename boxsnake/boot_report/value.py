@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 Outcome = Literal["passed", "failed", "skipped"]
 CHECK = "check: "

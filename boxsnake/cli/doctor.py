@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from boxsnake.cli.console import console_of, human_size
+from boxsnake.value import dataclass
 
 State = Literal["ok", "lacks", "note"]
 _STYLES = {"ok": "green", "lacks": "red", "note": "yellow"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from boxsnake.cli.console import Console, console_of
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace

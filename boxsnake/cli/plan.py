@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from boxsnake.cli.console import Console, human_size
 from boxsnake.cli.options import Chosen, about_boxes
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from boxsnake.cli.console import Console, printable
 from boxsnake.cli.options import about_manifest
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from boxsnake.oci import History, Runtime
 from boxsnake.plain_text import escaped
 from boxsnake.progress import track
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 _FORMAT = 1
 """To be raised whenever the same run shall give other bytes."""

@@ -15,12 +15,13 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from boxsnake.errors import IntegrityError, UsageError
+from boxsnake.value import dataclass
 
 MAGIC = b"boxsnake delta 1\n"
 _LENGTH = struct.Struct(">I")

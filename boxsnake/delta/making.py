@@ -7,7 +7,6 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from boxsnake.disk import disk_faults, publish_file
 from boxsnake.errors import IntegrityError, ResourceError, UsageError
 from boxsnake.plain_text import shortened
 from boxsnake.progress import track
+from boxsnake.value import dataclass
 
 _EXECUTABLE = 0o111
 

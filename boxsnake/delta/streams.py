@@ -11,11 +11,11 @@ import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
 
 from boxsnake.progress import Advance
+from boxsnake.value import dataclass
 
 _CHUNK = 1 << 18
 _LARGE = 8 << 20

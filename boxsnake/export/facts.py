@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from boxsnake.boot_recipe import Check
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.system import ConfigFile, Directory
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, NetworkError, PolicyError, ResourceError
 from boxsnake.progress import track
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import base64
 import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -30,6 +30,7 @@ from boxsnake.fetch.exchange import (
     origin,
 )
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.progress import Advance

@@ -24,12 +24,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from boxsnake import resources, settings
 from boxsnake.errors import Fault, ManifestError
+from boxsnake.value import dataclass
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _LIBC = re.compile(r"[a-z]+ [0-9]+(\.[0-9]+)*")

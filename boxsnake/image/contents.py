@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
@@ -13,6 +12,7 @@ from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.layers import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Hook, Plan
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.disk import file_chunks
 from boxsnake.errors import BootError, PackError
 from boxsnake.image.layout import Place, places
 from boxsnake.tar_stream import tar_end, tar_file, tar_part
+from boxsnake.value import dataclass
 
 _MANIFEST = "manifest.json"
 

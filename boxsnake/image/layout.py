@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from boxsnake.disk import disk_faults, file_chunks
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.reference import is_digest
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 _LARGEST_DOCUMENT = 16 << 20
 _NAME = "io.containerd.image.name"

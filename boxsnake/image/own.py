@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from boxsnake.oci import canonical
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from boxsnake import oci
@@ -19,6 +19,7 @@ from boxsnake.errors import PackError
 from boxsnake.image.layout import LaidOut, Layer
 from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, labels_on, read_label, without_base
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 _LIBC = re.compile(r"libc(-2\.[0-9]+)?\.so(\.6)?")
 _VERSION = re.compile(rb"GNU C Library [^\n]{0,80}? version ([0-9]+)\.([0-9]+)")

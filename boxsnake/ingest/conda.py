@@ -19,7 +19,7 @@ import os
 import re
 import threading
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -30,6 +30,7 @@ from boxsnake.errors import PolicyError
 from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, escaped, unsafe
 from boxsnake.ingest.tar import TarMember, read_tar
 from boxsnake.ingest.zip import file_type, reading, strict_zip
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     import zipfile

@@ -8,10 +8,10 @@ of the archive, where other readers go on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from boxsnake.ingest import unsafe
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ import hashlib
 import io
 import re
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from packaging.metadata import RawMetadata, parse_email
@@ -28,6 +28,7 @@ from packaging.version import InvalidVersion, Version
 
 from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, check_script_name, escaped, unsafe
 from boxsnake.ingest.zip import file_type, permissions, reading, strict_zip
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     import zipfile

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from boxsnake.inspection.value import File, Inspection, Package, normal
+from boxsnake.value import dataclass
 
 _SITE = re.compile(r"(?:^|/)(?:site-packages|dist-packages|[^/]+\.whl)/(?P<rest>.+)$")
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")

@@ -6,7 +6,6 @@ import json
 import platform
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,6 +14,7 @@ from boxsnake.image.layout import LaidOut, Layout
 from boxsnake.inspection.ledger import Ledger
 from boxsnake.inspection.members import Joined, of_tar
 from boxsnake.inspection.value import Part
+from boxsnake.value import dataclass
 
 _BASE = "org.opencontainers.image.base.name"
 _TITLE = "org.opencontainers.image.title"

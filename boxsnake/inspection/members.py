@@ -14,13 +14,13 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from boxsnake.archive import gunzipped
 from boxsnake.errors import ResourceError
 from boxsnake.userspace.squashfs import Image
+from boxsnake.value import dataclass
 
 _CPIO = 110
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 Kind = Literal["conda", "python", "deb", "rpm"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
+
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock.values import Inputs

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock.values import CondaPackage, Inputs, TargetLock, Wheel

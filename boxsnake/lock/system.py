@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from boxsnake.lock.reader import SHA256, by_name
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock.reader import Table

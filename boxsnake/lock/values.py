@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from boxsnake.lock.system import SystemLock
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 Noarch = Literal["python", "generic"]
 OriginKind = Literal["sdist", "git", "folder", "archive"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from boxsnake.errors import Fault
@@ -13,6 +13,7 @@ from boxsnake.manifest.section import Section, key_of
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.toml_lines import KeyPath, line_of
 from boxsnake.urls import redact
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
 from boxsnake.manifest.section import Section, key_of
@@ -44,6 +44,7 @@ from boxsnake.manifest.text import (
 )
 from boxsnake.system import DirectoryKind, Frequency, Restart
 from boxsnake.target import DEFAULT_GLIBC, Interpreter, Platform, Target
+from boxsnake.value import dataclass
 
 _FOLDERS: dict[DirectoryKind, str] = {"state": "/var/lib", "log": "/var/log", "cache": "/var/cache", "run": "/run"}
 _SHARED_FOLDERS = frozenset(

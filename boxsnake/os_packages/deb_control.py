@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError
+from boxsnake.value import dataclass
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60

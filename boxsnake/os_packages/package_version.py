@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.errors import PackError
+from boxsnake.value import dataclass
 
 _PARTS = 3
 """How many numbers a version has at least: to PEP 440, `1.0` and `1.0.0` are one version, to packages they are two."""

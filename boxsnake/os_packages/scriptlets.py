@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import resources
@@ -22,6 +21,7 @@ from boxsnake.os_packages.rpm_version import order_key
 from boxsnake.os_packages.versioned_layout import COMMANDS, Layout
 from boxsnake.plan import Hook
 from boxsnake.system import NOTHING, System
+from boxsnake.value import dataclass
 
 MOMENTS = {
     "pre-install": "before_install",

@@ -14,13 +14,13 @@ import json
 import mmap
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from boxsnake.disk import disk_faults
 from boxsnake.entries import Entry, Tree, conda_owner, wheel_owner
 from boxsnake.os_packages.nfpm import Content
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock import TargetLock

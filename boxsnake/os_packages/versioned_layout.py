@@ -15,7 +15,8 @@ A version that is installed or removed touches nothing of the others.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+
+from boxsnake.value import dataclass
 
 COMMANDS = "/usr/bin"
 """The folder in which an application's commands are found."""

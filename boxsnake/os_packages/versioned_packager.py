@@ -11,7 +11,6 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,6 +47,7 @@ from boxsnake.os_packages.versioned_plan import (
 from boxsnake.os_packages.versioned_split import Part, environment_part, label_part, store_part
 from boxsnake.plan import expected
 from boxsnake.system import PARTS
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree

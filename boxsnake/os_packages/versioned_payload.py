@@ -13,7 +13,6 @@ import json
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from boxsnake.os_packages.shared_store import Shared
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Plan, expected
 from boxsnake.system import System
+from boxsnake.value import dataclass
 
 INTERPRETER = "bin/python"
 """The interpreter that links archives and verifies them, by its path below the prefix."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from boxsnake.os_packages import nfpm
 from boxsnake.os_packages.nfpm import Content
 from boxsnake.os_packages.shared_store import Shared, plain
 from boxsnake.os_packages.versioned_layout import Layout
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

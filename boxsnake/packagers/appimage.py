@@ -13,7 +13,6 @@ With another `kind`, a file system for an administrator to mount, in a tar of on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,6 +26,7 @@ from boxsnake.os_packages.versioned_plan import check_target
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
 from boxsnake.userspace.mounted import KERNELS, out_name, tool_version, write_mounted
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.forecast import Forecast

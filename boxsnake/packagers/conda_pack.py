@@ -8,7 +8,6 @@ members.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,6 +23,7 @@ from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target, environment_notes
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
+from boxsnake.value import dataclass
 from boxsnake.wheel_closure import start_command
 
 if TYPE_CHECKING:

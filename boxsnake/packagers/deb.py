@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +23,7 @@ from boxsnake.os_packages.deb_requirement import check_deb_requirement
 from boxsnake.os_packages.deb_version import deb_version
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
 from boxsnake.os_packages.versioned_plan import described_line, described_text
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.os_packages.package_version import PackageVersion

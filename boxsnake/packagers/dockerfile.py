@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from boxsnake.image.whiteouts import has_whiteouts
 from boxsnake.layers import LayerBlob
 from boxsnake.oci import Runtime
 from boxsnake.packagers.image import Image, ImageOptions
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.bases import Base

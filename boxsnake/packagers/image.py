@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.forecast import Forecast

@@ -11,7 +11,6 @@ import json
 import posixpath
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +30,7 @@ from boxsnake.os_packages.versioned_payload import as_files, support_texts
 from boxsnake.os_packages.versioned_plan import check_commands, check_target, commands_of, environment_notes
 from boxsnake.plan import expected
 from boxsnake.system import NOTHING, SystemPart
+from boxsnake.value import dataclass
 from boxsnake.wheel_closure import start_command
 
 if TYPE_CHECKING:

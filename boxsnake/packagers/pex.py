@@ -12,7 +12,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,7 @@ from boxsnake.pins import pins, unique_wheels
 from boxsnake.plan import expected
 from boxsnake.stage.place import staging_folder
 from boxsnake.system import SystemPart
+from boxsnake.value import dataclass
 from boxsnake.wheel_closure import check_closure, closure_notes, python_host
 from boxsnake.wheel_tags import supported_tags
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +21,7 @@ from boxsnake.os_packages.rpm_version import rpm_version
 from boxsnake.os_packages.versioned_layout import COMMANDS
 from boxsnake.os_packages.versioned_packager import VersionedOptions, VersionedPackager, described_summary
 from boxsnake.os_packages.versioned_plan import commands_of, described_line, described_text
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.entries import Tree

@@ -20,7 +20,6 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from boxsnake.needs import Step
 from boxsnake.pins import markers, pins, unique_wheels
 from boxsnake.plan import expected
 from boxsnake.system import SystemPart
+from boxsnake.value import dataclass
 from boxsnake.wheel_closure import check_closure, check_owners, closure_notes, python_host, start_command
 
 if TYPE_CHECKING:

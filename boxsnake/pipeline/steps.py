@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from boxsnake.value import dataclass
 
 CACHE = ".cache/boxsnake"
 """Where the store lies, below the folder that is checked out: what is kept from one run to the next."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from boxsnake.project.wheel_archive import (
     rewrite,
 )
 from boxsnake.store import canonical_json
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.credentials import Credentials

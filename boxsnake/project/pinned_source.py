@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name
 from boxsnake.errors import NetworkError
 from boxsnake.lock import Origin, OriginKind
 from boxsnake.project import git_source, source_tree
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.credentials import Credentials

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from boxsnake.errors import Fault, ManifestError
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.lock import Origin

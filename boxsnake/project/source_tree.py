@@ -12,12 +12,12 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, PackError
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.store import Store

@@ -10,13 +10,13 @@ import csv
 import hashlib
 import io
 import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.errors import IntegrityError
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

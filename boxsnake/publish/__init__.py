@@ -15,7 +15,6 @@ import filecmp
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from boxsnake.disk import disk_faults, publish_tree, remove_tree
 from boxsnake.errors import PolicyError, ResourceError, UsageError
 from boxsnake.flock import held
 from boxsnake.publish.signing import Signer, public_key
+from boxsnake.value import dataclass
 
 PUBLIC_KEY = "repository-key.asc"
 """The file of a signed repository with the key that its readers import."""

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from boxsnake.disk import remove_tree
 from boxsnake.errors import IntegrityError, ResourceError, UsageError
 from boxsnake.publish import packages, refuse_other, replace_file, settle
 from boxsnake.publish.signing import Signer, missing, sign_clear, sign_detached
+from boxsnake.value import dataclass
 
 _COMPONENT = "main"
 _DEADLINE = 3600.0

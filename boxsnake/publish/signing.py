@@ -15,11 +15,11 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import child
 from boxsnake.errors import IntegrityError, PolicyError, ResourceError, UsageError
+from boxsnake.value import dataclass
 
 _DEADLINE = 600.0
 """Seconds, within which a passphrase can be typed as well."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from boxsnake.requirements.requirements_txt import PipFile
 from boxsnake.requirements.values import CondaRequirement
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
@@ -20,6 +20,7 @@ from packaging.utils import (
 
 from boxsnake.requirements.values import PipRequirement
 from boxsnake.urls import redact, without_credentials
+from boxsnake.value import dataclass
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")  # the only form that pip expands
 _DIGEST_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}

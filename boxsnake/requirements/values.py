@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from boxsnake.urls import redact
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +15,7 @@ from boxsnake import child
 from boxsnake.errors import ResourceError, UnsolvableError
 from boxsnake.target import DEFAULT_GLIBC
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

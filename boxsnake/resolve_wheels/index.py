@@ -6,11 +6,12 @@ URLs may hold credentials: they go by environment variables, never by a command 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from boxsnake.lock.locations import file_url
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.resolve_conda import name_of_spec
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

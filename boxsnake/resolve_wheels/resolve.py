@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -17,6 +16,7 @@ from boxsnake.resolve_wheels.compile import KNOWN_GLIBC, Asked, Edges, Found, Pl
 from boxsnake.resolve_wheels.gather import Gathered, gather
 from boxsnake.resolve_wheels.question import WheelAnswer, WheelQuestion, Workshop, can_be_pinned
 from boxsnake.resolve_wheels.stub import write_stub
+from boxsnake.value import dataclass
 from boxsnake.wheel_tags import lowest_glibc
 
 if TYPE_CHECKING:

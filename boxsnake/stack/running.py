@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from boxsnake.boot.asking import attempt, fault, request_of
 from boxsnake.boot_recipe import Check
@@ -16,6 +16,7 @@ from boxsnake.errors import BootError, EngineError
 from boxsnake.manifest.text import byte_count
 from boxsnake.stack.debugger import PORT as DEBUGGER
 from boxsnake.stack.value import Stack, Unit
+from boxsnake.value import dataclass
 
 STACK_LABEL = "boxsnake.stack"
 NAME_LABEL = "boxsnake.stack-name"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from boxsnake import resources, settings
@@ -25,6 +25,7 @@ from boxsnake.manifest import Section
 from boxsnake.manifest.text import Command, Ports, Word
 from boxsnake.stack.value import LOCAL, Unit
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 # What images of registries need to take their own user and make their folders; nothing reaches beyond the container.
 _TAKING_A_USER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from boxsnake.boot_recipe import Check
+from boxsnake.value import dataclass
 
 LOCAL = "service:"
 """Before the name of a service that is defined here, where an image's reference would stand."""

@@ -6,12 +6,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.entries import NOBODY, Entry
 from boxsnake.errors import PackError
 from boxsnake.stage.owners import Owners, shown
+from boxsnake.value import dataclass
 
 _CHUNK = 1 << 20
 _FOLDER = 0o755

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from boxsnake.entries import Patch
 from boxsnake.relocation import script_start
 from boxsnake.stage.owners import Owners
 from boxsnake.stage.scrub import is_entry_point
+from boxsnake.value import dataclass
 
 _TWO_LINES = b"#!/bin/sh\n'''exec' "
 

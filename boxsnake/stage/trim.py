@@ -10,13 +10,13 @@ import ast
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.entries import APPLICATION
 from boxsnake.errors import PackError
 from boxsnake.layers import TrimRule
 from boxsnake.stage.owners import Owners, shown
+from boxsnake.value import dataclass
 
 _HEADER = re.compile(r"include/.*|.*\.(h|hh|hpp|hxx|pxd)")
 _STATIC = re.compile(r".*\.(a|la)")

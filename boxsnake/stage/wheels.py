@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,6 +23,7 @@ from installer.sources import WheelContentElement, WheelFile
 from boxsnake.errors import PackError
 from boxsnake.relocation import script_start
 from boxsnake.stage.owners import Owners, collision, holds, shown
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     import os

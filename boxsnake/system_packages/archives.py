@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from boxsnake import debian_sources
 from boxsnake.debian_sources import Source
 from boxsnake.errors import ResourceError
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 _SECURITY = "-security"
 _OF_THE_FAMILY = ("", "-updates", "-backports", "-proposed", "-proposed-updates", _SECURITY)

@@ -8,10 +8,10 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.errors import IntegrityError
+from boxsnake.value import dataclass
 
 _MAGIC = b"!<arch>\n"
 _HEAD = 60

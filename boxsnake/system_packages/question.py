@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from boxsnake.image.base_name import MINIMAL, base_of_target
 from boxsnake.manifest import Manifest
 from boxsnake.target import Target
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

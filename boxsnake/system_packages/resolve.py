@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from boxsnake.registry import Registries
 from boxsnake.store import Store
 from boxsnake.system_packages import debian, minimal, redhat
 from boxsnake.system_packages.question import SystemQuestion
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.resolve import Upgrade

@@ -1,0 +1,121 @@
+"""Dataclasses of values, which cost next to nothing to define.
+
+`dataclasses.dataclass` writes the methods of each class and has them compiled, at each start: half a millisecond for
+a class, and a command imports a hundred of which it makes values of a few. Here frozen, keyword-only classes share
+methods that read a class's fields when its first value is made. All else about them is the standard library's:
+`fields`, `replace`, `asdict` and `field` work as they do there. Modules that are handed to other interpreters as text,
+and classes of which there are hundreds of thousands of values, stay with the standard library's decorator, whose values
+take less memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = ["dataclass"]
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    import dataclasses
+    from collections.abc import Callable, Mapping
+    from operator import attrgetter, ge, gt, le, lt
+    from reprlib import recursive_repr
+    from typing import Any
+
+    def dataclass(
+        *,
+        frozen: bool,
+        kw_only: bool,
+        order: bool = False,
+        repr: bool = True,  # noqa: A002 - as it is called there
+    ) -> Callable[[type], type]:
+        """Decorate a class of frozen values whose fields are given by name."""
+        if not (frozen and kw_only):
+            raise TypeError("this is for frozen values whose fields are given by name")
+        shared = {**_METHODS, **(_ORDER if order else {}), **({"__repr__": _repr} if repr else {})}
+
+        def decorated(kind: type) -> type:
+            own = {name: method for name, method in shared.items() if name not in kind.__dict__}
+            made = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(kind)
+            for name, method in own.items():
+                setattr(made, name, method)
+            return made
+
+        return decorated
+
+    class _Facts:
+        """What the shared methods need to know of a class."""
+
+        def __init__(self, kind: type) -> None:
+            specs = dataclasses.fields(kind)
+            self.names = frozenset(spec.name for spec in specs)
+            self.defaults = {spec.name: spec.default for spec in specs if spec.default is not dataclasses.MISSING}
+            self.factories = tuple(
+                (spec.name, spec.default_factory) for spec in specs if spec.default_factory is not dataclasses.MISSING
+            )
+            self.shown = tuple(spec.name for spec in specs if spec.repr)
+            self.after: Callable[[Any], None] | None = getattr(kind, "__post_init__", None)
+            compared = [spec.name for spec in specs if spec.compare]
+            self.compared: Callable[[Any], object] = attrgetter(*compared) if compared else lambda _: ()
+
+    _facts: dict[type, _Facts] = {}
+
+    def _facts_of(kind: type) -> _Facts:
+        return _facts.get(kind) or _facts.setdefault(kind, _Facts(kind))
+
+    def _init(self: Any, /, **given: Any) -> None:
+        facts = _facts_of(type(self))
+        values = {**facts.defaults, **given}
+        for name, make in facts.factories:
+            if name not in values:
+                values[name] = make()
+        if values.keys() != facts.names:
+            raise TypeError(_misfit(type(self), facts, values))
+        self.__dict__.update(values)
+        if facts.after is not None:
+            facts.after(self)
+
+    def _misfit(kind: type, facts: _Facts, values: Mapping[str, Any]) -> str:
+        if unknown := sorted(values.keys() - facts.names):
+            return f"{kind.__qualname__}() got an unexpected keyword argument {unknown[0]!r}"
+        missing = sorted(facts.names - values.keys())
+        return f"{kind.__qualname__}() is missing {', '.join(map(repr, missing))}"
+
+    def _set(self: Any, name: str, value: object) -> None:  # noqa: ARG001 - Python's signature
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def _delete(self: Any, name: str) -> None:  # noqa: ARG001 - Python's signature
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def _equals(self: Any, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        compared = _facts_of(type(self)).compared
+        return bool(compared(self) == compared(other))
+
+    def _ordered(compare: Callable[[object, object], bool]) -> Callable[[Any, object], bool]:
+        def method(self: Any, other: object) -> bool:
+            if other.__class__ is not self.__class__:
+                return NotImplemented
+            compared = _facts_of(type(self)).compared
+            return compare(compared(self), compared(other))
+
+        return method
+
+    def _hash(self: Any) -> int:
+        return hash(_facts_of(type(self)).compared(self))
+
+    @recursive_repr()
+    def _repr(self: Any) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in _facts_of(type(self)).shown)
+        return f"{type(self).__qualname__}({shown})"
+
+    _METHODS = {
+        "__init__": _init,
+        "__setattr__": _set,
+        "__delattr__": _delete,
+        "__eq__": _equals,
+        "__hash__": _hash,
+    }
+    _ORDER = {f"__{compare.__name__}__": _ordered(compare) for compare in (lt, le, gt, ge)}
