@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from boxsnake.credentials import Credentials
 from boxsnake.image.base_name import named_bases
 from boxsnake.lock import Inputs
+from boxsnake.remembered import remembered
 from boxsnake.requirements import Requirements
 from boxsnake.resolve_wheels.index import Index, index_of
 from boxsnake.system_packages.question import asked_lines, system_questions
@@ -43,14 +44,13 @@ class Asked:
     def targets(self) -> tuple[Target, ...]:
         """The manifest's targets, sorted by name; one by default."""
         from boxsnake.manifest import TargetTable
-        from boxsnake.requirements.conda_requirement import python_specifier
 
         tables = self.manifest.targets or {DEFAULT_TARGET: TargetTable()}
         return tuple(
             Target(
                 name=name,
                 platform=table.platform,
-                python=python_specifier(table.python) if table.python else None,
+                python=_specifier(table.python) if table.python else None,
                 glibc=table.glibc_or_default,
                 interpreter=table.interpreter,
             )
@@ -74,10 +74,8 @@ def asked_of(loaded: LoadedManifest, store: Store, settings: Settings) -> Asked:
 
     Errors: ManifestError; those of `boxsnake.project.metadata`, which may have to build the application.
     """
-    from boxsnake.requirement_files import collect
-
     manifest, root = loaded.manifest, loaded.root
-    requirements = collect(manifest, root)
+    requirements = _requirements(manifest, root, store)
     credentials = credentials_of(settings, requirements)
     index = index_of(settings, requirements.index, credentials, root)
     application = None
@@ -98,10 +96,29 @@ def asked_of(loaded: LoadedManifest, store: Store, settings: Settings) -> Asked:
     )
 
 
+def _requirements(manifest: Manifest, root: Path, store: Store) -> Requirements:
+    """All requirements. Those of the manifest alone are read by parsers that take a while to import."""
+
+    def collected() -> Requirements:
+        from boxsnake.requirement_files import collect
+
+        return collect(manifest, root)
+
+    requires = manifest.requires
+    if requires.files:
+        return collected()
+    told = {"python": requires.python, "channels": requires.channels, "conda": requires.conda, "pip": requires.pip}
+    return remembered(store, "requirements", told, collected)
+
+
+def _specifier(python: str) -> str:
+    from boxsnake.requirements.conda_requirement import python_specifier
+
+    return python_specifier(python)
+
+
 def inputs(asked: Asked, store: Store) -> Inputs:
     """What is asked, as a lock records it; local projects and archives by their content."""
-    from packaging.utils import canonicalize_name
-
     requirements = asked.requirements
     found: dict[str, Iterable[str]] = {
         "boxes.image.base": named_bases(asked.manifest),
@@ -111,7 +128,7 @@ def inputs(asked: Asked, store: Store) -> Inputs:
         "requires.constraints": sorted({_pip_line(one, asked.root, store) for one in requirements.constraints}),
         "requires.pip": sorted({_pip_line(one, asked.root, store) for one in requirements.pip}),
         "requires.python": [requirements.python] if requirements.python else [],
-        "requires.sdists": sorted({canonicalize_name(name) for name in asked.manifest.requires.sdists}),
+        "requires.sdists": sorted(set(asked.manifest.requires.sdists)),
         "targets": [_target_line(target) for target in asked.targets],
         **asked_lines(system_questions(asked.manifest, asked.targets)),
     }

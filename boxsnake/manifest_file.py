@@ -6,14 +6,13 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxsnake.disk import resource_error
-from boxsnake.errors import Fault, ManifestError, ResourceError, UsageError
-from boxsnake.own_code import digest_of_code
-from boxsnake.urls import redact
+from boxsnake.errors import Fault, ManifestError, UsageError
+from boxsnake.manifest.written import read, written
+from boxsnake.remembered import remembered
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
@@ -70,7 +69,9 @@ def load(
     if box_options is not None:
         manifest = _decoded(text, file, box_options)
     elif store is not None:
-        manifest = _remembered(text, file, store)
+        content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        told = {"text": content, "name": file.name}
+        manifest = remembered(store, "manifest", told, lambda: _decoded(text, file), write=written, read=read)
     else:
         manifest = _decoded(text, file)
     return LoadedManifest(manifest=manifest, path=file, root=file.absolute().parent)
@@ -84,23 +85,6 @@ def _decoded(text: str, file: Path, box_options: Mapping[str, type[Section]] | N
 
         box_options = every_format()
     return decode(text, str(file), box_options=box_options)
-
-
-def _remembered(text: str, file: Path, store: Store) -> Manifest:
-    """The manifest, from the store where it has been decoded before; what has faults never is in there."""
-    from boxsnake.manifest.written import read, written
-
-    content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    key = {"format": 1, "text": content, "name": file.name, "code": digest_of_code(store)}
-    known = store.selected("manifest", key)
-    if known is not None:
-        with suppress(ValueError, KeyError, TypeError):
-            return read(known)
-    manifest = _decoded(text, file)
-    if redact(text) == text:  # the store keeps no credentials
-        with suppress(ResourceError):  # only time is lost
-            store.select("manifest", key, written(manifest))
-    return manifest
 
 
 def read_text(file: Path) -> str:

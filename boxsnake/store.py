@@ -450,7 +450,7 @@ class Store:
         """Hash all files below a folder whose names end so, names included; remembered as `digest_of_file` does."""
         with disk_faults(folder):
             before = _identities(folder, endings)
-            key = {"path": str(folder.absolute()), "is": before}
+            key = {"path": str(folder.absolute()), "is": hashlib.sha256(canonical_json(before)).hexdigest()}
             known = self.selected("folder-digest", key)
             if known is not None:
                 return str(known["digest"])

@@ -2,10 +2,10 @@
 
 `dataclasses.dataclass` writes the methods of each class and has them compiled, at each start: half a millisecond for
 a class, and a command imports a hundred of which it makes values of a few. Here frozen, keyword-only classes share
-methods that read a class's fields when its first value is made. All else about them is the standard library's:
-`fields`, `replace`, `asdict` and `field` work as they do there. Modules that are handed to other interpreters as text,
-and classes of which there are hundreds of thousands of values, stay with the standard library's decorator, whose values
-take less memory.
+methods, and a class's fields are read when somebody asks for them: mostly when its first value is made. All else about
+them is the standard library's: `fields`, `replace`, `asdict` and `field` work as they do there. Modules that are handed
+to other interpreters as text, and classes of which there are hundreds of thousands of values, stay with the standard
+library's decorator, whose values take less memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ else:
     from collections.abc import Callable, Mapping
     from operator import attrgetter, ge, gt, le, lt
     from reprlib import recursive_repr
+    from threading import RLock
     from typing import Any
 
     def dataclass(
@@ -36,13 +37,28 @@ else:
         shared = {**_METHODS, **(_ORDER if order else {}), **({"__repr__": _repr} if repr else {})}
 
         def decorated(kind: type) -> type:
-            own = {name: method for name, method in shared.items() if name not in kind.__dict__}
-            made = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(kind)
-            for name, method in own.items():
-                setattr(made, name, method)
-            return made
+            for name, method in shared.items():
+                if name not in kind.__dict__:
+                    setattr(kind, name, method)
+            kind.__dataclass_fields__ = _Unread(kind)
+            return kind
 
         return decorated
+
+    class _Unread:
+        """Stands for a class's fields until somebody asks for them."""
+
+        def __init__(self, kind: type) -> None:
+            self._kind = kind
+
+        def __get__(self, instance: object, owner: type) -> object:
+            with _reading:
+                if self._kind.__dict__["__dataclass_fields__"] is self:  # and no other thread was here before
+                    dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(self._kind)
+            return self._kind.__dict__["__dataclass_fields__"]
+
+    # One class at a time, and those that it is derived from.
+    _reading = RLock()
 
     class _Facts:
         """What the shared methods need to know of a class."""

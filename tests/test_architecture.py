@@ -48,6 +48,7 @@ CORE = {
     "toml_lines",
     "urls",
     "value",
+    "written",
 }
 """Modules that do no I/O: they import each other alone."""
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from boxsnake.manifest_file import find, load
 from boxsnake.store import Store, canonical_json
 from boxsnake.target import Target
 from boxsnake.toml_lines import KeyPath, key_lines, line_of
+from boxsnake.value import dataclass
 
 ROOT = Path(__file__).parent.parent
 

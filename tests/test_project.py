@@ -18,7 +18,8 @@ from boxsnake import child
 from boxsnake.errors import IntegrityError, ManifestError, NetworkError, PackError, UnsolvableError
 from boxsnake.ingest import wheel as ingest_wheel
 from boxsnake.lock import Origin
-from boxsnake.project import BuiltWheel, build_wheel, metadata, parse_source, requirements_with, source_of
+from boxsnake.project import BuiltWheel, build_wheel, metadata, parse_source, source_of
+from boxsnake.project.extras import requirements_with
 from boxsnake.project.git_source import clean_commit
 from boxsnake.project.wheel_archive import rewrite
 from boxsnake.store import Store

@@ -113,9 +113,9 @@ def parsed(name: str) -> Reference:
 def _from_host(store: Store, name: str, *, offline: bool) -> Base:
     from boxsnake import hosts
 
-    known = hosts.load_hosts()
-    host = known.get(name)
+    host = hosts.load_host(name)
     if host is None:
+        known = hosts.load_hosts()
         step = f"There are {', '.join(known)}."
         raise PackError(f"base image {HOST}{name}", "there is no host of this name", step, hosts=list(known))
     if host.image is not None:

@@ -105,4 +105,7 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
     gc.set_threshold(200_000, *gc.get_threshold()[1:])
-    sys.exit(run(boxsnake, arguments))
+    code = run(boxsnake, arguments)
+    # Nor does looking through all of them once more on the way out.
+    gc.freeze()
+    sys.exit(code)

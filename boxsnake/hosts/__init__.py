@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from boxsnake import child, debian_sources
 from boxsnake.disk import disk_faults
 from boxsnake.errors import NetworkError, ResourceError
-from boxsnake.hosts.files import Bootstrap, Host, load_hosts
+from boxsnake.hosts.files import Bootstrap, Host, load_host, load_hosts
 from boxsnake.progress import track
 from boxsnake.store import Blob, Store
 
 if TYPE_CHECKING:
     from boxsnake.engine import Engine
 
-__all__ = ["Host", "image_id", "known_digest", "load_hosts", "rootfs"]
+__all__ = ["Host", "image_id", "known_digest", "load_host", "load_hosts", "rootfs"]
 
 # Raised when a root file system of the same definition would come out otherwise.
 _FORMAT = 1

@@ -66,14 +66,25 @@ def load_hosts(folders: Sequence[Path] | None = None) -> dict[str, Host]:
     Without `folders`: boxsnake's own, then the one that the user's settings name. Errors: ManifestError with all
     faults of a definition.
     """
-    if folders is None:
-        own = settings.load().hosts
-        folders = [resources.folder("docker") / "hosts", *([own] if own else [])]
-    files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    files = _files(_folders() if folders is None else folders)
     hosts: dict[str, Host] = {}
     for name in files:
         _load(name, files, hosts, ())
     return dict(sorted(hosts.items()))
+
+
+def load_host(name: str) -> Host | None:
+    """The host of this name, as `load_hosts` has it without folders; None where there is none."""
+    return _load(name, _files(_folders()), {}, ())
+
+
+def _folders() -> list[Path]:
+    own = settings.load().hosts
+    return [resources.folder("docker") / "hosts", *([own] if own else [])]
+
+
+def _files(folders: Sequence[Path]) -> dict[str, Path]:
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def _load(name: str, files: Mapping[str, Path], hosts: dict[str, Host], above: tuple[str, ...]) -> Host | None:
@@ -83,10 +94,10 @@ def _load(name: str, files: Mapping[str, Path], hosts: dict[str, Host], above: t
     if name not in files:
         return None
     path = files[name]
-    faults = list(_wrong(name, path))
+    document = _document(path)
+    faults = list(_wrong(name, path, document))
     if faults:
         raise ManifestError(str(path), tuple(faults))
-    document = _document(path)
     table = document.get("mmdebstrap")
     bootstrap = _decode_bootstrap(table, path, files, hosts, (*above, name)) if table is not None else None
     hosts[name] = Host(
@@ -144,11 +155,10 @@ def _document(path: Path) -> dict[str, Any]:
         raise ManifestError(str(path), (_fault(path, "", str(error)),)) from None
 
 
-def _wrong(name: str, path: Path) -> Iterator[Fault]:
+def _wrong(name: str, path: Path, document: Mapping[str, Any]) -> Iterator[Fault]:
     """Every fault of a definition's form."""
     if not _NAME.fullmatch(name):
         yield _fault(path, "", "a host's file name is of small letters, digits, dots and hyphens")
-    document = _document(path)
     yield from _wrong_types(path, "", document, _KEYS)
     yield from _wrong_facts(path, document)
     if ("image" in document) == ("mmdebstrap" in document):

@@ -12,34 +12,25 @@ import os
 import posixpath
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from boxsnake import child
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.lock import Origin, Wheel
 from boxsnake.project.backend import built_in_kept
-from boxsnake.project.extras import requirements_with, with_marker
 from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.project.source import Source, parse_source, source_of
 from boxsnake.project.wheel_archive import (
-    DOCUMENTATION,
-    SOURCE_PAGE,
     WheelMetadata,
-    homepage,
     is_portable,
-    page,
     read_metadata,
     rewrite,
 )
+from boxsnake.remembered import remembered
 from boxsnake.store import canonical_json
 from boxsnake.value import dataclass
 
@@ -54,7 +45,6 @@ __all__ = [
     "build_wheel",
     "metadata",
     "parse_source",
-    "requirements_with",
     "source_of",
 ]
 
@@ -126,13 +116,40 @@ def metadata(
     `python`, `environment`, `credentials` and `offline` are those of `build_wheel`, as are the errors; ManifestError
     for a `pyproject.toml` that cannot be read and for an extra that the project has not got.
     """
-    known: WheelMetadata | None = None
+    wanted = sorted(set(extras))
     if source.kind == "folder":
-        known = _static_metadata(Path(source.location, source.subdirectory or ""), source.shown)
-    if known is None:
-        known = build_wheel(
-            store, source, python=python, environment=environment, credentials=credentials, offline=offline
-        )
+        found = _static(store, source, wanted)
+        if found is not None:
+            return found
+    built = build_wheel(store, source, python=python, environment=environment, credentials=credentials, offline=offline)
+    told = {"wheel": built.sha256, "shown": source.shown, "extras": wanted}
+    return remembered(store, "project-metadata", told, lambda: _chosen(built, source, wanted))
+
+
+def _static(store: Store, source: Source, extras: Sequence[str]) -> ProjectMetadata | None:
+    """The metadata of a folder whose pyproject.toml says all of it, else None."""
+    path = Path(source.location, source.subdirectory or "", "pyproject.toml")
+    with disk_faults(path):
+        if not path.is_file():
+            return None
+        pyproject = path.read_bytes()
+
+    def made() -> ProjectMetadata | None:
+        from boxsnake.project.static_metadata import static_metadata
+
+        known = static_metadata(pyproject, posixpath.join(source.shown, path.name))
+        return _chosen(known, source, extras) if known else None
+
+    told = {"pyproject": hashlib.sha256(pyproject).hexdigest(), "shown": source.shown, "extras": list(extras)}
+    return remembered(store, "project-metadata", told, made)
+
+
+def _chosen(known: WheelMetadata, source: Source, extras: Sequence[str]) -> ProjectMetadata:
+    """The metadata with the requirements that hold for these extras. Errors: ManifestError for an unknown one."""
+    from packaging.utils import canonicalize_name
+
+    from boxsnake.project.extras import requirements_with
+
     wanted = frozenset(canonicalize_name(extra) for extra in extras)
     absent = sorted(wanted - set(known.extras))
     if absent:
@@ -144,53 +161,6 @@ def metadata(
     values = {name: getattr(known, name) for name in (spec.name for spec in dataclasses.fields(WheelMetadata))}
     values["requires_dist"] = requirements_with(known.requires_dist, known.name, wanted)
     return ProjectMetadata(**values)
-
-
-def _static_metadata(folder: Path, shown: str) -> WheelMetadata | None:
-    """What pyproject.toml says, or None where only the built wheel can tell (the pyproject.toml specification)."""
-    path = folder / "pyproject.toml"
-    if not path.is_file():
-        return None
-    name = posixpath.join(shown, "pyproject.toml")
-    try:
-        with disk_faults(path):
-            project = tomllib.loads(path.read_text("utf-8")).get("project", {})
-        dynamic = {"version", "dependencies", "optional-dependencies", "requires-python", "scripts", "entry-points"}
-        if "version" not in project or dynamic & set(project.get("dynamic", ())):
-            return None
-        return _of_project_table(project)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError, ValueError) as error:
-        fault = Fault(source=name, line=0, key="project", message=f"{type(error).__name__}: {error}")
-        raise ManifestError(name, (fault,)) from error
-
-
-def _of_project_table(project: Mapping[str, Any]) -> WheelMetadata:
-    optional = {canonicalize_name(extra): lines for extra, lines in project.get("optional-dependencies", {}).items()}
-    requires = [str(Requirement(line)) for line in project.get("dependencies", ())]
-    requires += [
-        with_marker(Requirement(line), f'extra == "{extra}"') for extra in optional for line in optional[extra]
-    ]
-    stated = project.get("license", "")
-    people = [*project.get("maintainers", ()), *project.get("authors", ())]
-    return WheelMetadata(
-        name=canonicalize_name(project["name"]),
-        version=str(Version(project["version"])),
-        requires_dist=tuple(requires),
-        requires_python=project.get("requires-python"),
-        extras=tuple(optional),
-        console_scripts=tuple(sorted(project.get("scripts", {}))),
-        summary=project.get("description", ""),
-        license=stated if isinstance(stated, str) else stated.get("text", ""),
-        homepage=homepage(project.get("urls", {})),
-        source_page=page(project.get("urls", {}), *SOURCE_PAGE),
-        documentation=page(project.get("urls", {}), *DOCUMENTATION),
-        maintainer=next((_person(person) for person in people), ""),
-    )
-
-
-def _person(person: Mapping[str, str]) -> str:
-    name, mail = person.get("name", ""), person.get("email", "")
-    return f"{name} <{mail}>" if name and mail else name or mail
 
 
 # Wheels

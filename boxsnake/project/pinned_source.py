@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from boxsnake.errors import NetworkError
 from boxsnake.lock import Origin, OriginKind
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 SOURCE_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of all files that a wheel is built of, in seconds since 1970."""
 
+# What a requirement begins with (PEP 508).
+_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Backends that take the version from the repository's history, which is no part of the folder's files.
 _READERS_OF_HISTORY = frozenset(
     {"dunamai", "flit-scm", "hatch-vcs", "pbr", "poetry-dynamic-versioning", "setuptools-git-versioning"}
@@ -120,9 +120,10 @@ def _reads_history(folder: Path) -> bool:
     try:
         document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
         lines = document.get("build-system", {}).get("requires", ())
-        names = {canonicalize_name(Requirement(line).name) for line in lines}
+        found = [_NAME.match(line) for line in lines]
+        names = {re.sub(r"[-_.]+", "-", match[1]).lower() for match in found if match}
         scm = document.get("tool", {}).get("pdm", {}).get("version", {}).get("source") == "scm"
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InvalidRequirement, AttributeError, TypeError):
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError, TypeError):
         return False
     return bool(names & _READERS_OF_HISTORY) or scm
 

@@ -12,9 +12,6 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
-
 from boxsnake.errors import IntegrityError
 from boxsnake.value import dataclass
 
@@ -60,7 +57,7 @@ def read_metadata(wheel: Path, file_name: str | None = None) -> WheelMetadata:
             entry_points = f"{folder}/entry_points.txt"
             scripts = archive.read(entry_points).decode() if entry_points in archive.namelist() else ""
         return _parse(text, scripts)
-    except (*_BROKEN, InvalidVersion) as error:
+    except _BROKEN as error:
         raise _unreadable(shown, error) from error
 
 
@@ -75,6 +72,8 @@ def metadata_text(wheel: Path) -> bytes:
 
 def _parse(text: bytes, entry_points: str) -> WheelMetadata:
     from packaging.metadata import parse_email
+    from packaging.utils import canonicalize_name
+    from packaging.version import Version
 
     raw, _ = parse_email(text)
     return WheelMetadata(
@@ -161,11 +160,8 @@ def _programs(entry_points: str, *groups: str) -> tuple[str, ...]:
 
 def is_portable(file_name: str) -> bool:
     """Whether the wheel runs on every platform and on every Python 3, by its tags."""
-    try:
-        tags = parse_wheel_filename(file_name)[3]
-    except (InvalidWheelFilename, InvalidVersion):
-        return False
-    return any(tag.abi == "none" and tag.platform == "any" and tag.interpreter == "py3" for tag in tags)
+    tags = file_name.removesuffix(".whl").split("-")[-3:]
+    return [wanted in tag.split(".") for wanted, tag in zip(("py3", "none", "any"), tags, strict=False)] == [True] * 3
 
 
 def rewrite(wheel: Path, out: Path) -> None:

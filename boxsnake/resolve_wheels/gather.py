@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from boxsnake.project import BuiltWheel, Source, build_wheel, parse_source, requirements_with
+from boxsnake.project import BuiltWheel, Source, build_wheel, parse_source
+from boxsnake.project.extras import requirements_with
 from boxsnake.resolve_wheels.explain import both_halves
 from boxsnake.resolve_wheels.fit import check_fit
 from boxsnake.resolve_wheels.hashes import check_hashes
