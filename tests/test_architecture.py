@@ -154,3 +154,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_module_can_be_imported() -> None:
+    script = (
+        "import importlib, pkgutil, sys, boxsnake\n"
+        "for module in pkgutil.walk_packages(boxsnake.__path__, 'boxsnake.'):\n"
+        "    if not module.name.endswith(('_child', '__main__', '_wheelhouse_install')):  # they run when imported\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

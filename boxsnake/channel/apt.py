@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import debian_sources
@@ -13,6 +12,7 @@ from boxsnake.apt import Apt, private_apt
 from boxsnake.channel.fetched import Fetched, sha256_of
 from boxsnake.channel.platforms import PLATFORMS
 from boxsnake.errors import IntegrityError, NetworkError, ResourceError
+from boxsnake.value import dataclass
 
 Found = dict[str, tuple[Fetched, Path]]
 

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache as once
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from boxsnake.disk import remove_tree
 from boxsnake.errors import BoxsnakeError, ResourceError
 from boxsnake.flock import held
 from boxsnake.progress import track
+from boxsnake.value import dataclass
 
 WAIT = 600.0  # seconds that another build of the same channel may take
 CONVERSION = (

@@ -17,13 +17,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from boxsnake import elf
 from boxsnake.channel import archives
 from boxsnake.errors import PackError
+from boxsnake.value import dataclass
 
 LEVEL = 9  # zstd: 19 takes ten times as long for a seventh less
 GLIBC = re.compile(r"__glibc(?: +>=([0-9.]+))?")

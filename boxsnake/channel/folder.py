@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from boxsnake.channel import archives, process
 from boxsnake.channel.fetched import sha256_of
 from boxsnake.disk import publish_file, remove_tree
 from boxsnake.errors import ResourceError
+from boxsnake.value import dataclass
 
 PRIVATE = ".boxsnake"
 NOARCH = "noarch"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake import child
@@ -16,6 +15,7 @@ from boxsnake.channel.recipes import RECIPE, VARIANTS, Recipe
 from boxsnake.channel.repack import DEBIAN, DEBIAN_SOURCE, SOURCES, WHEELS
 from boxsnake.channel.sources import SourceSet
 from boxsnake.channel.versions import build_number, upstream_version
+from boxsnake.value import dataclass
 
 UNPACKING = 600.0  # seconds for one Debian package
 

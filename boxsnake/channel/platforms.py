@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from boxsnake.errors import Fault, ManifestError, PackError, UsageError
+from boxsnake.value import dataclass
 
 RECIPE, CLASSIC, VARIANTS = "recipe.yaml", "meta.yaml", "variants.yaml"
 KEYS = ("optional", "sources")

@@ -8,13 +8,14 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from boxsnake.channel import apt, pip
 from boxsnake.channel.fetched import Fetched, sha256_of
 from boxsnake.channel.recipes import Sources
 from boxsnake.disk import publish_tree
+from boxsnake.value import dataclass
 
 FILES, MANIFEST = "files", "fetched.json"
 
