@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Debian packages: the engine, the host systems' builder, git, userspace images, and what tests compare with.
 APT_PACKAGES := docker.io iptables mmdebstrap ca-certificates curl git squashfs-tools
-TEST_APT_PACKAGES := gcc libc6-dev strace rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static logrotate systemd docker-registry skopeo umoci openssl docker-compose squashfuse fuse3 erofs-utils xorriso podman catatonit
-BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse makeself zstd
+TEST_APT_PACKAGES := gcc libc6-dev strace rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static logrotate systemd docker-registry skopeo umoci openssl docker-compose squashfuse fuse3 erofs-utils xorriso podman catatonit chromium
+BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse makeself zstd chromium
 # The demo and the tests solve against the channel that the project's recipes make.
 export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SEPARATORS_AND_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -29,9 +30,27 @@ def escaped(text: str) -> str:
     )
 
 
+_PERHAPS_HARMFUL = re.compile("[^\n\t\x20-\x7e]")
+
+
+def legible(text: str) -> str:
+    """The text with its harmful characters as escapes, but for the ends of its lines and tabs."""
+    return _PERHAPS_HARMFUL.sub(lambda match: escaped(match.group()), text.replace("\r\n", "\n"))
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things: "1 wheel", "2 wheels"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def human_size(size: int) -> str:
+    """A size in bytes as people read it, in powers of 1000."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} GB"
 
 
 def shortened(text: str, limit: int = 80) -> str:

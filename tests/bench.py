@@ -249,6 +249,14 @@ def bench_start(application: Path, scratch: Path) -> None:
         row(f"start: {name}", figure, "(no goal)", reached=True)
 
 
+def bench_report(scratch: Path) -> None:
+    """The page of two hundred boots: its size, and how long it takes to be written and drawn."""
+    figures = json.loads(run(sys.executable, "-m", "tests.bench_report", scratch, cwd=ROOT).splitlines()[-1])
+    row("page of 200 boots", f"{figures['bytes'] / 1e6:.2f} MB", "<= 1 MB", reached=figures["bytes"] <= 1e6)
+    row("the same, written", f"{figures['written']:.2f} s", "(no goal)", reached=True)
+    row("the same, drawn by a browser", f"{figures['drawn']:.2f} s", "<= 1.00 s", reached=figures["drawn"] <= 1)
+
+
 def bench_stack(application: Path, scratch: Path) -> None:
     """From nothing running to the first answer, with Redis and PostgreSQL."""
     figures = json.loads(
@@ -403,6 +411,7 @@ def main() -> None:
         bench_delta(application, scratch)
         bench_unchanged(application)
         bench_stack(application, scratch)
+        bench_report(scratch)
         bench_split(larger, scratch)
         bench_everyday(scratch)
         bench_memory()

@@ -63,7 +63,7 @@ KNOWN_BY = {
     "isal": {"archive", "checksum", "delta.streams"},
     "packageurl": {"sbom"},
     "platformdirs": {"store", "settings"},
-    "pydantic": {"manifest"},
+    "pydantic": {"boot_report.document", "manifest"},
     "pydantic_core": {"manifest"},
     "rattler": {"link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},

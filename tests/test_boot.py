@@ -54,6 +54,8 @@ def test_a_good_box_passes_every_step(runtime: InEngine, store: Store, tmp_path:
         *("writes", "remove", "leftovers"),
     ]
     assert (report.verdict, report.format, report.host) == ("passed", "tiny", "debian-12-python")
+    assert 0 < (report.figure("start") or 0) < 60
+    assert (report.figure("memory") or 0) > 1 << 20
 
 
 def test_checks_find_the_programs_of_a_box_without_a_folder_of_them(
@@ -75,6 +77,16 @@ def test_what_an_earlier_command_of_the_install_said_is_told(runtime: InEngine, 
     _, detail = failure(report)
     assert detail.startswith("`sh -c 'exit 3'` exited with 3")
     assert "no room for the index" in detail
+
+
+def test_all_that_a_failing_step_has_said_is_kept(runtime: InEngine, store: Store, tmp_path: Path) -> None:
+    install = (("seq", "100"), ("sh", "-c", "seq 200 300; printf 'bad \\033[2J\\377 byte\\n' >&2; exit 3"))
+    report = boot(runtime, store, tmp_path, dataclasses.replace(recipe_for(write_box(tmp_path)), install=install), [])
+    assert report.failure is not None
+    assert report.failure.log.startswith("$ seq 100\n1\n2\n")
+    assert "\n200\n" in report.failure.log
+    assert report.failure.log.endswith("300\nbad \\x1b[2J\ufffd byte\n")
+    assert {step.log for step in report.steps if step.outcome != "failed"} == {""}
 
 
 def test_what_is_written_elsewhere_and_left_behind_is_named(runtime: InEngine, store: Store, tmp_path: Path) -> None:

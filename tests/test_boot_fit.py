@@ -10,7 +10,7 @@ from boxsnake import hosts
 from boxsnake.boot.fit import judged, lacking, mismatch
 from boxsnake.boot_recipe import Takes
 from boxsnake.boot_report.document import to_json
-from boxsnake.boot_report.value import BootReport, Step
+from boxsnake.boot_report.value import BootReport, Report, Step
 from boxsnake.cli.boot_tables import render_table
 from boxsnake.target import Target
 
@@ -80,7 +80,7 @@ def test_a_clear_refusal_passes_and_is_shown() -> None:
     found = judged(report(("copy", "passed", ""), ("install", "failed", said), ("imports", "skipped", "")), "why")
     assert [(step.name, step.outcome) for step in found.steps] == [("copy", "passed"), ("refuses", "passed")]
     assert found.verdict == "passed"
-    assert to_json([found])["verdict"] == "passed"
+    assert to_json(Report(boxes=(found,)))["verdict"] == "passed"
     assert render_table([found]).row_count == 1
     assert found.steps[-1].detail == "x pre-depends on libc6 (>= 2.36)"
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from boxsnake.boot_report.document import to_json
 from boxsnake.boot_report.junit import to_junit
-from boxsnake.boot_report.value import BootReport, Step
+from boxsnake.boot_report.value import BootReport, Report, Step
 from boxsnake.cli.boot_tables import render_steps, render_table
 
 GOOD = BootReport(
@@ -41,23 +41,31 @@ def test_a_report_fails_with_its_first_failing_step() -> None:
 
 
 def test_json_holds_every_step() -> None:
-    document = json.loads(json.dumps(to_json([GOOD, BAD])))
+    document = json.loads(json.dumps(to_json(Report(boxes=(GOOD, BAD)))))
     assert document["verdict"] == "failed"
     assert [box["verdict"] for box in document["boxes"]] == ["passed", "failed"]
     step = {"name": "packages", "outcome": "passed", "seconds": 0.5, "detail": "2 distributions"}
     assert document["boxes"][0]["steps"][1] == step
-    assert to_json([GOOD])["verdict"] == "passed"
+    assert to_json(Report(boxes=(GOOD,)))["verdict"] == "passed"
 
 
 def test_junit_has_a_suite_for_each_box_and_a_case_for_each_step() -> None:
     root = ET.fromstring(to_junit([GOOD, BAD]))  # noqa: S314 - our own text
     counts = [(s.get("name"), s.get("tests"), s.get("failures"), s.get("skipped")) for s in root]
     assert counts == [("pex", "2", "0", "0"), ("rpm", "2", "1", "1")]
+    assert (root.get("tests"), root.get("failures"), root.get("skipped")) == ("4", "1", "1")
     failure = root.find("testsuite[@name='rpm']/testcase[@name='install']/failure")
     assert failure is not None
     assert failure.get("message") == "`rpm -i` exited with 1"
     # What XML cannot hold is replaced, and the rest arrives as it is.
     assert failure.text == "`rpm -i` exited with 1\n  [red]&<lib> \ufffd"
+
+
+def test_junit_calls_no_two_cases_the_same() -> None:
+    others = (dataclasses.replace(GOOD, scenario="limits"), dataclasses.replace(GOOD, host="debian-13-python"))
+    root = ET.fromstring(to_junit([GOOD, *others]))  # noqa: S314 - our own text
+    cases = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
+    assert len(set(cases)) == len(cases) == 6
 
 
 def text_of(table: Table, *, width: int = 100) -> str:
@@ -92,4 +100,4 @@ def test_a_box_of_which_nothing_was_tried_is_none_that_passed() -> None:
     report = dataclasses.replace(GOOD, steps=(step,))
     assert report.verdict == "skipped"
     assert "passed" not in text_of(render_table([report]))
-    assert to_json([GOOD, report])["verdict"] == "skipped"
+    assert to_json(Report(boxes=(GOOD, report)))["verdict"] == "skipped"

@@ -15,6 +15,7 @@ from typing import Any
 
 from boxsnake.boot_recipe import BootRecipe
 from boxsnake.container import Container, Finished
+from boxsnake.plain_text import legible
 from boxsnake.urls import redact
 from boxsnake.value import dataclass
 
@@ -32,7 +33,14 @@ _SHOWN_NAMES = 8
 
 
 class NotPassedError(Exception):
-    """A step did not pass; the text says why."""
+    """A step did not pass; the text says why, and `log` is all that was said, where the text does not hold it."""
+
+    def __init__(self, text: str, output: str | bytes = b"") -> None:
+        super().__init__(text)
+        log = redact(output.decode("utf-8", "replace") if isinstance(output, bytes) else output)
+        lines = [line for line in log.splitlines() if line.strip()]
+        is_told = len(lines) <= _SHOWN_LINES and all(len(line) <= _SHOWN_COLUMNS for line in lines)
+        self.log = "" if is_told else legible(log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +62,15 @@ class Box:
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
     """Run commands that install or remove; each must exit with 0."""
     environment = dict(box.environment) | {"HOME": "/root"}
-    before = ""
+    before, log = "", b""
     for command in commands:
         ended = box.container.execute(command, seconds=_INSTALL_SECONDS, user="0:0", environment=environment)
         words = said(ended.output + ended.errors)
+        log += f"$ {shlex.join(command)}\n".encode() + _whole(ended)
         if ended.exit_code != 0 or ended.ended_by:
             # What an earlier command complained of, without failing, may be the cause.
             reason = because(ended.output + ended.errors)
-            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{reason}{before}")
+            raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{reason}{before}", log)
         before = f"\nbefore that, `{shlex.join(command)}` said{words}" if words else before
     return ""
 
@@ -94,7 +103,14 @@ def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
             facts: dict[str, Any] = json.loads(line.removeprefix(nonce))
             return facts
     python = shlex.join(box.recipe.python)
-    raise NotPassedError(f"the box's own Python (`{python}`) {ending(ended)}{because(ended.output + ended.errors)}")
+    cause = f"the box's own Python (`{python}`) {ending(ended)}{because(ended.output + ended.errors)}"
+    raise NotPassedError(cause, _whole(ended))
+
+
+def _whole(ended: Finished) -> bytes:
+    """All that a command has said, as far as it was kept."""
+    note = f"(the first {ended.cut} bytes of what it said were not kept)\n".encode() if ended.cut else b""
+    return note + ended.output + ended.errors
 
 
 @cache

@@ -156,7 +156,7 @@ def check_files(box: Box, facts: Mapping[str, Any]) -> str:
     """The files of the box are fit: libraries found, no traces of the build, no rights that nobody should have."""
     found = facts["files"]
     if found is None:
-        raise NotPassedError(f"the files could not be read{said(facts['look']['output'])}")
+        raise NotPassedError(f"the files could not be read{said(facts['look']['output'])}", facts["look"]["output"])
     optional = (*_OPTIONAL_LIBRARIES, *box.recipe.expects.rules.optional_libraries)
     missing = [
         f"{path} does not find the library {library}"

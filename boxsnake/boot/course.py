@@ -13,7 +13,7 @@ from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, run_as_root
 from boxsnake.boot_recipe import Check
-from boxsnake.boot_report.value import CHECK, Step
+from boxsnake.boot_report.value import CHECK, Outcome, Step
 
 
 class Steps:
@@ -30,12 +30,19 @@ class Steps:
             return
         started = time.monotonic()
         try:
-            detail, failed = verb(), False
+            outcome: Outcome = "passed"
+            detail, log = verb(), ""
         except NotPassedError as reason:
-            detail, failed = str(reason), True
-        self.failed = self.failed or failed
+            outcome = "failed"
+            detail, log = str(reason), reason.log
+            self.failed = True
         seconds = time.monotonic() - started
-        self.done.append(Step(name=name, outcome="failed" if failed else "passed", seconds=seconds, detail=detail))
+        self.done.append(Step(name=name, outcome=outcome, seconds=seconds, detail=detail, log=log))
+
+    def measured(self, figures: Mapping[str, float]) -> None:
+        """Add figures to the last step, unless that was skipped."""
+        if self.done[-1].outcome != "skipped":
+            self.done[-1] = dataclasses.replace(self.done[-1], figures=figures)
 
     def add(self, line: str) -> None:
         """Add a line to the detail of the first step that failed."""
@@ -93,3 +100,5 @@ def take_checks(steps: Steps, box: Box, checks: Sequence[Check], facts: Mapping[
         steps.take(f"{CHECK}{check.name}{note}", verb)
     if requests:
         steps.take(f"budgets{note}", partial(boot_proofs.check_budgets, box, served))
+        if served:
+            steps.measured(boot_proofs.figures_of(served))

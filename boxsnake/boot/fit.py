@@ -54,7 +54,7 @@ def judged(report: BootReport, why: str) -> BootReport:
         refusal = Step(name=REFUSAL, outcome="passed", seconds=failure.seconds, detail=clear)
     else:
         detail = f"does not say why it does not work here: {why}\n{failure.detail}"
-        refusal = Step(name=REFUSAL, outcome="failed", seconds=failure.seconds, detail=detail)
+        refusal = Step(name=REFUSAL, outcome="failed", seconds=failure.seconds, detail=detail, log=failure.log)
     return dataclasses.replace(report, steps=(*before, refusal))
 
 

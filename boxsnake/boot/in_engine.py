@@ -26,6 +26,11 @@ class InEngine:
     engine: Engine
 
     @cached_property
+    def version(self) -> str:
+        """See `Runtime`."""
+        return self.engine.version
+
+    @cached_property
     def architecture(self) -> str:
         """See `Runtime`."""
         return self.engine.architecture

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from boxsnake.boot.asking import request_of
 from boxsnake.boot.box import Box, NotPassedError, because, listed, modules_of, probe, said, shown
 from boxsnake.boot_recipe import BootRecipe, Check
+from boxsnake.boot_report.value import MEMORY, START
 from boxsnake.container import Change
 from boxsnake.plain_text import counted
 
@@ -49,7 +50,8 @@ def check_imports(facts: Mapping[str, Any]) -> str:
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
-        raise NotPassedError(f"import {first['name']} {_ended_as(first, facts)}{because(first['output'])}{others}")
+        cause = f"import {first['name']} {_ended_as(first, facts)}{because(first['output'])}{others}"
+        raise NotPassedError(cause, first["output"])
     note = f"; for extras that nobody asked for: {listed([module['name'] for module in unable])}" if unable else ""
     return f"{counted(len(facts['imports']) - len(unable), 'module')}{note}"
 
@@ -106,7 +108,8 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     if failed:
         first = failed[0]
         others = f"\nand {len(failed) - 1} more: {listed([f['name'] for f in failed[1:]])}" if len(failed) > 1 else ""
-        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}{others}")
+        cause = f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}{others}"
+        raise NotPassedError(cause, first["output"])
     note = f"; with an error of their own: {listed([script['name'] for script in ended])}" if ended else ""
     return f"{len(names)} started{note}"
 
@@ -125,7 +128,8 @@ def start_commands(box: Box, entrypoint: Sequence[str]) -> str:
     failed = [script for script in shown["scripts"] if not _has_started(script)]
     if failed:
         first = failed[0]
-        raise NotPassedError(f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}")
+        cause = f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}"
+        raise NotPassedError(cause, first["output"])
     return f"{listed(names)} started"
 
 
@@ -161,11 +165,12 @@ def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
     command = shlex.join(check.run or ())
     if ran["code"] != check.exit_code:
         wanted = f", not {check.exit_code}" if ran["code"] is not None else ""
-        raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{because(ran['output'])}")
+        raise NotPassedError(f"`{command}` {_ended_as(ran, shown)}{wanted}{because(ran['output'])}", ran["output"])
     if check.expect is not None and check.expect not in ran["output"]:
-        raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}")
+        raise NotPassedError(f"`{command}` does not say {check.expect!r}{said(ran['output'])}", ran["output"])
     if check.matches is not None and not re.search(check.matches, ran["output"], re.MULTILINE):
-        raise NotPassedError(f"`{command}` says nothing that matches {check.matches!r}{said(ran['output'])}")
+        cause = f"`{command}` says nothing that matches {check.matches!r}{said(ran['output'])}"
+        raise NotPassedError(cause, ran["output"])
     return ""
 
 
@@ -175,9 +180,10 @@ def file_check(box: Box, check: Check) -> str:
     if found["problem"]:
         raise NotPassedError(f"{check.file}: {found['problem']}")
     if check.expect is not None and check.expect not in found["text"]:
-        raise NotPassedError(f"{check.file} does not hold {check.expect!r}{said(found['text'])}")
+        raise NotPassedError(f"{check.file} does not hold {check.expect!r}{said(found['text'])}", found["text"])
     if check.matches is not None and not re.search(check.matches, found["text"], re.MULTILINE):
-        raise NotPassedError(f"{check.file} holds nothing that matches {check.matches!r}{said(found['text'])}")
+        cause = f"{check.file} holds nothing that matches {check.matches!r}{said(found['text'])}"
+        raise NotPassedError(cause, found["text"])
     return ""
 
 
@@ -210,10 +216,11 @@ def request_check(box: Box, check: Check, requests: Sequence[Check], served: dic
         tried = f" after {answer['seconds']:.1f} s and {answer['tries']} tries"
         output = application["output"]
         words = because(output) if answer["problem"] == "it ended" else said(output)
-        raise NotPassedError(f"{started}: {problem}{tried}{body}{words}")
+        raise NotPassedError(f"{started}: {problem}{tried}{body}{words}", output)
     if check is requests[-1] and served["died"]:
         ended = _ended_as(served["application"], served)
-        raise NotPassedError(f"the application {ended} after its answers{because(served['application']['output'])}")
+        output = served["application"]["output"]
+        raise NotPassedError(f"the application {ended} after its answers{because(output)}", output)
     note = "; ignored SIGTERM" if check is requests[-1] and served["stopped"] == "KILL" else ""
     load = f", {check.requests} times in {answer['whole']:.1f} s" if check.requests > 1 else ""
     return f"{answer['status'] or 'there'} after {answer['seconds']:.1f} s{load}{note}"
@@ -228,7 +235,7 @@ def _asked_for(check: Check) -> str:
 def check_budgets(box: Box, served: Mapping[str, Any]) -> str:
     """What the application took until its first answer, and of memory after the last, is within its budgets."""
     rules = box.recipe.expects.rules
-    seconds, memory = served["answers"][0]["seconds"], served["memory"]
+    seconds, memory = figures_of(served).values()
     if rules.start_seconds is not None and seconds > rules.start_seconds:
         raise NotPassedError(f"took {seconds:.1f} s until its first answer, and {rules.start_seconds:g} are allowed")
     if rules.memory is not None and memory > rules.memory:
@@ -236,7 +243,12 @@ def check_budgets(box: Box, served: Mapping[str, Any]) -> str:
     return f"{seconds:.1f} s until the first answer, {_megabytes(memory)}"
 
 
-def _megabytes(size: int) -> str:
+def figures_of(served: Mapping[str, Any]) -> dict[str, float]:
+    """What a start has taken: seconds until the first answer, bytes of memory after the last."""
+    return {START: served["answers"][0]["seconds"], MEMORY: served["memory"]}
+
+
+def _megabytes(size: float) -> str:
     return f"{size / (1 << 20):.1f} MB"
 
 

@@ -21,6 +21,11 @@ class Runtime(Protocol):
     """Whatever goes wrong between us and it is an EngineError, never a verdict about a box. Safe for threads."""
 
     @property
+    def version(self) -> str:
+        """Its name and version, for people."""
+        ...
+
+    @property
     def architecture(self) -> str:
         """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
         ...

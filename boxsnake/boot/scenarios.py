@@ -170,7 +170,8 @@ def _fails(box: Box, call: str) -> str:
     command = (*box.recipe.python, "-c", script)
     ended = box.container.execute(command, seconds=_KILL_SECONDS, user=box.user, environment=box.environment)
     if ended.exit_code != 7:
-        raise NotPassedError(f"the box has a network: {call} went through{because(ended.errors)}")
+        cause = f"the box has a network: {call} went through{because(ended.errors)}"
+        raise NotPassedError(cause, ended.errors)
     return ended.output.decode("utf-8", "replace").strip()
 
 
@@ -213,7 +214,7 @@ def _put_stray_files(box: Box) -> str:
     command = (*box.recipe.python, "-c", script)
     ended = box.container.execute(command, seconds=_KILL_SECONDS, user=box.user, environment=box.environment)
     if ended.exit_code != 0:
-        raise NotPassedError(f"nothing can be written below /tmp{because(ended.errors)}")
+        raise NotPassedError(f"nothing can be written below /tmp{because(ended.errors)}", ended.errors)
     return ""
 
 

@@ -1,39 +1,92 @@
-"""What boots have shown, as JSON values."""
+"""A report as JSON, written and read again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from typing import Any
 
-from boxsnake.boot_report.value import BootReport, Outcome
+from boxsnake.boot_report.value import BootReport, Report, Step
+from boxsnake.errors import IntegrityError, UsageError
+from boxsnake.plain_text import legible, shortened
+
+VERSION = 1
+_VERSION = "report-version"
 
 
-def to_json(reports: Sequence[BootReport]) -> dict[str, object]:
-    """The reports as plain JSON values."""
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values, in which every text can be written as UTF-8."""
+    document = {
+        _VERSION: VERSION,
+        "application": report.application,
+        "started": report.started,
+        "boxsnake": report.boxsnake,
+        "engine": report.engine,
+        "verdict": report.verdict,
+        "boxes": [_trial(trial) for trial in report.boxes],
+        "artifacts": [dataclasses.asdict(artifact) for artifact in report.artifacts],
+        "changes": dataclasses.asdict(report.changes) if report.changes else None,
+    }
+    return {key: _writable(value) for key, value in document.items()}
+
+
+def _trial(trial: BootReport) -> dict[str, Any]:
     return {
-        "verdict": _worst(reports),
-        "boxes": [
-            {
-                "artifact": report.artifact,
-                "format": report.format,
-                "host": report.host,
-                "scenario": report.scenario,
-                "verdict": report.verdict,
-                "seconds": round(report.seconds, 3),
-                "steps": [
-                    {
-                        "name": step.name,
-                        "outcome": step.outcome,
-                        "seconds": round(step.seconds, 3),
-                        "detail": step.detail,
-                    }
-                    for step in report.steps
-                ],
-            }
-            for report in reports
-        ],
+        "artifact": trial.artifact,
+        "format": trial.format,
+        "host": trial.host,
+        "scenario": trial.scenario,
+        "verdict": trial.verdict,
+        "seconds": round(trial.seconds, 3),
+        "steps": [_step(step) for step in trial.steps],
     }
 
 
-def _worst(reports: Sequence[BootReport]) -> Outcome:
-    verdicts = {report.verdict for report in reports}
-    return "failed" if "failed" in verdicts else "skipped" if "skipped" in verdicts else "passed"
+def _step(step: Step) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": step.name,
+        "outcome": step.outcome,
+        "seconds": round(step.seconds, 3),
+        "detail": step.detail,
+    }
+    # Most steps have neither.
+    if step.log:
+        document["log"] = step.log
+    if step.figures:
+        document["figures"] = {name: round(figure, 3) for name, figure in step.figures.items()}
+    return document
+
+
+def _writable(value: Any) -> Any:
+    """Paths may hold bytes that are no text, which UTF-8 has no way to write."""
+    if isinstance(value, str):
+        return value if value.isascii() else legible(value)
+    if isinstance(value, dict):
+        return {key: _writable(one) for key, one in value.items()}
+    return [_writable(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_json(content: bytes, source: str) -> Report:
+    """The report that a document holds; what this version does not know of it is left out. `source` is its name.
+
+    Errors: IntegrityError for what is damaged, UsageError for what is no report or a newer boxsnake's.
+    """
+    import pydantic
+
+    again = "Run `boxsnake boot` again, or name another report."
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(source, f"is damaged or cut off: {shortened(str(error))}", again) from None
+    version = document.get(_VERSION) if isinstance(document, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UsageError(source, "is no report of `boxsnake boot`", "Name a boot.json that it has written.")
+    if version > VERSION:
+        cause = f"was written by a newer boxsnake: its {_VERSION} is {version}, and this one reads {VERSION}"
+        raise UsageError(source, cause, "Read it with that version, or upgrade this one.")
+    try:
+        return pydantic.TypeAdapter(Report).validate_python(document)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise IntegrityError(source, f"is no whole report: {place}: {first['msg']}", again) from None

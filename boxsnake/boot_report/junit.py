@@ -14,7 +14,16 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def to_junit(reports: Sequence[BootReport]) -> bytes:
     """The reports as JUnit XML: a suite for each box, a case for each step."""
-    root = ET.Element("testsuites", name="boxsnake boot")
+    steps = [step.outcome for report in reports for step in report.steps]
+    root = ET.Element(
+        "testsuites",
+        name="boxsnake boot",
+        tests=str(len(steps)),
+        failures=str(steps.count("failed")),
+        skipped=str(steps.count("skipped")),
+        errors="0",
+        time=f"{sum(report.seconds for report in reports):.3f}",
+    )
     for report in reports:
         outcomes = [step.outcome for step in report.steps]
         suite = ET.SubElement(
@@ -38,7 +47,8 @@ def to_junit(reports: Sequence[BootReport]) -> bytes:
 
 
 def _add_case(suite: ET.Element, report: BootReport, step: Step) -> None:
-    owner = _xml_text(f"{report.format}.{report.host}")
+    # Build servers follow a case from run to run by these two names, so no two may have both.
+    owner = _xml_text(".".join(part for part in report.key if part))
     case = ET.SubElement(suite, "testcase", classname=owner, name=_xml_text(step.name), time=f"{step.seconds:.3f}")
     detail = _xml_text(step.detail)
     if step.outcome == "failed":

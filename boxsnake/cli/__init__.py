@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "Show which formats fit, what they need and will weigh, and what is there.",
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
+    "report": "Write a boot's report as a page, and what has changed.",
     "run": "Start a box with its services, and show their logs.",
     "up": "Start a box with its services, and leave them running.",
     "down": "Remove what `up` has started.",

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from boxsnake.cli.console import console_of
+from boxsnake.cli.console import console_of, path_from_here
 from boxsnake.cli.options import about_manifest
 
 if TYPE_CHECKING:
     from boxsnake.boot.runtime import Runtime
     from boxsnake.boot.scenarios import Scenario
     from boxsnake.boot_recipe import Check, Takes
-    from boxsnake.boot_report.value import BootReport
+    from boxsnake.boot_report.value import BootReport, Report
     from boxsnake.boxes import Box, Workspace
     from boxsnake.hosts import Host
 
@@ -32,7 +32,8 @@ _ALL = "all"
     epilog="Each box is put on a clean host in a container without network: it must install, hold exactly what the "
     "lock says, import, start, pass the manifest's checks, and leave nothing behind when it is removed. On a host that "
     "a box was not made for (--host), as its glibc is older, it must work all the same or say clearly why not. "
-    "The report goes to boot.json and boot.xml (JUnit) beside the boxes."
+    "The report goes to boot.json, boot.xml (JUnit) and boot.html beside the boxes, with what has changed since the "
+    "one that lay there; `boxsnake report` compares it with others."
 )
 @click.argument("boxes", nargs=-1, metavar="[FORMAT|FILE]...")
 @about_manifest
@@ -62,6 +63,11 @@ _ALL = "all"
     help="Checks of container-structure-test or goss, beside the manifest's; may be repeated.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Tell what has changed since this boot.json (default: since the one that is replaced).",
+)
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every step of every box.")
@@ -77,15 +83,16 @@ def command(
     older: Path | None,
     check_files: tuple[Path, ...],
     output: Path | None,
+    against: Path | None,
     keep: bool,
     offline: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
     """Prove that boxes work, in clean containers."""
-    from boxsnake.beside import publish_bytes
     from boxsnake.boot_report.document import to_json
-    from boxsnake.boot_report.junit import to_junit
+    from boxsnake.boot_report.summary import changed, verdicts
+    from boxsnake.cli.boot_files import PAGE, compared, earlier_of, publish
     from boxsnake.cli.boot_tables import render_steps, render_table
     from boxsnake.cli.workspace import open_workspace
     from boxsnake.packagers import packagers
@@ -93,6 +100,7 @@ def command(
     console = console_of(context, as_json=as_json)
     with console.progress():
         workspace = open_workspace(manifest, output=output)
+        earlier = earlier_of(workspace.output, against)
         formats = [word for word in boxes if word in packagers()]
         # What is named by its format needs no other box to be fit to be packed.
         known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
@@ -101,15 +109,16 @@ def command(
         chosen = [one for one in seen if not targets or one.plan.target.name in targets]
         further = tuple(check for path in check_files for check in _checks_in(path))
         asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute(), checks=further)
-        reports = _boot_all(chosen, asked, workspace, keep=keep, offline=offline)
-    report = to_json(reports)
-    publish_bytes(json.dumps(report, indent=2).encode() + b"\n", workspace.output / "boot.json")
-    publish_bytes(to_junit(reports), workspace.output / "boot.xml")
+        report = compared(_boot_all(chosen, asked, workspace, keep=keep, offline=offline), earlier)
+    publish(report, workspace.output)
     if verbose:
-        console.show(lambda: render_steps(reports))
-    console.show(lambda: render_table(reports))
-    console.result(lambda: report)
-    _judge(reports)
+        console.show(lambda: render_steps(report.boxes))
+    console.show(lambda: render_table(report.boxes))
+    if report.changes and (words := changed(report.changes)):
+        console.say(f"since {report.changes.against}: {words}")
+    console.say(f"{verdicts(report.boxes)}; {path_from_here(workspace.output / PAGE)}")
+    console.result(lambda: to_json(report))
+    _judge(report.boxes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,18 +139,20 @@ def _checks_in(path: Path) -> tuple[Check, ...]:
         return foreign_checks(path.read_bytes().decode("utf-8", "replace"), str(path))
 
 
-def _boot_all(
-    chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep: bool, offline: bool
-) -> list[BootReport]:
+def _boot_all(chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep: bool, offline: bool) -> Report:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
+    from boxsnake import __version__
     from boxsnake.boot import boot
+    from boxsnake.boot.artifacts import look_into
     from boxsnake.boot.fit import judged, mismatch
     from boxsnake.boot.in_engine import InEngine
+    from boxsnake.boot_report.value import Report
     from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
     from boxsnake.materials import StoreMaterials
     from boxsnake.progress import track
 
+    started = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     known = load_hosts()
     access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
     runtime = InEngine(connect())
@@ -151,14 +162,19 @@ def _boot_all(
         for scenario in _scenarios_of(box, asked)
         for name in _hosts_of(box, asked.hosts, known, runtime)
     ]
-    with track("boot", len(trials)) as advance, ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    paths = list(dict.fromkeys(box.path for box in chosen))
+    with (
+        track("boot", len(trials)) as advance,
+        ThreadPoolExecutor(max_workers=1) as aside,
+        ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+    ):
 
         def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:
             box, name, scenario = trial
             recipe = box.packager.boot(box.plan, box.path)
             obstacle = _obstacle(box, name, recipe.takes, runtime.architecture, known)
             if obstacle:
-                report = _not_booted(box, name, obstacle)
+                report = _not_booted(box, name, scenario, obstacle)
             else:
                 with StoreMaterials(workspace.store, box.plan, access) as materials:
                     report = boot(
@@ -182,12 +198,29 @@ def _boot_all(
             return report
 
         try:
-            return list(pool.map(one, trials))
+            looking = [aside.submit(look_into, path, workspace.store) for path in paths]
+            reports = tuple(pool.map(one, trials))
+            artifacts = tuple(look.result() for look in looking)
         except BaseException:
             # Interrupted, or without an engine: the other boots must not be waited for to their ends.
-            pool.shutdown(wait=False, cancel_futures=True)
+            for one_pool in (pool, aside):
+                one_pool.shutdown(wait=False, cancel_futures=True)
             runtime.abandon()
             raise
+    return Report(
+        boxes=reports,
+        artifacts=artifacts,
+        application=_title(chosen),
+        started=f"{started.isoformat()}Z",
+        boxsnake=__version__,
+        engine=f"{runtime.version}, {runtime.architecture}",
+    )
+
+
+def _title(boxes: Sequence[Box]) -> str:
+    """The application's name and version."""
+    applications = dict.fromkeys(f"{box.plan.application.name} {box.plan.application.version}" for box in boxes)
+    return ", ".join(applications)
 
 
 def _scenarios_of(box: Box, asked: Asked) -> Sequence[Scenario | None]:
@@ -256,11 +289,12 @@ def _obstacle(box: Box, name: str, takes: Takes, architecture: str, hosts: Mappi
     return f"the host {name} {lack}" if lack else ""
 
 
-def _not_booted(box: Box, host: str, why: str) -> BootReport:
+def _not_booted(box: Box, host: str, scenario: Scenario | None, why: str) -> BootReport:
     from boxsnake.boot_report.value import BootReport, Step
 
     step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
-    return BootReport(artifact=str(box.path), format=box.name, host=host, steps=(step,))
+    name = scenario.name if scenario else ""
+    return BootReport(artifact=str(box.path), format=box.name, host=host, scenario=name, steps=(step,))
 
 
 def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
@@ -283,7 +317,7 @@ def _is_meant(box: Box, word: str) -> bool:
     return word == box.packager.name or Path(word).absolute() == box.path
 
 
-def _judge(reports: list[BootReport]) -> None:
+def _judge(reports: Sequence[BootReport]) -> None:
     """Errors: BootError where a box failed; ResourceError where one could not be tried, which is no success either."""
     from boxsnake.errors import BootError, ResourceError
 
@@ -293,7 +327,7 @@ def _judge(reports: list[BootReport]) -> None:
         raise BootError(
             ", ".join(_name_of(report) for report, _ in failed),
             f"{'does' if len(failed) == 1 else 'do'} not boot{reasons}",
-            "boot.json beside the boxes has every step. `--keep` leaves the container to look into.",
+            "boot.html beside the boxes has every step. `--keep` leaves the container to look into.",
             boxes=[report.format for report, _ in failed],
         )
     skipped = [report for report in reports if report.verdict == "skipped"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from boxsnake.boot_recipe import ARTIFACT_HOST
-from boxsnake.boot_report.value import CHECK, REFUSAL, BootReport, Outcome
-from boxsnake.plain_text import counted
+from boxsnake.boot_report.summary import place_of, proven
+from boxsnake.boot_report.value import BootReport, Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,9 +22,8 @@ def render_table(reports: Sequence[BootReport]) -> Table:
     table = _table("box", "host", *(["scenario"] if scenarios else []), "verdict", "seconds", "proven")
     for report in reports:
         verdict = Text(report.verdict, style=_STYLES[report.verdict])
-        host = "itself" if report.host == ARTIFACT_HOST else report.host
-        names = [report.format, host, *([report.scenario] if scenarios else [])]
-        table.add_row(*map(Text, names), verdict, f"{report.seconds:.1f}", Text(_proven(report)))
+        names = [report.format, place_of(report.host), *([report.scenario] if scenarios else [])]
+        table.add_row(*map(Text, names), verdict, f"{report.seconds:.1f}", Text(proven(report)))
     return table
 
 
@@ -49,18 +47,3 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
     return table
-
-
-def _proven(report: BootReport) -> str:
-    """In a few words: what the box holds and does, or how far it came."""
-    if report.failure:
-        return f"failed at: {report.failure.name}"
-    if report.verdict == "skipped":
-        return "nothing: it was not tried"
-    refusals = [step.detail for step in report.steps if step.name == REFUSAL]
-    if refusals:
-        return f"refuses: {refusals[0]}"
-    packages = [step.detail for step in report.steps if step.name == "packages" and step.outcome == "passed"]
-    checks = sum(step.name.startswith(CHECK) and step.outcome == "passed" for step in report.steps)
-    facts = [fact for detail in packages for fact in detail.split(", ")]
-    return " · ".join([*facts, *([counted(checks, "check")] if checks else [])])

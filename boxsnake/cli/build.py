@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.console import Console, path_from_here
 from boxsnake.cli.options import Chosen, about_boxes
+from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace
@@ -133,17 +134,10 @@ def _as_specs(workspace: Workspace, targets: Sequence[str]) -> list[Box]:
 def _tell(console: Console, made: Made, width: int) -> None:
     state = "unchanged" if made.unchanged else f"{made.seconds:.2f} s"
     digest = made.digest.removeprefix("sha256:")[:12]
-    console.say(f"{made.box.name:<{width}} {human_size(made.size):>9}  {digest}  {state:>9}  {_shown(made.box.path)}")
+    path = path_from_here(made.box.path)
+    console.say(f"{made.box.name:<{width}} {human_size(made.size):>9}  {digest}  {state:>9}  {path}")
     for note in made.notes:
         console.say(f"{'':<{width}} note: {note}")
-
-
-def _shown(path: Path) -> str:
-    """The path as its reader would type it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _load(console: Console, made: list[Made]) -> list[str]:
@@ -203,7 +197,7 @@ def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list
     out = workspace.output / f"{plan.application.name}-{plan.application.version}.index.tar"
     digest = write_index(workspace.store, images, tags_of(plan), out, epoch=plan.epoch)
     platforms = ["/".join(image.platform) for image in images]
-    console.say(f"index {digest.removeprefix('sha256:')[:12]}  {_shown(out)}  {', '.join(platforms)}")
+    console.say(f"index {digest.removeprefix('sha256:')[:12]}  {path_from_here(out)}  {', '.join(platforms)}")
     return [{"path": str(out), "digest": digest, "platforms": platforms}]
 
 

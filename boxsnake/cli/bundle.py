@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.console import Console
 from boxsnake.cli.options import Chosen, about_boxes
+from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace

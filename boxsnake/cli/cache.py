@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import click
 
-from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.console import console_of
 from boxsnake.errors import IntegrityError
+from boxsnake.plain_text import human_size
 from boxsnake.store import Store
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

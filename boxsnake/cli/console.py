@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -211,17 +212,13 @@ def _finished_by(bars: Any, task: Any, advance: Advance) -> Iterator[Advance]:
         bars.remove_task(task)
 
 
+def path_from_here(path: Path) -> str:
+    """The path as its reader would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def console_of(context: click.Context, *, as_json: bool = False) -> Console:
     """The console of a command, by the group's `--quiet` and the command's `--json`."""
     quiet = bool((context.find_root().obj or {}).get("quiet", False))
     return Console(quiet=quiet, as_json=as_json)
-
-
-def human_size(size: int) -> str:
-    """A size in bytes as people read it, in powers of 1000."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} GB"

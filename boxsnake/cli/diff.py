@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.console import console_of
+from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

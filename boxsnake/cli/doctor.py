@@ -11,7 +11,8 @@ from typing import Literal
 
 import click
 
-from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.console import console_of
+from boxsnake.plain_text import human_size
 from boxsnake.value import dataclass
 
 State = Literal["ok", "lacks", "note"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.console import console_of
+from boxsnake.plain_text import human_size
 
 
 @click.command(

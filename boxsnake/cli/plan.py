@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.console import Console
 from boxsnake.cli.options import Chosen, about_boxes
+from boxsnake.plain_text import human_size
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:

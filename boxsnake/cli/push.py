@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxsnake.cli.console import Console, human_size
+from boxsnake.cli.console import Console
+from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from boxsnake.registry import Registries

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsnake.cli.console import console_of, human_size
+from boxsnake.cli.console import console_of
 from boxsnake.cli.options import about_manifest
+from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

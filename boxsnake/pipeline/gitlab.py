@@ -49,8 +49,11 @@ def _job(step: Step, pipeline: Pipeline) -> dict[str, Any]:
         job["artifacts"] = {"paths": [f"{output}/"], "expire_in": "1 week"}
     if step.name == "boot":
         job["services"] = [{"name": "docker:dind", "alias": "docker"}]
-        reports = {"junit": f"{output}/boot.xml"}
-        job["artifacts"] = {"paths": [f"{output}/boot.json"], "reports": reports, "when": "always"}
+        job["artifacts"] = {
+            "paths": [f"{output}/boot.json", f"{output}/boot.html"],
+            "reports": {"junit": f"{output}/boot.xml"},
+            "when": "always",
+        }
     if step.name == "publish":
         # It takes the boxes of the job that has built them, once that which boots them is done.
         job["needs"] = ["build", {"job": "boot", "artifacts": False}]
