@@ -130,6 +130,24 @@ def test_what_is_pushed_is_read_back_by_others(store: Store, tmp_path: Path, ups
     assert again.digest == done.digest
 
 
+@pytest.mark.parametrize("loss", ["", "blob", "everything"])
+def test_after_an_edit_only_that_travels_and_what_was_lost(store: Store, tmp_path: Path, loss: str) -> None:
+    heavy, first, second = random_layer(1000), rootfs(word="one"), rootfs(word="two")
+    name = "team/edited"
+    with docker_registry(tmp_path) as upstream, faulty_proxy(upstream) as proxy:
+        pushed(store, proxy.address, f"{name}:1", artifact(tmp_path / "a.tar", heavy, first))
+        own = tmp_path / "data" / "docker" / "registry" / "v2" / "repositories" / name
+        if loss:
+            shutil.rmtree(own / "_layers" / "sha256" / sha256(heavy).partition(":")[2] if loss == "blob" else own)
+        proxy.requests.clear()
+        edited = artifact(tmp_path / "b.tar", heavy, second)
+        done = pushed(store, proxy.address, f"{name}:2", edited)
+        asked = proxy.count("HEAD", f"blobs/{sha256(heavy)}")
+        assert (asked, proxy.count("PUT", "manifests/")) == {"": (0, 1), "blob": (1, 2), "everything": (1, 1)}[loss]
+        assert (done.uploaded + done.mounted, done.there) == {"": (2, 1), "blob": (1, 2), "everything": (3, 0)}[loss]
+        assert read_back(upstream, f"{name}:2", tmp_path) == json.loads(edited.images[0].manifest.content)
+
+
 @pytest.mark.engine
 def test_an_engine_runs_what_was_pushed(store: Store, tmp_path: Path, upstream: str) -> None:
     content = tmp_path / "layer.tar"

@@ -100,6 +100,11 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     from boxsnake.errors import BoxsnakeError
     from boxsnake.image.layout import Layout
 
+    if push:
+        from boxsnake.fetch.exchange import Patience, http_client
+
+        with http_client(1, Patience(), is_plain=True):
+            pass  # the first one imports half of the library
     # What goes wrong is told when it is needed.
     with suppress(BoxsnakeError, OSError):
         # The layers of the last image, which are those of the next, but for one: they are looked at once.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from boxsnake import oci
-from boxsnake.errors import UsageError
+from boxsnake.errors import NetworkError, UsageError
 from boxsnake.image.layout import Images, LaidOut
 from boxsnake.image.own import BASE_NAME
-from boxsnake.progress import track
+from boxsnake.progress import Advance, track
 from boxsnake.reference import DEFAULT_TAG, Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.registry.abreast import abreast
@@ -54,6 +55,9 @@ def where_to(
         found.append(replace(meant, tag=meant.tag or DEFAULT_TAG))
     return tuple(dict.fromkeys(found))
 
+
+_LACKING = frozenset({400, 404})
+"""What registries answer to a manifest of blobs that they have not got."""
 
 _EXAMPLE = "registry.example.org/team/name:1.0"
 
@@ -104,31 +108,92 @@ def _pushed(
     }
     sources = tuple(sorted({source for source in origins.values() if source}))
     repository = Repository(registry, tag.repository, writes=True, sources=sources)
-    total = sum(parcel.size for parcel in blobs.values())
-    sent = [0]
-    with track(f"pushing {tag}", total) as advance:
-
-        def work(parcel: Parcel) -> Callable[[], Outcome]:
-            def advanced(amount: int) -> None:
-                sent[0] += amount
-                advance(amount)
-
-            upload = Upload(repository, parcel, advanced, source=origins.get(parcel.digest))
-            return lambda: _remembered(store, repository, parcel, upload.run())
-
-        outcomes = abreast(registry, [work(parcel) for parcel in sorted(blobs.values(), key=lambda one: -one.size)])
-    for _, image in images:
-        if image.manifest is not top:
-            repository.put_manifest(image.manifest.digest, image.manifest.content, image.manifest.media_type)
+    sending = _Sending(store, repository, blobs, origins)
+    last = _last(store, repository)
+    try:
+        outcomes, digest = sending.run(images, top, tag, last)
+    except NetworkError as error:
+        if not last or error.data.get("status") not in _LACKING:
+            raise
+        # It has the last manifest, and not all that it names.
+        outcomes, digest = sending.run(images, top, tag, {})
+    store.select("registry-image", _place(repository), {"digest": digest, "blobs": sorted(blobs)})
     return Pushed(
         reference=str(tag),
-        digest=repository.put_manifest(tag.version, top.content, top.media_type),
+        digest=digest,
         platforms=tuple("/".join(filter(None, (*image.platform, image.variant))) for _, image in images),
         uploaded=outcomes.count("uploaded"),
         mounted=outcomes.count("mounted"),
         there=outcomes.count("there"),
-        sent=sent[0],
+        sent=sending.sent,
     )
+
+
+def _place(repository: Repository) -> dict[str, str]:
+    return {"registry": repository.registry.name, "repository": repository.name}
+
+
+def _last(store: Store, repository: Repository) -> Mapping[str, Any]:
+    """What was pushed there last: its digest, and those of its blobs."""
+    return store.selected("registry-image", _place(repository)) or {}
+
+
+class _Sending:
+    """The blobs of images on their way into a repository, and what names them after these."""
+
+    def __init__(
+        self, store: Store, repository: Repository, blobs: Mapping[str, Parcel], origins: Mapping[str, str | None]
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._blobs = blobs
+        self._origins = origins
+        self.sent = 0
+        """Bytes."""
+
+    def run(
+        self, images: Sequence[tuple[Images, LaidOut]], top: oci.Document, tag: Reference, last: Mapping[str, Any]
+    ) -> tuple[list[Outcome], str]:
+        """Send what is not there: what came of each blob, and the digest under the tag.
+
+        As long as the repository has the `last` image, what that has in common with this one need not be asked for.
+        """
+        with track(f"pushing {tag}", sum(parcel.size for parcel in self._blobs.values())) as advance:
+            outcomes = self._send(advance, last)
+        for _, image in images:
+            if image.manifest is not top:
+                self._put(image.manifest.digest, image.manifest)
+        return outcomes, self._put(tag.version, top)
+
+    def _put(self, version: str, document: oci.Document) -> str:
+        return self._repository.put_manifest(version, document.content, document.media_type)
+
+    def _send(self, advance: Advance, last: Mapping[str, Any]) -> list[Outcome]:
+        ordered = sorted(self._blobs.values(), key=lambda one: -one.size)
+        likely = [parcel for parcel in ordered if parcel.digest in last.get("blobs", ())]
+        others = [self._job(parcel, advance) for parcel in ordered if parcel not in likely]
+        if not likely:
+            return abreast(self._repository.registry, others)
+        is_there: list[bool] = []
+
+        def look() -> Outcome:
+            is_there.append(self._repository.has_manifest(last["digest"]))
+            return "there"
+
+        _, *outcomes = abreast(self._repository.registry, [look, *others])
+        if not all(is_there):
+            return outcomes + abreast(self._repository.registry, [self._job(parcel, advance) for parcel in likely])
+        advance(sum(parcel.size for parcel in likely))
+        there: list[Outcome] = ["there"] * len(likely)
+        return outcomes + there
+
+    def _job(self, parcel: Parcel, advance: Advance) -> Callable[[], Outcome]:
+        def advanced(amount: int) -> None:
+            self.sent += amount
+            advance(amount)
+
+        upload = Upload(self._repository, parcel, advanced, source=self._origins.get(parcel.digest))
+        return lambda: _remembered(self._store, self._repository, parcel, upload.run())
 
 
 def _parcels(layout: Images, image: LaidOut) -> list[Parcel]:

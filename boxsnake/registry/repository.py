@@ -64,6 +64,18 @@ class Repository:
             raise _other_bytes(asked.name, expected, document.digest)
         return Manifest(content=document.content, digest=document.digest, media_type=media_type)
 
+    def has_manifest(self, digest: str) -> bool:
+        """Whether it is there, and with it, as registries keep what a manifest names, its blobs."""
+        asked = Asked(
+            name=f"manifest {digest}",
+            method="HEAD",
+            url=self.registry.url(self.name, f"manifests/{digest}"),
+            scope=self.scope,
+            fine=(_OK, _MISSING),
+            headers={"Accept": _ACCEPT},
+        )
+        return self.registry.ask(asked).status == _OK
+
     def has_blob(self, digest: str) -> bool:
         """Whether it is there."""
         asked = Asked(
