@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,7 @@ def place_in(table: Collection[str], name: str) -> str | None:
     return next((found for found in names if found in table), None)
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The names that are imported; those of our own package with what is taken from them as well."""
     found: set[str] = set()

@@ -8,6 +8,7 @@ import pytest
 
 from boxsnake import hosts
 from boxsnake.boot.fit import judged, lacking, mismatch
+from boxsnake.boot.room import fitting
 from boxsnake.boot_recipe import Takes
 from boxsnake.boot_report.document import to_json
 from boxsnake.boot_report.value import BootReport, Report, Step
@@ -92,3 +93,10 @@ def test_a_failure_in_the_dark_fails_with_the_reason() -> None:
     assert found.failure is not None
     assert found.failure.detail.startswith("does not say why it does not work here: it has musl 1.2 and no glibc\n")
     assert "Segmentation fault" in found.failure.detail
+
+
+@pytest.mark.parametrize(
+    ("processors", "gibibytes", "boxes"), [(1, 1, 2), (2, 20, 2), (16, 64, 16), (16, 6, 6), (16, 0, 2)]
+)
+def test_as_many_boxes_are_booted_at_once_as_find_room(processors: int, gibibytes: int, boxes: int) -> None:
+    assert fitting(processors, gibibytes << 30) == boxes

@@ -21,12 +21,21 @@ ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
 
 def probe(job: dict[str, Any], python: str = sys.executable, folder: Path | None = None) -> dict[str, Any]:
-    text = json.dumps({"nonce": "NONCE", "environment": ENVIRONMENT, "folder": "/", "seconds": 20, **LOOK, **job})
+    (facts,) = probe_in_turn([job], python, folder)
+    return facts
+
+
+def probe_in_turn(
+    jobs: list[dict[str, Any]], python: str = sys.executable, folder: Path | None = None
+) -> list[dict[str, Any]]:
+    around = {"nonce": "NONCE", "environment": ENVIRONMENT, "folder": "/", "seconds": 20, **LOOK}
+    text = json.dumps({**around, "jobs": jobs})
     done = subprocess.run([python, "-c", SOURCE, text], capture_output=True, text=True, cwd=folder, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("NONCE ")]
     assert lines, done.stderr
-    facts: dict[str, Any] = json.loads(lines[0].removeprefix("NONCE "))
-    return facts
+    told = [json.loads(line.removeprefix("NONCE ")) for line in lines]
+    assert [number for number, _ in told] == [*range(len(jobs))]
+    return [facts for _, facts in told]
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +118,14 @@ def test_programs_are_started_with_the_jobs_environment_alone(tmp_path: Path) ->
         script(tmp_path, "lost", "#!/no/such/python\n"),
         ("absent", True),
         ("called", False),
-        script(tmp_path, "loud", "#!/bin/sh\nyes | head -c 3000000; echo the end"),
+        script(tmp_path, "loud", "#!/bin/sh\nyes | head -c 3000000; echo the end; exit 1"),
+        script(tmp_path, "well", "#!/bin/sh\necho a long help"),
     ]
     environment = {"PATH": "/usr/bin:/bin", "ONLY": "this"}
-    launcher = ["/bin/echo", "called as"]
+    launcher = ["/bin/sh", "-c", "echo called as $0 $1; exit 3"]
     job = {"do": "scripts", "programs": str(tmp_path), "launcher": launcher, "scripts": scripts}
     facts = probe({**job, "environment": environment, "folder": "/usr"})
-    env, waits, lost, absent, called, loud = facts["scripts"]
+    env, waits, lost, absent, called, loud, well = facts["scripts"]
     assert env["code"] == 4
     assert {"ONLY=this", "/usr"} <= set(env["output"].split())
     assert "HOME" not in env["output"]
@@ -125,6 +135,15 @@ def test_programs_are_started_with_the_jobs_environment_alone(tmp_path: Path) ->
     assert (absent["code"], f"cannot start {tmp_path}/absent" in absent["output"]) == (127, True)
     assert called["output"] == "called as called --help\n"
     assert (loud["output"].endswith("y\nthe end\n"), loud["cut"] > 2_900_000) == (True, True)
+    assert (well["code"], well["output"]) == (0, "")
+
+
+def test_jobs_are_done_in_turn_and_each_tells_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "written"
+    writes = {"do": "run", "argv": ["/bin/sh", "-c", f"sleep 0.2; echo something >{path}"]}
+    wrote, read = probe_in_turn([writes, {"do": "read", "path": str(path)}])
+    assert (wrote["ran"]["code"], read["text"]) == (0, "something\n")
+    assert wrote["took"] >= 0.2
 
 
 def test_nothing_that_a_program_started_survives_it(tmp_path: Path) -> None:

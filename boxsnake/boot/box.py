@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import secrets
@@ -86,10 +87,20 @@ def ending(ended: Finished) -> str:
 
 def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Have the box's own interpreter do a job (see probe.py) and tell the facts."""
+    told, why = probe_in_turn(box, [job], seconds)
+    if 0 not in told:
+        raise why
+    return told[0]
+
+
+def probe_in_turn(
+    box: Box, jobs: Sequence[Mapping[str, Any]], seconds: float
+) -> tuple[dict[int, dict[str, Any]], NotPassedError]:
+    """Have one start of the box's own interpreter do jobs in turn: the facts of each by its number; why some lack."""
     nonce = secrets.token_hex(16)
     source = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
     variables = dict(box.environment) | dict(box.around)
-    text = json.dumps({**job, "nonce": nonce, "environment": variables, "folder": box.folder})
+    text = json.dumps({"jobs": list(jobs), "nonce": nonce, "environment": variables, "folder": box.folder})
     command = (*box.recipe.python, "-c", source, text)
     ended = box.container.execute(
         command,
@@ -98,13 +109,14 @@ def probe(box: Box, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         environment=box.environment,
         folder=box.folder,
     )
-    for line in reversed(ended.output.decode("utf-8", "replace").splitlines()):
-        if line.startswith(f"{nonce} "):
-            facts: dict[str, Any] = json.loads(line.removeprefix(nonce))
-            return facts
-    python = shlex.join(box.recipe.python)
-    cause = f"the box's own Python (`{python}`) {ending(ended)}{because(ended.output + ended.errors)}"
-    raise NotPassedError(cause, _whole(ended))
+    lines = ended.output.decode("utf-8", "replace").splitlines()
+    told: dict[int, dict[str, Any]] = dict(
+        json.loads(line.removeprefix(nonce)) for line in lines if line.startswith(f"{nonce} ")
+    )
+    others = "\n".join(line for line in lines if not line.startswith(f"{nonce} ")).encode()
+    ended = dataclasses.replace(ended, output=others)
+    cause = f"the box's own Python (`{shlex.join(box.recipe.python)}`) {ending(ended)}{because(others + ended.errors)}"
+    return told, NotPassedError(cause, _whole(ended))
 
 
 def _whole(ended: Finished) -> bytes:

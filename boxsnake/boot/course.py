@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.boot import contents as boot_contents
-from boxsnake.boot import proofs as boot_proofs
+from boxsnake.boot import proofs
+from boxsnake.boot.batch import Batch
 from boxsnake.boot.box import Box, NotPassedError, run_as_root
-from boxsnake.boot_recipe import Check
+from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.boot_report.value import CHECK, Outcome, Step
 
 
@@ -22,6 +23,7 @@ class Steps:
     def __init__(self) -> None:
         self.done: list[Step] = []
         self.failed = False
+        self._moved = 0.0
 
     def take(self, name: str, verb: Callable[[], str], *, anyway: bool = False) -> None:
         """Carry out one step, timed; the verb gives the detail of success, or raises NotPassedError."""
@@ -36,13 +38,17 @@ class Steps:
             outcome = "failed"
             detail, log = str(reason), reason.log
             self.failed = True
-        seconds = time.monotonic() - started
+        seconds, self._moved = max(0.0, time.monotonic() - started + self._moved), 0.0
         self.done.append(Step(name=name, outcome=outcome, seconds=seconds, detail=detail, log=log))
 
     def measured(self, figures: Mapping[str, float]) -> None:
         """Add figures to the last step, unless that was skipped."""
         if self.done[-1].outcome != "skipped":
             self.done[-1] = dataclasses.replace(self.done[-1], figures=figures)
+
+    def move(self, seconds: float) -> None:
+        """Count so much more (or less) for the step that is being taken: others have done its work, or it theirs."""
+        self._moved += seconds
 
     def add(self, line: str) -> None:
         """Add a line to the detail of the first step that failed."""
@@ -55,7 +61,9 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
     recipe = box.recipe
     if recipe.copies:
         steps.take("copy", lambda: copy(box))
-    clean = frozenset() if steps.failed else frozenset(box.container.changes())
+    # Where nothing can be written, nothing needs to be looked for.
+    sealed = recipe.host == ARTIFACT_HOST and recipe.read_only
+    clean = frozenset() if steps.failed or sealed else frozenset(box.container.changes())
     if recipe.install:
         steps.take("install", lambda: run_as_root(box, recipe.install))
     installed = not steps.failed
@@ -63,20 +71,16 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
     steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces))
     steps.take("requirements", lambda: boot_contents.check_requirements(facts))
     steps.take("files", lambda: boot_contents.check_files(box, facts))
-    steps.take("imports", lambda: boot_proofs.check_imports(facts))
-    steps.take("entry points", lambda: boot_proofs.start_scripts(box, facts))
-    if recipe.commands:
-        steps.take("commands", lambda: boot_proofs.start_commands(box, box.entrypoint))
-    take_checks(steps, box, checks, facts)
-    steps.take(
-        "writes", lambda: boot_proofs.check_changes(box, clean, recipe.writes, "written outside of the declared paths")
-    )
+    steps.take("imports", lambda: proofs.check_imports(facts))
+    use(steps, box, checks, facts, commands=bool(recipe.commands))
+    why = "written outside of the declared paths"
+    steps.take("writes", lambda: "" if sealed else proofs.check_changes(box, clean, recipe.writes, why))
     if recipe.remove:
         # A box that fails may be removable all the same, and then says so; one that is not installed has nothing to.
         steps.take("remove", lambda: run_as_root(box, recipe.remove), anyway=installed)
         removed = installed and steps.done[-1].outcome == "passed"
-        why = "left behind by the removal"
-        steps.take("leftovers", lambda: boot_proofs.check_changes(box, clean, recipe.remains, why), anyway=removed)
+        left = "left behind by the removal"
+        steps.take("leftovers", lambda: proofs.check_changes(box, clean, recipe.remains, left), anyway=removed)
 
 
 def copy(box: Box) -> str:
@@ -86,19 +90,49 @@ def copy(box: Box) -> str:
     return ""
 
 
-def take_checks(steps: Steps, box: Box, checks: Sequence[Check], facts: Mapping[str, Any], *, note: str = "") -> None:
-    """Commands one by one; requests all of one start of the application. `note` ends the names of the steps."""
-    served: dict[str, Any] = {}
+def use(
+    steps: Steps, box: Box, checks: Sequence[Check], facts: Mapping[str, Any], *, note: str = "", commands: bool = False
+) -> None:
+    """What users do with it: programs, an image's `commands`, and the manifest's checks. `note` ends the steps' names.
+
+    Requests are all of one start of the application.
+    """
+    batch = Batch(box, steps.move)
+    scripts = batch.add(partial(proofs.scripts_job, box, facts), proofs.PROBE_SECONDS)
+    taken = [("entry points", _judging(partial(proofs.judge_scripts, box), scripts))]
+    if commands:
+        started = batch.add(partial(proofs.commands_job, box), proofs.PROBE_SECONDS)
+        taken.append(("commands", _judging(partial(proofs.judge_commands, box), started)))
+    checked, served = _checks(batch, box, checks, facts)
+    for name, verb in (*taken, *checked):
+        steps.take(f"{name}{note}", verb)
+    if served is not None:
+        steps.take(f"budgets{note}", _judging(partial(proofs.check_budgets, box), served))
+        if steps.done[-1].outcome != "skipped":
+            steps.measured(proofs.figures_of(served()))
+
+
+def _checks(
+    batch: Batch, box: Box, checks: Sequence[Check], facts: Mapping[str, Any]
+) -> tuple[list[tuple[str, Callable[[], str]]], Callable[[], dict[str, Any]] | None]:
+    """The steps of the checks, and what tells of the start of the application that all requests are made of."""
     requests = [check for check in checks if check.is_asked]
+    served: Callable[[], dict[str, Any]] | None = None
+    steps: list[tuple[str, Callable[[], str]]] = []
     for check in checks:
         if check.is_asked:
-            verb = partial(boot_proofs.request_check, box, check, requests, served)
+            if served is None:
+                served = batch.add(partial(proofs.serve_job, box, requests), sum(one.timeout for one in requests))
+            verb = _judging(partial(proofs.judge_request, box, check, requests), served)
         elif check.run is not None:
-            verb = partial(boot_proofs.run_check, box, check, facts)
+            ran = batch.add(partial(proofs.run_job, box, check, facts), check.timeout)
+            verb = _judging(partial(proofs.judge_run, check), ran)
         else:
-            verb = partial(boot_proofs.file_check, box, check)
-        steps.take(f"{CHECK}{check.name}{note}", verb)
-    if requests:
-        steps.take(f"budgets{note}", partial(boot_proofs.check_budgets, box, served))
-        if served:
-            steps.measured(boot_proofs.figures_of(served))
+            read = batch.add(partial(proofs.file_job, check), check.timeout)
+            verb = _judging(partial(proofs.judge_file, check), read)
+        steps.append((f"{CHECK}{check.name}", verb))
+    return steps, served
+
+
+def _judging(judge: Callable[[dict[str, Any]], str], facts: Callable[[], dict[str, Any]]) -> Callable[[], str]:
+    return lambda: judge(facts())

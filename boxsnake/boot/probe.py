@@ -1,7 +1,8 @@
 """What the boot harness runs inside a box, with the box's own interpreter: it looks, starts things, and tells.
 
-Handed over as text (`python -c <this file> <job as JSON>`), so it is self-contained: the standard library alone, Python
-3.9 or later, no import of boxsnake. It judges nothing: the facts go back as one line of JSON behind the job's nonce.
+Handed over as text (`python -c <this file> <jobs as JSON>`), so it is self-contained: the standard library alone,
+Python 3.9 or later, no import of boxsnake. It judges nothing: the facts of each job go back as one line of JSON behind
+a nonce.
 """
 
 from __future__ import annotations
@@ -364,7 +365,9 @@ def _scripts(job: Facts) -> Facts:
         by_file = path and (must_be_a_file or os.path.exists(path))  # noqa: PTH110
         argv = [path] if by_file else [*job["launcher"], name]
         starters.append(_starter(name, [*argv, "--help"], job))
-    return {"scripts": _run_all(starters, until_idle=True)}
+    shown = _run_all(starters, until_idle=True)
+    # Nobody reads what a program says that ended as it should, and many programs say much.
+    return {"scripts": [facts if facts["code"] != 0 else {**facts, "output": ""} for facts in shown]}
 
 
 def _starter(name: str, argv: list[str], job: Facts) -> Callable[[], _Process]:
@@ -511,15 +514,18 @@ def _killed_for_memory() -> bool:
 
 
 def main() -> None:
-    """Do the job that the last argument names and tell its facts."""
-    job = json.loads(sys.argv[-1])
+    """Do the jobs that the last argument names, one after the other, and tell the facts of each."""
+    told = json.loads(sys.argv[-1])
     # `-c` puts the current folder first; what lies there is no part of the box.
     sys.path[:] = [entry for entry in sys.path if entry]
     verbs = {"inspect": _inspect, "scripts": _scripts, "run": _run, "serve": _serve, "read": _read}
-    facts = verbs[job["do"]](job)
-    facts["starved"] = _killed_for_memory()
-    sys.stdout.write(f"\n{job['nonce']} {json.dumps(facts)}\n")
-    sys.stdout.flush()
+    for number, job in enumerate(told["jobs"]):
+        started = time.monotonic()
+        facts = verbs[job["do"]]({**told, **job})
+        facts["starved"] = _killed_for_memory()
+        facts["took"] = time.monotonic() - started
+        sys.stdout.write(f"\n{told['nonce']} {json.dumps([number, facts])}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from boxsnake.plain_text import counted
 
 # In seconds: a start (what runs longer has started), a whole probe.
 _START_SECONDS = 20.0
-_PROBE_SECONDS = 900.0
+PROBE_SECONDS = 900.0
 _LACKS = re.compile(r"No module named '([\w.]+)'")
 # What ends the name that a requirement begins with (PEP 508).
 _AFTER_NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -86,7 +86,13 @@ def _ended_as(process: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
-    """Every console script starts: the application's own without an error, those of its packages at all."""
+    """Every console script starts, in a run of the box's interpreter for that alone."""
+    job = scripts_job(box, facts)
+    return judge_scripts(box, probe(box, job, PROBE_SECONDS) if job else {})
+
+
+def scripts_job(box: Box, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What starts every console script; None where there is none."""
     expects = box.recipe.expects
     own = set(expects.console_scripts)
     exempt = {
@@ -94,15 +100,21 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     }
     names = sorted(own | {name for name, _ in facts["programs"]} - exempt)
     if not names:
-        return "none"
-    job = {
+        return None
+    return {
         "do": "scripts",
         "programs": box.recipe.scripts or "",
         "launcher": [*box.recipe.python, "-c", _LAUNCHER],
         "scripts": [(name, name in own) for name in names],
         "seconds": _START_SECONDS,
     }
-    shown = probe(box, job, _PROBE_SECONDS)
+
+
+def judge_scripts(box: Box, shown: Mapping[str, Any]) -> str:
+    """Every console script starts: the application's own without an error, those of its packages at all."""
+    if not shown:
+        return "none"
+    own = set(box.recipe.expects.console_scripts)
     ended = [script for script in shown["scripts"] if not _has_started(script)]
     failed = [script for script in ended if script["name"] in own or _is_the_boxs_fault(script)]
     if failed:
@@ -111,26 +123,28 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
         cause = f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}{others}"
         raise NotPassedError(cause, first["output"])
     note = f"; with an error of their own: {listed([script['name'] for script in ended])}" if ended else ""
-    return f"{len(names)} started{note}"
+    return f"{len(shown['scripts'])} started{note}"
 
 
-def start_commands(box: Box, entrypoint: Sequence[str]) -> str:
-    """Every command of an image starts, called by its name as the image's first argument."""
-    names = box.recipe.commands
-    job = {
+def commands_job(box: Box) -> dict[str, Any]:
+    """What starts every command of an image by its name as the image's first argument."""
+    return {
         "do": "scripts",
         "programs": "",
-        "launcher": list(entrypoint),
-        "scripts": [(name, False) for name in names],
+        "launcher": list(box.entrypoint),
+        "scripts": [(name, False) for name in box.recipe.commands],
         "seconds": _START_SECONDS,
     }
-    shown = probe(box, job, _PROBE_SECONDS)
+
+
+def judge_commands(box: Box, shown: Mapping[str, Any]) -> str:
+    """Every command of an image starts."""
     failed = [script for script in shown["scripts"] if not _has_started(script)]
     if failed:
         first = failed[0]
         cause = f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}"
         raise NotPassedError(cause, first["output"])
-    return f"{listed(names)} started"
+    return f"{listed(box.recipe.commands)} started"
 
 
 def _has_started(script: Mapping[str, Any]) -> bool:
@@ -157,10 +171,14 @@ def _script(recipe: BootRecipe, name: str) -> tuple[str, ...]:
 # The manifest's checks
 
 
-def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
-    """A command of the manifest's ends as it should and says what it should."""
+def run_job(box: Box, check: Check, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs a command of the manifest's."""
     argv = _found_in(box, check.run or (), {name for name, _ in facts["programs"]})
-    shown = probe(box, {"do": "run", "argv": list(argv), "seconds": check.timeout}, check.timeout)
+    return {"do": "run", "argv": list(argv), "seconds": check.timeout}
+
+
+def judge_run(check: Check, shown: Mapping[str, Any]) -> str:
+    """A command of the manifest's ends as it should and says what it should."""
     ran = shown["ran"]
     command = shlex.join(check.run or ())
     if ran["code"] != check.exit_code:
@@ -174,9 +192,13 @@ def run_check(box: Box, check: Check, facts: Mapping[str, Any]) -> str:
     return ""
 
 
-def file_check(box: Box, check: Check) -> str:
+def file_job(check: Check) -> dict[str, Any]:
+    """What reads a file."""
+    return {"do": "read", "path": check.file}
+
+
+def judge_file(check: Check, found: Mapping[str, Any]) -> str:
     """A file is there and holds what it should."""
-    found = probe(box, {"do": "read", "path": check.file}, check.timeout)
     if found["problem"]:
         raise NotPassedError(f"{check.file}: {found['problem']}")
     if check.expect is not None and check.expect not in found["text"]:
@@ -198,13 +220,8 @@ def _found_in(box: Box, argv: tuple[str, ...], programs: set[str]) -> tuple[str,
     return argv
 
 
-def request_check(box: Box, check: Check, requests: Sequence[Check], served: dict[str, Any]) -> str:
-    """A request is answered as it should be; the first one starts the application and makes all of `requests`.
-
-    `served` is empty at first and keeps what that start has shown for the others.
-    """
-    if not served:
-        served.update(_serve(box, requests))
+def judge_request(box: Box, check: Check, requests: Sequence[Check], served: Mapping[str, Any]) -> str:
+    """A request, one of those that one start of the application was asked, is answered as it should be."""
     answer = served["answers"][requests.index(check)]
     if answer["problem"]:
         application = served["application"]
@@ -252,19 +269,19 @@ def _megabytes(size: float) -> str:
     return f"{size / (1 << 20):.1f} MB"
 
 
-def _serve(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
+def serve_job(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
+    """What starts the application, makes the requests and stops it. Raises NotPassedError where that is not known."""
     if not box.command:
         raise NotPassedError("there is no command to start the application with")
     nameless = [check.name for check in requests if check.http is not None and check.port is None]
     if nameless:
         raise NotPassedError(f"no port to ask: {listed(nameless)}")
-    job = {
+    return {
         "do": "serve",
         "argv": list(box.command),
         "requests": [request_of(check) for check in requests],
         "modules": modules_of("boot.asking"),
     }
-    return probe(box, job, sum(check.timeout for check in requests))
 
 
 # What has changed

@@ -18,7 +18,7 @@ from typing import Any
 from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, because, run_as_root
-from boxsnake.boot.course import Steps, copy, take_checks
+from boxsnake.boot.course import Steps, copy, use
 from boxsnake.boot.runtime import Runtime
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.value import dataclass
@@ -104,19 +104,13 @@ def _looked_into(trial: Trial, note: str = "") -> dict[str, Any]:
     return facts
 
 
-def _used(trial: Trial, box: Box, facts: Mapping[str, Any], note: str = "") -> None:
-    """What its users do with it: programs, and the manifest's checks."""
-    trial.steps.take(f"entry points{note}", lambda: boot_proofs.start_scripts(box, facts))
-    take_checks(trial.steps, box, trial.checks, facts, note=note)
-
-
 # For every format
 
 
 def _second_start(trial: Trial) -> None:
     facts = _installed(trial)
-    _used(trial, trial.box, facts)
-    _used(trial, trial.box, facts, " again")
+    use(trial.steps, trial.box, trial.checks, facts)
+    use(trial.steps, trial.box, trial.checks, facts, note=" again")
 
 
 def _two_at_once(trial: Trial) -> None:
@@ -133,14 +127,14 @@ def _two_at_once(trial: Trial) -> None:
             return "; ".join(pool.map(lambda _: boot_proofs.start_scripts(box, none), range(2)))
 
     steps.take("entry points, two at once", start)
-    _used(trial, box, _looked_into(trial), " after that")
+    use(trial.steps, box, trial.checks, _looked_into(trial), note=" after that")
 
 
 def _unknown_user(trial: Trial) -> None:
     environment = dict(trial.box.environment) | {"HOME": "/nonexistent"}
     box = dataclasses.replace(trial.box, user=UNKNOWN_USER, environment=environment)
     trial = dataclasses.replace(trial, box=box)
-    _used(trial, box, _installed(trial))
+    use(trial.steps, box, trial.checks, _installed(trial))
 
 
 def _limits(trial: Trial) -> None:
@@ -151,7 +145,7 @@ def _limits(trial: Trial) -> None:
         return f"{MEMORY_BYTES >> 20} MB and {PROCESSORS} processors"
 
     trial.steps.take("limits", limit)
-    _used(trial, trial.box, facts)
+    use(trial.steps, trial.box, trial.checks, facts)
 
 
 def _no_network(trial: Trial) -> None:
@@ -162,7 +156,7 @@ def _no_network(trial: Trial) -> None:
     )
     for name, call in ways:
         trial.steps.take(name, lambda call=call: _fails(trial.box, call))  # type: ignore[misc]  # mypy infers no default
-    _used(trial, trial.box, facts)
+    use(trial.steps, trial.box, trial.checks, facts)
 
 
 def _fails(box: Box, call: str) -> str:
@@ -198,7 +192,7 @@ def _surrounded_by(trial: Trial, variables: Mapping[str, Mapping[str, str]]) -> 
     commands = tuple(check for check in trial.checks if check.run is not None)
     for name, values in variables.items():
         box = dataclasses.replace(trial.box, around=values)
-        _used(dataclasses.replace(trial, checks=commands), box, facts, f" with {name}")
+        use(trial.steps, box, commands, facts, note=f" with {name}")
 
 
 def _is_not_isolated(recipe: BootRecipe) -> str:
@@ -227,7 +221,7 @@ def _read_only_root(trial: Trial) -> None:
         trial.runtime.image_of(box.container) as image,
         trial.runtime.container(image, environment=box.environment, read_only=True) as container,
     ):
-        _used(trial, dataclasses.replace(box, container=container), facts)
+        use(trial.steps, dataclasses.replace(box, container=container), trial.checks, facts)
 
 
 def _is_read_only(recipe: BootRecipe) -> str:
@@ -241,7 +235,7 @@ def _reinstall(trial: Trial) -> None:
     _installed(trial)
     recipe = trial.box.recipe
     trial.steps.take("install again", lambda: run_as_root(trial.box, recipe.again))
-    _used(trial, trial.box, _looked_into(trial, " again"))
+    use(trial.steps, trial.box, trial.checks, _looked_into(trial, " again"))
 
 
 def _killed_install(trial: Trial) -> None:
@@ -260,7 +254,7 @@ def _killed_install(trial: Trial) -> None:
         seconds = max(0.1, whole * share)
         steps.take(f"install, killed after {name}", lambda seconds=seconds: _install_killed(box, seconds))  # type: ignore[misc]  # mypy infers no default
         steps.take(f"install again after {name}", lambda: run_as_root(box, box.recipe.again))
-    _used(trial, box, _looked_into(trial))
+    use(trial.steps, box, trial.checks, _looked_into(trial))
 
 
 def _install_killed(box: Box, seconds: float) -> str:
@@ -306,7 +300,7 @@ def _upgrade(trial: Trial) -> None:
     clean = frozenset() if steps.failed else frozenset(box.container.changes())
     steps.take("install the older", lambda: run_as_root(older, older.recipe.install))
     steps.take("upgrade", lambda: run_as_root(box, box.recipe.replace))
-    _used(trial, box, _looked_into(trial))
+    use(trial.steps, box, trial.checks, _looked_into(trial))
     steps.take("remove", lambda: run_as_root(box, box.recipe.remove))
     allowed = (*box.recipe.remains, *older.recipe.remains)
     why = "left behind by the removal"
@@ -320,7 +314,7 @@ def _downgrade(trial: Trial) -> None:
     trial.steps.take("downgrade", lambda: run_as_root(older, older.recipe.replace))
     trial.steps.take("entry points of the older", lambda: boot_proofs.start_scripts(older, {**facts, "programs": []}))
     trial.steps.take("upgrade again", lambda: run_as_root(trial.box, trial.box.recipe.replace))
-    _used(trial, trial.box, _looked_into(trial, " again"), " again")
+    use(trial.steps, trial.box, trial.checks, _looked_into(trial, " again"), note=" again")
 
 
 def _rollback(trial: Trial) -> None:
@@ -334,7 +328,7 @@ def _rollback(trial: Trial) -> None:
     trial.steps.take("rollback", lambda: run_as_root(box, box.recipe.rollback))
     trial.steps.take("entry points of the older", lambda: boot_proofs.start_scripts(box, {**facts, "programs": []}))
     trial.steps.take("upgrade again", lambda: run_as_root(box, box.recipe.replace))
-    _used(trial, box, _looked_into(trial, " again"))
+    use(trial.steps, box, trial.checks, _looked_into(trial, " again"))
 
 
 def _with_older(trial: Trial) -> Box:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace
     from boxsnake.hosts import Host
 
-AT_ONCE = 2
-"""Boxes booted at a time."""
-
 _ALL = "all"
 
 
@@ -146,6 +143,7 @@ def _boot_all(chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep
     from boxsnake.boot.artifacts import look_into
     from boxsnake.boot.fit import judged, mismatch
     from boxsnake.boot.in_engine import InEngine
+    from boxsnake.boot.room import at_once
     from boxsnake.boot_report.value import Report
     from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
@@ -166,7 +164,7 @@ def _boot_all(chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep
     with (
         track("boot", len(trials)) as advance,
         ThreadPoolExecutor(max_workers=1) as aside,
-        ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+        ThreadPoolExecutor(max_workers=at_once()) as pool,
     ):
 
         def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:

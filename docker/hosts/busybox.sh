@@ -1,6 +1,6 @@
 # Runs as root inside the new system, by busybox's own shell: there is nothing else yet.
 
-/bin/busybox mkdir -p /usr/bin /usr/sbin /tmp /root /etc /proc /sys /dev /run /var/tmp /var/log
+/bin/busybox mkdir -p /usr/bin /usr/sbin /tmp /root /etc /proc /sys /dev /run /srv /var/tmp /var/log
 for program in $(/bin/busybox --list); do
     # /bin may be a link to /usr/bin.
     for folder in /usr/bin /bin; do
