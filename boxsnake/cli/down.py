@@ -21,9 +21,10 @@ def command(context: click.Context, manifest: Path | None, everything: bool) -> 
     from boxsnake.manifest_file import load
     from boxsnake.plain_text import counted
     from boxsnake.stack.running import STACK_LABEL, image_name, remove
+    from boxsnake.store import Store
 
     console = console_of(context)
-    own = [] if everything else [identity_of(load(manifest).root)]
+    own = [] if everything else [identity_of(load(manifest, store=Store(Store.default_root())).root)]
     engine = connect()
     found = own or list(dict.fromkeys(one.labels[STACK_LABEL] for one in engine.labelled(STACK_LABEL)))
     count = 0

@@ -28,8 +28,9 @@ def command(context: click.Context, service: str | None, manifest: Path | None, 
     from boxsnake.cli.stack import identity_of
     from boxsnake.engine import connect
     from boxsnake.manifest_file import load
+    from boxsnake.store import Store
 
-    loaded = load(manifest)
+    loaded = load(manifest, store=Store(Store.default_root()))
     engine = connect()
     (unit,) = chosen(engine, identity_of(loaded.root), (service or loaded.manifest.app.name,))
     context.exit(talk(engine, unit.id, words))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from boxsnake.lock.difference import LockDifference
     from boxsnake.manifest_file import LoadedManifest
     from boxsnake.resolve import Upgrade
+    from boxsnake.store import Store
 
 _ALL = "*"
 
@@ -56,31 +57,31 @@ def command(
 ) -> None:
     """Resolve conda and pip requirements into one lock, for every target."""
     from boxsnake.manifest_file import load
+    from boxsnake.store import Store
 
     if check and (diff or upgrades or packages or channels):
         raise click.UsageError(
             "--check resolves nothing: it goes with none of --diff, --upgrade and --channel.", context
         )
     console = console_of(context, as_json=as_json)
-    loaded = load(manifest)
+    store = Store(Store.default_root())
+    loaded = load(manifest, store=store)
     if check:
-        _check(console, loaded)
+        _check(console, loaded, store)
         return
     with console.progress():
-        old, new, notes = _resolve(console, loaded, channels, (*upgrades, *packages), offline=offline)
+        old, new, notes = _resolve(console, loaded, store, channels, (*upgrades, *packages), offline=offline)
     for note in notes:
         console.say(f"note: {note}")
     _tell(console, loaded, old, new, write=not diff, notes=notes)
 
 
-def _check(console: Console, loaded: LoadedManifest) -> None:
+def _check(console: Console, loaded: LoadedManifest, store: Store) -> None:
     from boxsnake import settings
     from boxsnake.asked import asked_of
     from boxsnake.cli.workspace import fresh_lock
     from boxsnake.lock_file import path_of_lock
-    from boxsnake.store import Store
 
-    store = Store(Store.default_root())
     fresh_lock(loaded, asked_of(loaded, store, settings.load()), store)
     console.say(f"{path_of_lock(loaded).name} fits {loaded.path.name}")
     console.result(lambda: {"stale": False, "changes": []})
@@ -101,7 +102,13 @@ def _is_image(name: str) -> bool:
 
 
 def _resolve(
-    console: Console, loaded: LoadedManifest, channels: tuple[str, ...], upgrades: tuple[str, ...], *, offline: bool
+    console: Console,
+    loaded: LoadedManifest,
+    store: Store,
+    channels: tuple[str, ...],
+    upgrades: tuple[str, ...],
+    *,
+    offline: bool,
 ) -> tuple[Lock | None, Lock, tuple[str, ...]]:
     """The old lock, the new one, and notes."""
     from boxsnake import resolve, settings
@@ -109,12 +116,10 @@ def _resolve(
     from boxsnake.registry import Registries
     from boxsnake.resolve_bases import BaseQuestion, pin_bases
     from boxsnake.resolve_conda import channel_location
-    from boxsnake.store import Store
     from boxsnake.system_packages.question import system_questions
     from boxsnake.system_packages.resolve import Surroundings, lock_system
 
     configured = settings.load()
-    store = Store(Store.default_root())
     old = _old_lock(console, loaded)
     asked = asked_of(loaded, store, configured)
     upgrade = _upgrade(upgrades)

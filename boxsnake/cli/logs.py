@@ -29,10 +29,11 @@ def command(
     from boxsnake.engine import connect
     from boxsnake.manifest_file import load
     from boxsnake.stack.running import UNIT_LABEL
+    from boxsnake.store import Store
 
     console = console_of(context)
     engine = connect()
-    found = chosen(engine, identity_of(load(manifest).root), units)
+    found = chosen(engine, identity_of(load(manifest, store=Store(Store.default_root())).root), units)
     screen = Screen(console, tuple(one.labels[UNIT_LABEL] for one in found))
 
     def show(one: Listed) -> None:

@@ -29,9 +29,10 @@ def command(context: click.Context, manifest: Path | None, everything: bool, as_
     from boxsnake.engine import connect
     from boxsnake.manifest_file import load
     from boxsnake.stack.running import STACK_LABEL
+    from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
-    identity = "" if everything else identity_of(load(manifest).root)
+    identity = "" if everything else identity_of(load(manifest, store=Store(Store.default_root())).root)
     found = connect().labelled(STACK_LABEL, identity)
     if found:
         console.show(lambda: _table(found))

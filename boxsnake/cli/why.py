@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from boxsnake.lock import Lock, TargetLock
     from boxsnake.lock.reasons import Reason
     from boxsnake.manifest import Manifest
+    from boxsnake.store import Store
 
 _WHERE = {
     "conda": "conda half",
@@ -43,12 +44,14 @@ def command(
     from boxsnake.lock.reasons import reasons
     from boxsnake.lock_file import path_of_lock, read
     from boxsnake.manifest_file import load
+    from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
-    loaded = load(manifest)
+    store = Store(Store.default_root())
+    loaded = load(manifest, store=store)
     lock = read(path_of_lock(loaded))
     chosen = _targets(lock, targets)
-    found = [(target, _sized(reason)) for target in chosen for reason in reasons(target, lock.inputs, package)]
+    found = [(target, _sized(reason, store)) for target in chosen for reason in reasons(target, lock.inputs, package)]
     if not found:
         raise _unknown(package, chosen)
     layers = {target.target.name: _layers(loaded.manifest, target) for target in chosen}
@@ -57,14 +60,14 @@ def command(
     console.result(lambda: {"reasons": [_facts(target, one, layers[target.target.name]) for target, one in found]})
 
 
-def _sized(reason: Reason) -> Reason:
+def _sized(reason: Reason, store: Store) -> Reason:
     """With the size of what was fetched, where the index has told none."""
     from dataclasses import replace
 
-    from boxsnake.store import Store
-
-    path = Store(Store.default_root()).path(f"sha256:{reason.sha256}")
-    return replace(reason, size=path.stat().st_size) if reason.size is None and path.is_file() else reason
+    digest = f"sha256:{reason.sha256}"
+    if reason.size is not None or not store.has(digest):
+        return reason
+    return replace(reason, size=store.path(digest).stat().st_size)
 
 
 def _targets(lock: Lock, wanted: Sequence[str]) -> list[TargetLock]:

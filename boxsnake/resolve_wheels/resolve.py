@@ -88,8 +88,6 @@ def resolve_wheels(question: WheelQuestion, workshop: Workshop) -> WheelAnswer:
 
 def _measured(found: WheelAnswer, question: WheelQuestion, workshop: Workshop) -> WheelAnswer:
     """The answer with sizes where the index told none: by them it is decided which packages share an image's layer."""
-    from boxsnake.fetch.sizes import sizes
-
     preferred = question.preferred.wheels if question.preferred else ()
     known = {wheel.sha256: wheel.size for wheel in preferred if wheel.size is not None}
     unknown = [
@@ -98,6 +96,8 @@ def _measured(found: WheelAnswer, question: WheelQuestion, workshop: Workshop) -
         if wheel.size is None and wheel.url is not None and wheel.sha256 not in known
     ]
     if unknown:
+        from boxsnake.fetch.sizes import sizes
+
         known |= sizes(workshop.store, unknown, credentials=workshop.credentials, offline=workshop.offline)
     wheels = (dataclasses.replace(wheel, size=wheel.size or known.get(wheel.sha256)) for wheel in found.wheels)
     return dataclasses.replace(found, wheels=tuple(wheels))

@@ -17,7 +17,7 @@ from boxsnake.lock import BasePin, Lock, SystemKind, SystemLock, SystemPackage
 from boxsnake.progress import track
 from boxsnake.registry import Registries
 from boxsnake.store import Store
-from boxsnake.system_packages import debian, minimal, redhat
+from boxsnake.system_packages import debian, minimal
 from boxsnake.system_packages.question import SystemQuestion
 from boxsnake.value import dataclass
 
@@ -115,6 +115,8 @@ def resolve_system(
                 question, files, release, store=store, mirrors=settings.mirrors, kept=pins, offline=around.offline
             )
         if kind == "rpm":
+            from boxsnake.system_packages import redhat
+
             return redhat.resolve_rpm(question, base, release, store=store, kept=pins, offline=around.offline)
     return None
 

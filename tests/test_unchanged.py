@@ -1,0 +1,173 @@
+"""What a build takes to be unchanged: everything that decides an artifact's bytes is looked at each time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from boxsnake.cli import boxsnake
+from boxsnake.errors import BoxsnakeError, LockError
+from tests.small_world import World, small_world
+
+LARGE = "x" * 100_000
+
+
+def tar(path: Path, name: str) -> None:
+    """A base image: one file."""
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Locked once; its image has a file as its base, by a name that the settings know."""
+    with small_world(tmp_path_factory.mktemp("unchanged")) as made:
+        made.write(image="# image\n")
+        manifest = made.app / "boxsnake.toml"
+        manifest.write_text(manifest.read_text().replace('base = "scratch"', 'base = "team:1"') + "\n[hooks]\n")
+        for name in ("one", "other"):
+            tar(made.folder / f"{name}.tar", name)
+        with made.settings.open("a") as settings:
+            settings.write('[bases]\n"team:1" = "./one.tar"\n')
+        (made.app / "large.txt").write_text(LARGE)
+        made.done("lock")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in world.environment({}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(world.app)
+
+
+def build(*arguments: str) -> dict[str, Any]:
+    """The one box that was built. Errors: those of the build."""
+    done = CliRunner().invoke(boxsnake, ["build", *(arguments or ("image",)), "--json"])
+    if isinstance(done.exception, BoxsnakeError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    (box,) = json.loads(done.stdout)["boxes"]
+    return dict(box)
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def in_place(path: Path, old: str, new: str) -> None:
+    """An edit of equal length, after which the file has its old time again."""
+    before = path.stat()
+    replaced(path, old, new)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def cut(folder: Path) -> None:
+    """Damage every file there."""
+    for path in folder.rglob("*.json"):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-9])
+
+
+def committed(world: World) -> None:
+    for words in (("init", "-q"), ("add", "."), ("-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x")):
+        subprocess.run(["git", *words], cwd=world.app, check=True, capture_output=True)
+
+
+EDITS: dict[str, Callable[[World], object]] = {
+    "a source": lambda world: replaced(world.app / "backend.py", "argv", "argv "),
+    "a source, its size and time kept": lambda world: in_place(world.app / "backend.py", "json.dumps", "json.dumqs"),
+    "a large source, its size and time kept": lambda world: in_place(world.app / "large.txt", "xxxx", "xxxy"),
+    "a new source": lambda world: (world.app / "more.txt").write_text(""),
+    "the project's metadata": lambda world: replaced(world.app / "pyproject.toml", '"1.0"', '"1.1"'),
+    "the manifest": lambda world: replaced(world.app / "boxsnake.toml", "# image", 'labels = {a = "b"}'),
+    "the settings": lambda world: replaced(world.settings, "./one.tar", "./other.tar"),
+    "the base": lambda world: tar(world.folder / "other.tar", "another"),
+    "the commit": committed,
+    "the output deleted": lambda world: shutil.rmtree(world.app / "dist"),
+    "the output altered": lambda world: (next(world.app.glob("dist/*.image")) / "index.json").write_text("{}"),
+    "the store damaged": lambda world: cut(world.store / "v1" / "selectors"),
+    "the store deleted": lambda world: shutil.rmtree(world.store),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edit_is_seen(world: World, edit: Callable[[World], object]) -> None:
+    build()
+    assert build()["unchanged"]
+    edit(world)
+    assert not build()["unchanged"]
+    assert build()["unchanged"]
+
+
+def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
+    assert not build()["unchanged"]
+
+
+def test_a_hook_s_text_counts(world: World) -> None:
+    replaced(world.app / "boxsnake.toml", "[hooks]", '[hooks]\npost-install = "hook.sh"')
+    for text in ("#!/bin/sh\n", "#!/bin/sh\ntrue\n"):
+        (world.app / "hook.sh").write_text(text)
+        assert not build("wheelhouse")["unchanged"]
+    assert build("wheelhouse")["unchanged"]
+    replaced(world.app / "boxsnake.toml", '\npost-install = "hook.sh"', "")
+    (world.app / "hook.sh").unlink()
+
+
+@pytest.mark.parametrize("places", [("boxsnake.pack",), ("boxsnake.pack", "boxsnake.remembered")])
+def test_what_another_version_made_is_made_again(monkeypatch: pytest.MonkeyPatch, places: tuple[str, ...]) -> None:
+    build()
+    assert build()["unchanged"]
+    for place in places:
+        monkeypatch.setattr(f"{place}.digest_of_code", lambda _store, place=places: f"another {place}")
+    assert not build()["unchanged"]
+    assert build()["unchanged"]
+
+
+def test_each_format_and_place_has_its_own(tmp_path: Path) -> None:
+    build()
+    assert not build("pex")["unchanged"]
+    assert not build("image", "--output", str(tmp_path / "elsewhere"))["unchanged"]
+    assert build()["unchanged"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("boxsnake.toml", 'pip = ["demo"]', 'pip = ["demo >=1"]'),
+        ("boxsnake.toml", 'conda = ["gem"]', 'conda = ["gem >=1"]'),
+        ("requirements.txt", "tool >=1", "tool >=0.1"),
+        ("pyproject.toml", "[project]", '[project]\nrequires-python = ">=3.8"'),
+    ],
+)
+def test_other_requirements_make_the_lock_stale(world: World, name: str, old: str, new: str) -> None:
+    before = (world.app / name).read_text()
+    build()
+    replaced(world.app / name, old, new)
+    for _ in range(2):
+        with pytest.raises(LockError):
+            build()
+    (world.app / name).write_text(before)
+    assert build()["unchanged"]
+
+
+def test_another_lock_is_another_box(world: World) -> None:
+    build()
+    replaced(world.app / "boxsnake.toml", 'pip = ["demo"]', "pip = []")
+    assert CliRunner().invoke(boxsnake, ["lock"]).exit_code == 0
+    assert not build()["unchanged"]
