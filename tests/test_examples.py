@@ -74,6 +74,14 @@ def all_boot(application: Application, *formats: str) -> None:
 
 def test_every_box_boots(built: Application) -> None:
     all_boot(built)
+    report = json.loads((built.folder / "dist" / "boot.json").read_text())
+    assert report["application"].startswith(f"{built.folder.name} ")
+    assert len(report["artifacts"]) == len(FORMATS)
+    for artifact in report["artifacts"]:
+        assert (artifact["note"], artifact["size"] > 0) == ("", True)
+        assert sum(content["size"] for content in artifact["contents"]) == artifact["unpacked"] > 0
+    page = (built.folder / "dist" / "boot.html").read_text(encoding="utf-8")
+    assert all(f'<th scope="row">{name}</th>' in page for name in FORMATS)
     suites = ET.parse(built.folder / "dist" / "boot.xml").getroot()  # noqa: S314 - our own file
     assert {case.get("name") for case in suites.iter("testcase")} >= {"install", "remove"}
     assert not list(suites.iter("failure"))

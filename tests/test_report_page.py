@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
+import io
 import json
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 
 import pytest
+from rich.console import Console
 
 from boxsnake.boot_recipe import ARTIFACT_HOST
 from boxsnake.boot_report.difference import changes
 from boxsnake.boot_report.document import from_json, to_json
+from boxsnake.boot_report.junit import to_junit
 from boxsnake.boot_report.value import Changes, Report
+from boxsnake.cli.boot_tables import render_table
 from boxsnake.report_page import render
 from boxsnake.report_page.treemap import squarified
 from tests.boot_reports import CAUSE, FORMATS, artifact, large, report, trial
@@ -84,6 +89,21 @@ def test_a_page_asks_for_nothing_and_its_links_lead_somewhere() -> None:
 def test_the_same_report_gives_the_same_page_from_its_json() -> None:
     again = from_json(json.dumps(to_json(FAILING)).encode(), "boot.json")
     assert render(again) == render(from_json(json.dumps(to_json(again)).encode(), "boot.json"))
+
+
+def test_the_page_the_terminal_and_junit_say_the_same() -> None:
+    boxes = (*FAILING.boxes, trial("deb", "musl"))
+    page = Page(render(dataclasses.replace(FAILING, boxes=boxes))).text
+    console = Console(file=io.StringIO(), width=200, record=True)
+    console.print(render_table(boxes))
+    for row in console.export_text().splitlines()[1:]:
+        *_, proven = re.split(r"\s{2,}", row.strip())
+        assert proven in page
+    junit = ET.fromstring(to_junit(boxes))  # noqa: S314 - our own text
+    assert f"· {junit.get('tests')} steps ·" in page
+    failed = [case for case in junit.iter("testcase") if case.find("failure") is not None]
+    assert page.count("✗ failed") == len(failed) == int(junit.get("failures") or 0) == 1
+    assert sum(step.outcome == "skipped" for one in boxes for step in one.steps) == int(junit.get("skipped") or 0)
 
 
 def test_a_log_is_cut_in_its_middle() -> None:
