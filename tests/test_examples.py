@@ -80,6 +80,9 @@ def test_every_box_boots(built: Application) -> None:
     for artifact in report["artifacts"]:
         assert (artifact["note"], artifact["size"] > 0) == ("", True)
         assert sum(content["size"] for content in artifact["contents"]) == artifact["unpacked"] > 0
+        nobodys = sum(content["size"] for content in artifact["contents"] if not content["name"])
+        # A PEX brings what starts it.
+        assert nobodys < artifact["unpacked"] / 10 or artifact["path"].endswith(".pex")
     page = (built.folder / "dist" / "boot.html").read_text(encoding="utf-8")
     assert all(f'<th scope="row">{name}</th>' in page for name in FORMATS)
     suites = ET.parse(built.folder / "dist" / "boot.xml").getroot()  # noqa: S314 - our own file

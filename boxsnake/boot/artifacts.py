@@ -13,7 +13,7 @@ from boxsnake.inspection import Inspection, inspect
 from boxsnake.store import Store
 
 # Raised when other facts of an artifact are told.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def look_into(path: Path, store: Store) -> Artifact:

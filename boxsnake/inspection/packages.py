@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -156,20 +156,33 @@ def _size_of(ledger: Ledger, paths: Collection[str]) -> int:
 
 
 def _recorded(ledger: Ledger, root: str, info: str) -> Collection[str] | None:
-    record = ledger.kept.get(f"{root}{info}/RECORD")
-    if record is None:
+    """The files of a distribution. Its RECORD may lie beside the rest of its environment, where files are placed."""
+    name = f"{info}/RECORD"
+    own = f"{root}{name}"
+    place = own if own in ledger.kept else next((path for path in ledger.kept if path.endswith(f"/{name}")), None)
+    if place is None:
         return None
-    rows = csv.reader(io.StringIO(record.decode("utf-8", "replace")))
-    return {posixpath.normpath(root + row[0]) for row in rows if row}
+    rows = csv.reader(io.StringIO(ledger.kept[place].decode("utf-8", "replace")))
+    return set(_found(ledger, [row[0] for row in rows if row], (root, place.removesuffix(name))))
+
+
+def _found(ledger: Ledger, names: Iterable[str], roots: Iterable[str]) -> Iterator[str]:
+    """The paths of those files that are in the first of the folders, or else in another."""
+    for name in names:
+        paths = (posixpath.normpath(root + name) for root in roots)
+        if path := next((path for path in paths if path in ledger.files), None):
+            yield path
 
 
 def _of_conda(ledger: Ledger) -> Iterator[tuple[Package, Collection[str]]]:
+    """What depends on its place, records among it, may lie beside the rest of the environment, under the same paths."""
+    roots = sorted({match["prefix"] or "" for path in ledger.kept if (match := _CONDA.match(path))})
     for path, data in ledger.kept.items():
         match = _CONDA.match(path)
         facts = _json(data) if match else {}
         if match and facts.get("name") and facts.get("version"):
             above = match["prefix"] or ""
-            paths = [f"{above}{one}" for one in facts.get("files") or ()]
+            paths = set(_found(ledger, facts.get("files") or (), (above, *roots)))
             size = _size_of(ledger, paths)
             yield Package(kind="conda", name=str(facts["name"]), version=str(facts["version"]), size=size), paths
 
