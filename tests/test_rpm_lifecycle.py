@@ -117,7 +117,7 @@ def new_box(engine: Engine, image: str, repository: Path) -> Iterator[Callable[.
             )
             for payload in PAYLOADS:
                 container.copy(repository / payload, f"/repo/{payload}")
-            return HostBox(container)
+            return stack.enter_context(HostBox.within(container))
 
         yield start
 
