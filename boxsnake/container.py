@@ -10,6 +10,9 @@ from typing import Protocol
 MEMORY_BYTES = 4 << 30
 """What a container may take, unless it is told otherwise."""
 
+# In bytes, of each of the two streams of a command.
+_KEPT_OUTPUT = 1 << 20
+
 INSTALLING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
 """What installing as root takes (owners and modes of files), and nothing that reaches beyond the container."""
 
@@ -42,6 +45,26 @@ class Finished:
     seconds: float
     cut: int = 0
     ended_by: str = ""
+
+
+class Tail:
+    """The last bytes of a stream, and how many came before them."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+        self.cut = 0
+
+    def add(self, data: bytes) -> None:
+        """Take what comes next."""
+        self.kept += data
+        if len(self.kept) > 2 * _KEPT_OUTPUT:
+            self.trim()
+
+    def trim(self) -> None:
+        """Leave out what is too much."""
+        surplus = max(0, len(self.kept) - _KEPT_OUTPUT)
+        self.kept = self.kept[surplus:]
+        self.cut += surplus
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -13,11 +13,13 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
-from boxsnake.errors import Fault, ManifestError
+from boxsnake.errors import Fault, ManifestError, UsageError
 from boxsnake.reference import is_registry
 from boxsnake.value import dataclass
 
 DEFAULT_CHANNELS = ("conda-forge",)
+RUNTIMES = ("auto", "docker", "podman", "sandbox")
+"""What containers are run by; "auto" is the first of the others that there is."""
 _EXAMPLE = "registry.example.org:5000"
 
 
@@ -52,6 +54,8 @@ class Settings:
     """Archives of distributions by their names ("debian", "debian-security"): the URLs that they are had from here."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Services' images by the name that manifests use: what is started instead, such as "service:redis"."""
+    runtime: str = "auto"
+    """What containers are run by: one of `RUNTIMES`."""
     hosts: Path | None = None
     """A folder with the user's own host definitions, beside boxsnake's."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -64,6 +68,17 @@ class Settings:
     """A file with that key's passphrase; None: gpg's agent is asked."""
     origin: Path | None = None
     """The file that was read, if any."""
+
+
+def runtime(environment: Mapping[str, str]) -> str:
+    """The runtime that BOXSNAKE_RUNTIME names, else the settings. Errors: UsageError, ManifestError."""
+    named = environment.get("BOXSNAKE_RUNTIME")
+    if not named:
+        return load().runtime
+    if named not in RUNTIMES:
+        step = f"There are {', '.join(RUNTIMES)}."
+        raise UsageError(f"BOXSNAKE_RUNTIME={named}", "there is no such runtime", step)
+    return named
 
 
 def path_of_settings() -> Path:
@@ -136,6 +151,8 @@ def _fault_of(key: str, value: object, known: Mapping[str, str]) -> str | None:
         return None if fits else "must be a table of texts"
     if key == "registries":
         return _fault_of_registries(value)
+    if key == "runtime" and value not in RUNTIMES:
+        return f"there is no such runtime; there are {', '.join(RUNTIMES)}"
     if key == "default-registry" and not (isinstance(value, str) and is_registry(value)):
         return f"is no registry's name, such as {_EXAMPLE!r}"
     return None if isinstance(value, str) else "must be a text"

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from boxsnake import settings
 from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image
 from boxsnake.disk import file_chunks
 from boxsnake.engine import places, seccomp, wanted
@@ -40,7 +41,7 @@ from boxsnake.engine.owner import (
     own_name,
     passing_name,
 )
-from boxsnake.engine.places import Place
+from boxsnake.engine.places import KINDS, Place
 from boxsnake.engine.terminal import converse
 from boxsnake.errors import BootError, BoxsnakeError, EngineError, NetworkError, ResourceError
 from boxsnake.progress import track
@@ -49,6 +50,7 @@ from boxsnake.urls import redact
 
 __all__ = [
     "INSTALLING",
+    "KINDS",
     "MEMORY_BYTES",
     "Change",
     "Container",
@@ -69,23 +71,36 @@ _REMOVAL_SECONDS = 10
 _MISSING, _CONFLICT = 404, 409
 
 
-def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True) -> Engine:
+def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True, kind: str | None = None) -> Engine:
     """The first engine that answers: the one of DOCKER_HOST alone where that is set, else those of the usual sockets.
+
+    `kind` is "docker" or "podman", "" for either, and None for what BOXSNAKE_RUNTIME or the settings name.
 
     Removes what killed runs of this machine left in it, unless `reap` says otherwise. Errors: EngineError, whose remedy
     depends on whether there is no engine, no permission, or one that does not answer.
     """
     variables = os.environ if environment is None else environment
+    if kind is None:
+        named = settings.runtime(variables)
+        kind = named if named in KINDS else ""
     seen = []
-    for address in places.addresses(variables):
+    for address in places.addresses(variables, kind):
         place = places.look(address, variables)
         if place.state == "answers":
             engine = Engine(address, variables)
+            _check_kind(engine, kind)
             if reap:
                 engine.reap()
             return engine
         seen.append(place)
-    raise places.no_engine(seen, variables)
+    raise places.no_engine(seen, variables, kind)
+
+
+def _check_kind(engine: Engine, kind: str) -> None:
+    is_podman = "podman" in engine.version.lower() if kind else False
+    if kind and is_podman != (kind == "podman"):
+        step = f"Unset DOCKER_HOST, or have it name {kind}'s socket."
+        raise EngineError(f"runtime {kind}", f"what answers at {engine.address} is {engine.version}", step)
 
 
 def diagnose(environment: Mapping[str, str] | None = None) -> tuple[Place, ...]:

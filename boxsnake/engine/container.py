@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxsnake.container import Change, Finished
+from boxsnake.container import Change, Finished, Tail
 from boxsnake.engine import wanted
 from boxsnake.engine.api import LostError, RefusedError
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection
@@ -64,7 +64,7 @@ class Container:
         Errors: EngineError where the engine or the container went away for a reason that is not the command's.
         """
         started = time.monotonic()
-        output, errors = _Tail(), _Tail()
+        output, errors = Tail(), Tail()
         late = threading.Event()
         with self._connection.faults(f"running {command[0]}"):
             try:
@@ -193,10 +193,10 @@ class Container:
         counters = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
         deadline = time.monotonic() + _SETTLING_SECONDS
         while time.monotonic() < deadline:
-            counted = _Tail()
+            counted = Tail()
             # What cannot be run says why in the look at the container's state that follows.
             with contextlib.suppress(RefusedError):
-                self._collect(self._made(wanted.command(["cat", *counters])), _LOOK_SECONDS, counted, _Tail())
+                self._collect(self._made(wanted.command(["cat", *counters])), _LOOK_SECONDS, counted, Tail())
             # Engines send their own words about a command that they could not run the same way.
             words = counted.kept.decode(errors="replace").split()
             if "oom_kill" in words:
@@ -215,7 +215,7 @@ class Container:
         """Make an exec, without starting it: its id."""
         return str(self._connection.ask("POST", f"/containers/{self.id}/exec", body=command)["Id"])
 
-    def _collect(self, identity: str, seconds: float, output: _Tail, errors: _Tail) -> int | None:
+    def _collect(self, identity: str, seconds: float, output: Tail, errors: Tail) -> int | None:
         """Start an exec and read its output to its end: its exit code."""
         answering = self._connection.request(
             "POST",
@@ -229,24 +229,6 @@ class Container:
         output.trim()
         errors.trim()
         return _exit_code(self._connection, identity)
-
-
-class _Tail:
-    """The last bytes of a stream, and how many came before them."""
-
-    def __init__(self) -> None:
-        self.kept = b""
-        self.cut = 0
-
-    def add(self, data: bytes) -> None:
-        self.kept += data
-        if len(self.kept) > 2 * _KEPT_OUTPUT:
-            self.trim()
-
-    def trim(self) -> None:
-        surplus = max(0, len(self.kept) - _KEPT_OUTPUT)
-        self.kept = self.kept[surplus:]
-        self.cut += surplus
 
 
 def _exit_code(connection: Connection, identity: str) -> int | None:

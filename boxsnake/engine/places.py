@@ -12,6 +12,9 @@ from boxsnake.engine.connection import Connection, first_line
 from boxsnake.errors import EngineError
 from boxsnake.urls import without_credentials
 
+KINDS = ("docker", "podman")
+"""Engines by the names that users call them."""
+
 _PING_SECONDS = 5.0
 
 
@@ -27,22 +30,27 @@ class Place:
     detail: str
 
 
-def addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Where to look, in order: where DOCKER_HOST says and nowhere else, or at Docker's and podman's usual sockets."""
+def addresses(environment: Mapping[str, str], kind: str = "") -> tuple[str, ...]:
+    """Where to look, in order: where DOCKER_HOST says and nowhere else, or at Docker's and podman's usual sockets.
+
+    With a `kind`, "docker" or "podman", at its sockets alone.
+    """
     named = environment.get("DOCKER_HOST")
     if named:
         return (named,)
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     home = environment.get("HOME", "/nonexistent")
-    sockets = (
-        "/var/run/docker.sock",
-        f"{runtime}/docker.sock",
-        f"{home}/.docker/run/docker.sock",
-        f"{home}/.docker/desktop/docker.sock",
-        f"{runtime}/podman/podman.sock",
-        "/run/podman/podman.sock",
-    )
-    return tuple(f"unix://{socket}" for socket in sockets)
+    sockets = {
+        "docker": (
+            "/var/run/docker.sock",
+            f"{runtime}/docker.sock",
+            f"{home}/.docker/run/docker.sock",
+            f"{home}/.docker/desktop/docker.sock",
+        ),
+        "podman": (f"{runtime}/podman/podman.sock", "/run/podman/podman.sock"),
+    }
+    kinds = [kind] if kind else list(sockets)
+    return tuple(f"unix://{socket}" for one in kinds for socket in sockets[one])
 
 
 def look(address: str, environment: Mapping[str, str]) -> Place:
@@ -63,7 +71,7 @@ def look(address: str, environment: Mapping[str, str]) -> Place:
     return Place(address=shown, state="answers", detail="")
 
 
-def no_engine(places: Sequence[Place], environment: Mapping[str, str]) -> EngineError:
+def no_engine(places: Sequence[Place], environment: Mapping[str, str], kind: str = "") -> EngineError:
     """Say why none of these places has an engine for us, and what to do about it."""
     data = {"tried": [{"address": p.address, "state": p.state, "detail": p.detail} for p in places]}
     named = environment.get("DOCKER_HOST")
@@ -77,13 +85,14 @@ def no_engine(places: Sequence[Place], environment: Mapping[str, str]) -> Engine
     dead = [f"{place.address} ({place.detail})" for place in places if place.state == "dead"]
     tried = ", ".join(place.address for place in places)
     cause = f"does not answer at {', '.join(dead)}" if dead else f"none found; tried {tried}"
-    return EngineError("container engine", cause, _how_to_get_one(), **data)
+    return EngineError(kind or "container engine", cause, _how_to_get_one(kind), **data)
 
 
-def _how_to_get_one() -> str:
+def _how_to_get_one(kind: str) -> str:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    if shutil.which("dockerd", path=path):
+    if kind != "podman" and shutil.which("dockerd", path=path):
         return "Start it, as root: `systemctl start docker`, or `sh docker/engine.sh` where there is no systemd."
-    if shutil.which("podman", path=path):
+    if kind != "docker" and shutil.which("podman", path=path):
         return "Start podman's socket: `systemctl --user start podman.socket`, or `podman system service -t 0 &`."
-    return "Install one: `apt-get install docker.io iptables` or `dnf install podman`; then `boxsnake doctor`."
+    ways = {"docker": "`apt-get install docker.io iptables`", "podman": "`apt-get install podman`"}
+    return f"Install it: {ways[kind] if kind else ' or '.join(ways.values())}; then `boxsnake doctor`."
