@@ -4,8 +4,10 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Debian packages: the engine, the host systems' builder, git, userspace images, and what tests compare with.
-APT_PACKAGES := docker.io iptables mmdebstrap ca-certificates curl git squashfs-tools
+# Debian packages: the engine, the host systems' builder and the sandbox's users, git, userspace images, and what tests
+# compare with.
+ENGINE_APT_PACKAGES := docker.io iptables
+APT_PACKAGES := mmdebstrap uidmap ca-certificates curl git squashfs-tools
 TEST_APT_PACKAGES := gcc libc6-dev strace rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static logrotate systemd docker-registry skopeo umoci openssl docker-compose squashfuse fuse3 erofs-utils xorriso podman catatonit chromium
 BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse makeself zstd chromium
 # The demo and the tests solve against the channel that the project's recipes make.
@@ -13,6 +15,9 @@ export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 
 # Where it is set, each start of boxsnake would compile all of its sources again.
 unexport PYTHONDONTWRITEBYTECODE
+
+# What the demo boots where no engine can be started.
+BOOTED_WITHOUT_ENGINE := appimage conda-pack deb image installer pex rpm wheelhouse
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test thorough lint types bench proof docs clean engine channel hosts
@@ -44,7 +49,7 @@ define need
 endef
 
 engine:
-	$(call need,$(APT_PACKAGES))
+	$(call need,$(ENGINE_APT_PACKAGES) $(APT_PACKAGES))
 	@sh docker/engine.sh
 
 build/config.toml: Makefile
@@ -57,13 +62,19 @@ channel: $(BIN)/boxsnake build/config.toml ## build the local conda channel from
 	$(call need,$(APT_PACKAGES))
 	@$(BIN)/boxsnake channel build recipes --output build/channel
 
-demo: $(BIN)/boxsnake engine channel ## box the examples in every format that they ask for and boot each box
-	@set -e; for example in hello-web report; do \
+demo: $(BIN)/boxsnake channel ## box the examples in every format that they ask for and boot each box
+	-$(call need,$(ENGINE_APT_PACKAGES))
+	@set -e; boxes=; runtime=auto; \
+	if ! sh docker/engine.sh; then \
+		echo "no container engine: boxes are booted in the sandbox; build contexts, which take an engine, are not"; \
+		boxes='$(BOOTED_WITHOUT_ENGINE)'; runtime=sandbox; \
+	fi; \
+	for example in hello-web report; do \
 		echo; echo "== examples/$$example"; \
 		manifest=examples/$$example/boxsnake.toml; \
 		$(BIN)/boxsnake lock --manifest $$manifest; \
 		$(BIN)/boxsnake build --manifest $$manifest; \
-		$(BIN)/boxsnake boot --manifest $$manifest; \
+		$(BIN)/boxsnake boot --manifest $$manifest --runtime $$runtime $$boxes; \
 	done
 
 test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among them

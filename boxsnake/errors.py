@@ -118,7 +118,7 @@ class BootError(BoxsnakeError):
 
 
 class EngineError(BoxsnakeError):
-    """No container engine answers, or it went away: nothing was learnt about the box."""
+    """No container engine answers and no sandbox can be had, or it went away: nothing was learnt about the box."""
 
     exit_code = 11
     kind = "engine"

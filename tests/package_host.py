@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from boxsnake.engine.container import Container
-from tests.container_shell import Done, Shell
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command in the host ended, and what it said on either stream."""
+
+    exit_code: int | None
+    said: str
 
 
 class PackageHost:
@@ -16,19 +22,12 @@ class PackageHost:
 
     environment: Mapping[str, str] = {}
 
-    def __init__(self, container: Container, shell: Shell) -> None:
-        self._container = container
-        self._shell = shell
-
-    @classmethod
-    @contextmanager
-    def within(cls, container: Container) -> Iterator[Self]:
-        """Have the host of a started container for the block."""
-        with Shell.within(container) as shell:
-            yield cls(container, shell)
+    def __init__(self, container: Container) -> None:
+        self.container = container
 
     def run(self, *command: str) -> Done:
-        return self._shell.run(command, self.environment)
+        done = self.container.execute(command, seconds=120, environment=self.environment)
+        return Done(exit_code=done.exit_code, said=(done.output + done.errors).decode())
 
     def succeeds(self, *command: str) -> str:
         done = self.run(*command)
@@ -39,7 +38,7 @@ class PackageHost:
         return self.succeeds("sh", "-c", script).strip()
 
     def copy(self, source: Path, target: str) -> None:
-        self._container.copy(source, target)
+        self.container.copy(source, target)
 
     def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
         """Run a command of which the process dies instead of its count-th renaming or removing of a file.

@@ -177,13 +177,6 @@ def needs_root_and_mmdebstrap() -> bool:
 
 
 @pytest.mark.skipif(not needs_root_and_mmdebstrap(), reason="only root builds, with mmdebstrap")
-def test_building_takes_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(ResourceError, match="takes root"):
-        hosts.rootfs(Store(tmp_path / "store"), HOSTS["debian-12"])
-
-
-@pytest.mark.skipif(not needs_root_and_mmdebstrap(), reason="only root builds, with mmdebstrap")
 def test_a_mirror_that_does_not_answer_is_the_networks_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = "deb [trusted=yes] http://user:CANARY@127.0.0.1:1/debian bookworm main"
     monkeypatch.setattr(debian_sources, "sources", lambda _: [dead])

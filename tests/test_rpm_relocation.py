@@ -60,12 +60,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def host(engine: Engine, packages: Path) -> Iterator[Host]:
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-rpm"])
-    with (
-        engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container,
-        Host.within(container) as host,
-    ):
+    with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
         container.copy(packages, "/repo")
-        yield host
+        yield Host(container)
 
 
 @pytest.mark.parametrize("payload", ["files", "archives"])

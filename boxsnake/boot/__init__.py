@@ -19,7 +19,7 @@ from boxsnake.boot.course import Steps, carry_out
 from boxsnake.boot.runtime import BaseOf, Runtime
 from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
-from boxsnake.boot_report.value import BootReport
+from boxsnake.boot_report.value import BootReport, Step
 from boxsnake.container import INSTALLING, MEMORY_BYTES, Container, Image
 from boxsnake.errors import BootError, UsageError
 from boxsnake.store import Store
@@ -28,6 +28,8 @@ UNPRIVILEGED = "10001:10001"
 """The uid and gid of everything that needs no root, unless the recipe or the image names another."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How many times its bytes an artifact takes in the end: it is carried, unpacked, and compressed tenfold at the most.
+_RATIO = 12
 # In seconds, for the image's own Python to say that it is there.
 _GREETING_SECONDS = 60.0
 
@@ -56,8 +58,9 @@ def boot(
     Errors: EngineError where the runtime does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one runtime.
     """
+    if unable := _unable(runtime, recipe, scenario):
+        return _not_proven(artifact, recipe, scenario, format, unable)
     steps = Steps()
-    small = scenario.small(recipe) if scenario else {}
     with contextlib.ExitStack() as stack:
         box: Box | None = None
 
@@ -66,7 +69,14 @@ def boot(
             try:
                 box = stack.enter_context(
                     _started(
-                        runtime, store, artifact, recipe, base_of or _no_base, small=small, keep=keep, offline=offline
+                        runtime,
+                        store,
+                        artifact,
+                        recipe,
+                        base_of or _no_base,
+                        scenario=scenario,
+                        keep=keep,
+                        offline=offline,
                     )
                 )
             except BootError as error:
@@ -85,6 +95,19 @@ def boot(
     return BootReport(artifact=str(artifact), format=format, host=recipe.host, scenario=name, steps=tuple(steps.done))
 
 
+def _unable(runtime: Runtime, recipe: BootRecipe, scenario: Scenario | None) -> str:
+    """Why this cannot be tried in the runtime; "" where it can."""
+    if recipe.context and runtime.no_builds:
+        return runtime.no_builds
+    return runtime.no_limits if scenario and scenario.limits else ""
+
+
+def _not_proven(artifact: Path, recipe: BootRecipe, scenario: Scenario | None, word: str, why: str) -> BootReport:
+    step = Step(name="start", outcome="skipped", seconds=0.0, detail=f"not proven here: {why}")
+    name = scenario.name if scenario else ""
+    return BootReport(artifact=str(artifact), format=word, host=recipe.host, scenario=name, steps=(step,))
+
+
 @contextlib.contextmanager
 def _started(
     runtime: Runtime,
@@ -93,7 +116,7 @@ def _started(
     recipe: BootRecipe,
     base_of: BaseOf,
     *,
-    small: Mapping[str, int] | None = None,
+    scenario: Scenario | None = None,
     keep: bool,
     offline: bool,
 ) -> Iterator[Box]:
@@ -115,8 +138,10 @@ def _started(
                 user=user if is_image else "",
                 environment=environment,
                 read_only=is_image and recipe.read_only,
-                small=small,
+                small=scenario.small(recipe) if scenario else {},
                 memory=MEMORY_BYTES,
+                # What will be limited further must have none of its files in memory.
+                room=MEMORY_BYTES if scenario and scenario.limits else _room(artifact),
                 may_keep=keep,
                 capabilities=() if is_image else INSTALLING,
             )
@@ -133,6 +158,12 @@ def _started(
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
             entrypoint=image.entrypoint if is_image else (),
         )
+
+
+def _room(artifact: Path) -> int:
+    """How many bytes an artifact takes that is copied and installed, unpacks itself and writes, as a rule."""
+    files = artifact.rglob("*") if artifact.is_dir() else [artifact]
+    return _RATIO * sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _no_base(name: str, platform: tuple[str, str]) -> Base:

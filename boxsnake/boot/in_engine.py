@@ -35,6 +35,16 @@ class InEngine:
         """See `Runtime`."""
         return self.engine.architecture
 
+    @property
+    def no_limits(self) -> str:
+        """See `Runtime`."""
+        return ""
+
+    @property
+    def no_builds(self) -> str:
+        """See `Runtime`."""
+        return ""
+
     def has(self, host: hosts.Host) -> bool:
         """See `Runtime`."""
         return host.image is None or self.engine.image(host.image) is not None
@@ -68,6 +78,7 @@ class InEngine:
         small: Mapping[str, int] | None = None,
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
+        room: int = 0,  # noqa: ARG002 - an engine's containers are on its disk
         may_keep: bool = False,
     ) -> Iterator[Container]:
         """See `Runtime`."""

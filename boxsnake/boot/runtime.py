@@ -30,6 +30,16 @@ class Runtime(Protocol):
         """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
         ...
 
+    @property
+    def no_limits(self) -> str:
+        """Why the memory and the processors of its containers cannot be limited, as a sentence; "" where they can."""
+        ...
+
+    @property
+    def no_builds(self) -> str:
+        """Why it builds no contexts, as a sentence; "" where it does."""
+        ...
+
     def has(self, host: Host) -> bool:
         """Whether a host can be made here, or is here already: nothing need be pulled for it."""
         ...
@@ -59,13 +69,16 @@ class Runtime(Protocol):
         small: Mapping[str, int] | None = None,
         capabilities: Sequence[str] = (),
         memory: int = MEMORY_BYTES,
+        room: int = 0,
         may_keep: bool = False,
     ) -> AbstractContextManager[Container]:
         """Have a container to run commands in, without network, for the block, or longer with `Container.keep`.
 
         `python` starts the image's own Python where it need not have another program to last by. `small` are folders
         in memory with their sizes in bytes, for trying what happens when a disk is full. `capabilities` are those of
-        its root, none by default. `may_keep` tells that it may be kept. Its /tmp is outside of `Container.changes`.
+        its root, none by default. `memory` is what it may take, and none of its files counts for that where it is less
+        than usual; `room` is how many bytes its files will take beside the image's. `may_keep` tells that it may be
+        kept. Its /tmp is outside of `Container.changes`.
 
         Errors: EngineError; BootError where the image cannot be run.
         """

@@ -64,6 +64,8 @@ class Scenario:
     lacking: Callable[[BootRecipe], str] = lambda _: ""
     """What a recipe lacks for it, as the end of a sentence; "" where it has all."""
     takes_older: bool = False
+    limits: bool = False
+    """Whether it limits memory and processors, which not every runtime can."""
     small: Callable[[BootRecipe], Mapping[str, int]] = _no_folders
     """Folders of the host in memory, with their sizes in bytes."""
 
@@ -351,7 +353,9 @@ SCENARIOS = {
         Scenario(name="second-start", proves="it works when it is started again", carry_out=_second_start),
         Scenario(name="two-at-once", proves="two first starts do not harm each other", carry_out=_two_at_once),
         Scenario(name="unknown-user", proves="it works for a uid without a name and a home", carry_out=_unknown_user),
-        Scenario(name="limits", proves="it works with 512 MB of memory and half a processor", carry_out=_limits),
+        Scenario(
+            name="limits", proves="it works with 512 MB of memory and half a processor", carry_out=_limits, limits=True
+        ),
         Scenario(name="no-network", proves="nothing resolves or is reached, and it works", carry_out=_no_network),
         Scenario(
             name="hostile-environment",

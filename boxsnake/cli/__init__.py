@@ -22,6 +22,7 @@ COMMANDS = {
     "build": "Make the boxes that the manifest asks for.",
     "boot": "Prove that boxes work, in clean containers.",
     "report": "Write a boot's report as a page, and what has changed.",
+    "enter": "Look into a sandbox that `boot --keep` has left.",
     "run": "Start a box with its services, and show their logs.",
     "up": "Start a box with its services, and leave them running.",
     "down": "Remove what `up` has started.",

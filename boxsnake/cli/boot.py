@@ -13,6 +13,7 @@ import click
 
 from boxsnake.cli.console import console_of, path_from_here
 from boxsnake.cli.options import about_manifest
+from boxsnake.settings import RUNTIMES
 
 if TYPE_CHECKING:
     from boxsnake.boot.runtime import Runtime
@@ -65,6 +66,11 @@ _ALL = "all"
     type=click.Path(path_type=Path),
     help="Tell what has changed since this boot.json (default: since the one that is replaced).",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    help="What runs the containers (default: what BOXSNAKE_RUNTIME or the settings name).",
+)
 @click.option("--keep", is_flag=True, help="Keep the container of a box that fails, and say how to look into it.")
 @click.option("--offline", is_flag=True, help="Pull no host's image.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every step of every box.")
@@ -81,6 +87,7 @@ def command(
     check_files: tuple[Path, ...],
     output: Path | None,
     against: Path | None,
+    runtime: str | None,
     keep: bool,
     offline: bool,
     verbose: bool,
@@ -106,7 +113,7 @@ def command(
         chosen = [one for one in seen if not targets or one.plan.target.name in targets]
         further = tuple(check for path in check_files for check in _checks_in(path))
         asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute(), checks=further)
-        report = compared(_boot_all(chosen, asked, workspace, keep=keep, offline=offline), earlier)
+        report = compared(_boot_all(chosen, asked, workspace, runtime, keep=keep, offline=offline), earlier)
     publish(report, workspace.output)
     if verbose:
         console.show(lambda: render_steps(report.boxes))
@@ -136,16 +143,17 @@ def _checks_in(path: Path) -> tuple[Check, ...]:
         return foreign_checks(path.read_bytes().decode("utf-8", "replace"), str(path))
 
 
-def _boot_all(chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep: bool, offline: bool) -> Report:
+def _boot_all(
+    chosen: Sequence[Box], asked: Asked, workspace: Workspace, named: str | None, *, keep: bool, offline: bool
+) -> Report:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake import __version__
     from boxsnake.boot import boot
     from boxsnake.boot.artifacts import look_into
     from boxsnake.boot.fit import judged, mismatch
-    from boxsnake.boot.in_engine import InEngine
     from boxsnake.boot.room import at_once
+    from boxsnake.boot.runtimes import runtime_of
     from boxsnake.boot_report.value import Report
-    from boxsnake.engine import connect
     from boxsnake.hosts import load_hosts
     from boxsnake.materials import StoreMaterials
     from boxsnake.progress import track
@@ -153,7 +161,7 @@ def _boot_all(chosen: Sequence[Box], asked: Asked, workspace: Workspace, *, keep
     started = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     known = load_hosts()
     access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
-    runtime = InEngine(connect())
+    runtime = runtime_of(named, workspace.store)
     trials = [
         (box, name, scenario)
         for box in chosen

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +61,7 @@ def examine() -> Iterator[Finding]:
     """Look at everything that a command may need."""
     yield Finding(state="ok", name="python", fact=f"{sys.version.split()[0]} ({sys.executable})")
     yield from _programs()
-    yield _engine()
+    yield from _runtimes()
     yield _hosts()
     yield _store()
     yield _settings()
@@ -88,27 +89,50 @@ def _programs() -> Iterator[Finding]:
             yield Finding(state="note", name=name, fact=fact, remedy=f"Install the package {package}.")
 
 
-def _engine() -> Finding:
+def _runtimes() -> Iterator[Finding]:
+    """What boxes can be booted in. One is enough; stacks and contexts take an engine."""
+    from boxsnake.engine import KINDS
+
+    found = [_engine(kind) for kind in KINDS]
+    found.append(_sandbox())
+    if not any(one.state == "ok" for one in found):
+        found = [replace(one, state="lacks") for one in found]
+    elif not any(one.state == "ok" for one in found[:-1]):
+        fact = f"{found[0].fact}; `boxsnake run` and `build --load` take an engine"
+        found[0] = replace(found[0], fact=fact)
+    yield from found
+
+
+def _engine(kind: str) -> Finding:
     from boxsnake.engine import connect
     from boxsnake.errors import EngineError
 
     try:
-        engine = connect()
-        return Finding(state="ok", name="engine", fact=f"{engine.version} ({engine.address})")
+        engine = connect(kind=kind)
+        return Finding(state="ok", name=kind, fact=f"{engine.version} ({engine.address})")
     except EngineError as error:
-        fact = f"{error.cause}; needed by `boxsnake boot` and `build --load`"
-        return Finding(state="lacks", name="engine", fact=fact, remedy=error.next_step)
+        return Finding(state="note", name=kind, fact=error.cause, remedy=error.next_step)
+
+
+def _sandbox() -> Finding:
+    from boxsnake.boot.in_sandbox import InSandbox
+    from boxsnake.errors import BoxsnakeError
+    from boxsnake.store import Store
+
+    try:
+        sandbox = InSandbox(Store(Store.default_root()))
+        sandbox.check()
+    except BoxsnakeError as error:
+        return Finding(state="note", name="sandbox", fact=error.cause, remedy=error.next_step)
+    limits = f", but {sandbox.no_limits}" if sandbox.no_limits else ", with limits of memory and processors"
+    return Finding(state="ok", name="sandbox", fact=f"namespaces of this kernel{limits}")
 
 
 def _hosts() -> Finding:
     if not shutil.which("mmdebstrap"):
         fact = "not found; it builds the Debian hosts that boxes are booted on"
         return Finding(state="lacks", name="mmdebstrap", fact=fact, remedy="apt-get install mmdebstrap")
-    if os.geteuid() != 0:
-        fact = "found, but building hosts needs root"
-        remedy = "Run `boxsnake boot` once as root, or name hosts with an image in the settings' hosts folder."
-        return Finding(state="note", name="mmdebstrap", fact=fact, remedy=remedy)
-    return Finding(state="ok", name="mmdebstrap", fact="found, and we are root")
+    return Finding(state="ok", name="mmdebstrap", fact="found")
 
 
 def _store() -> Finding:

@@ -20,6 +20,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.hosts.files import Bootstrap, Host, load_host, load_hosts
 from boxsnake.progress import track
+from boxsnake.sandbox import as_root
 from boxsnake.store import Blob, Store
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ _SCRUBBED = (
 def rootfs(store: Store, host: Host, *, refresh: bool = False) -> Blob:
     """The tar of the host's root file system, built once and kept in the store, or again on `refresh`.
 
-    Built from the distribution's own package sources of this machine. Errors: ResourceError without mmdebstrap or
-    root, NetworkError where the packages cannot be had, ValueError for a host that is an image.
+    Built from the distribution's own package sources of this machine. Errors: ResourceError without mmdebstrap,
+    EngineError where an ordinary user has not what it takes, NetworkError where the packages cannot be had, ValueError
+    for a host that is an image.
     """
     bootstrap = _bootstrap_of(host)
     key = _key(host)
@@ -140,9 +142,6 @@ def _build(bootstrap: Bootstrap, name: str, archive: Path, base: Path | None) ->
     if program is None:
         step = "Install it (`apt-get install mmdebstrap`), or name another host that is an image."
         raise ResourceError(f"host {name}", "mmdebstrap, which builds it, is not installed", step, tool="mmdebstrap")
-    if os.geteuid() != 0:
-        step = "Run `boxsnake boot` once as root; the host is then kept in the engine and in root's store."
-        raise ResourceError(f"host {name}", "building a system with mmdebstrap takes root", step, tool="mmdebstrap")
     scripts = []
     for number, (script, text) in enumerate(bootstrap.setup):
         path = archive.parent / f"{number}-{Path(script).name}"
@@ -153,6 +152,9 @@ def _build(bootstrap: Bootstrap, name: str, archive: Path, base: Path | None) ->
     temporary.mkdir(mode=0o755)
     command = _command(program, bootstrap, archive, base, scripts)
     environment = _environment(temporary)
+    if os.geteuid() != 0:
+        command, variables = as_root.command(command)
+        environment |= variables
     done = child.run(command, cwd=archive.parent, env=environment, deadline=_BUILD_SECONDS, grace=_STOP_SECONDS)
     _judge(name, done)
 

@@ -24,8 +24,14 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 def staging_folder(store: Store, archives: Iterable[Path]) -> Iterator[Path]:
     """An empty folder for what these archives unpack to; it lasts for the block. Programs in it can be run."""
     packed = sum(path.stat().st_size for path in archives)
-    memory = _store_in_memory(packed * RATIO_OF_DENSEST)
-    with (memory or store).scratch("stage") as folder:
+    with folder_for(store, packed * RATIO_OF_DENSEST, "stage") as folder:
+        yield folder
+
+
+@contextmanager
+def folder_for(store: Store, size: int, prefix: str) -> Iterator[Path]:
+    """An empty folder for so many bytes, whose name begins so; it lasts for the block."""
+    with (_store_in_memory(size) or store).scratch(prefix) as folder:
         yield folder
 
 
