@@ -298,6 +298,19 @@ def gunzipped(source: Path | BinaryIO) -> BinaryIO:
     return opened(source, "rb")
 
 
+def inflated(data: Iterable[bytes]) -> Iterator[bytes]:
+    """What a raw deflate stream (RFC 1951), as zips have it, holds. Raises `gzip_error` for bytes that are damaged."""
+    from isal import isal_zlib
+
+    stream = isal_zlib.decompressobj(wbits=-15)
+    for chunk in data:
+        rest = chunk
+        while rest:
+            yield stream.decompress(rest, _CHUNK)
+            rest = stream.unconsumed_tail
+    yield stream.flush()
+
+
 def gzip_error() -> type[Exception]:
     """What reading `gunzipped` raises for bytes that are damaged; EOFError for what is cut off, OSError for no gzip."""
     from isal.igzip_lib import IsalError

@@ -28,12 +28,11 @@ _LONGEST = 255
 
 async def _link(job: Mapping[str, Any]) -> dict[str, str]:
     prefix = job["prefix"] or _placeholder(job["archives"])
-    records = []
-    for path, sha256 in job["archives"].items():
-        record = await rattler.RepoDataRecord.from_package_archive(path)
+    archives = job["archives"]
+    records = await asyncio.gather(*(rattler.RepoDataRecord.from_package_archive(path) for path in archives))
+    for record, (path, sha256) in zip(records, archives.items(), strict=True):
         if record.sha256 is None or record.sha256.hex() != sha256:
             return {"mismatch": path}
-        records.append(record)
     try:
         await _install(records, job, prefix)
     except InstallerError:

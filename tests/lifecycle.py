@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxsnake.engine import INSTALLING, connect, sleeper
-from boxsnake.engine.container import Container
 from boxsnake.hosts import image_id, load_hosts
 from boxsnake.store import Store
+from tests.container_shell import Shell
 from tests.signing_key import gpg_home, new_key
 
 ROOT = Path(__file__).parent.parent
@@ -247,8 +247,8 @@ find / /opt -xdev '(' -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -
 class Host:
     """A clean host without network that knows the signed repository."""
 
-    def __init__(self, container: Container, row: Row) -> None:
-        self._container = container
+    def __init__(self, shell: Shell, row: Row) -> None:
+        self._shell = shell
         self._manager = row.manager
         # In memory, where making it durable takes no time.
         self.sh("mount -t tmpfs -o mode=755 tmpfs /opt")
@@ -257,10 +257,9 @@ class Host:
 
     def sh(self, script: str) -> str:
         """What a script says, which must succeed."""
-        done = self._container.execute(("sh", "-c", script), seconds=300)
-        said = (done.output + done.errors).decode()
-        assert done.exit_code == 0, f"{script}\n{said[-4000:]}"
-        return said.strip()
+        done = self._shell.run(("sh", "-c", script), {})
+        assert done.exit_code == 0, f"{script}\n{done.said[-4000:]}"
+        return done.said.strip()
 
     def install(self, example: Example, version: str) -> None:
         """By name and version, from the repository."""
@@ -331,4 +330,5 @@ def host(row: Row, repository: Path, *examples: Example) -> Iterator[Host]:
             proof = repository.with_name(f"{example.name}.py")
             proof.write_text(example.proof)
             container.copy(proof, f"/repo/{proof.name}")
-        yield Host(container, row)
+        with Shell.within(container) as shell:
+            yield Host(shell, row)

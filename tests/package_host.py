@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from boxsnake.engine.container import Container
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command in the host ended, and what it said on either stream."""
-
-    exit_code: int | None
-    said: str
+from tests.container_shell import Done, Shell
 
 
 class PackageHost:
@@ -22,12 +16,19 @@ class PackageHost:
 
     environment: Mapping[str, str] = {}
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
+    def __init__(self, container: Container, shell: Shell) -> None:
+        self._container = container
+        self._shell = shell
+
+    @classmethod
+    @contextmanager
+    def within(cls, container: Container) -> Iterator[Self]:
+        """Have the host of a started container for the block."""
+        with Shell.within(container) as shell:
+            yield cls(container, shell)
 
     def run(self, *command: str) -> Done:
-        done = self.container.execute(command, seconds=120, environment=self.environment)
-        return Done(exit_code=done.exit_code, said=(done.output + done.errors).decode())
+        return self._shell.run(command, self.environment)
 
     def succeeds(self, *command: str) -> str:
         done = self.run(*command)
@@ -38,7 +39,7 @@ class PackageHost:
         return self.succeeds("sh", "-c", script).strip()
 
     def copy(self, source: Path, target: str) -> None:
-        self.container.copy(source, target)
+        self._container.copy(source, target)
 
     def kill_at(self, count: int, *command: str, follow: bool = False) -> Done:
         """Run a command of which the process dies instead of its count-th renaming or removing of a file.

@@ -126,9 +126,11 @@ def host(repository: Path) -> Iterator[HostBox]:
     """One host for all scenarios: each leaves it as it was, which is part of what is tested."""
     engine = connect()
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-python"])
-    with engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, "SYS_ADMIN")) as container:
+    with (
+        engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, "SYS_ADMIN")) as container,
+        HostBox.within(container) as box,
+    ):
         container.copy(repository, "/repo")
-        box = HostBox(container)
         box.sh("echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick")
         box.sh("echo 'deb [trusted=yes] file:/repo ./' >/etc/apt/sources.list")
         yield box

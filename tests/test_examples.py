@@ -167,7 +167,12 @@ def layers_of(application: Application) -> list[str]:
     return layers
 
 
-def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Path) -> None:
+# A tree in a folder and one in layers are made anew from all that a clean cache lacks, as for every format. That each
+# writes the same bytes of the same tree is shown by its own tests, with small trees.
+@pytest.mark.parametrize(
+    "formats", [("conda-pack", "image"), *thorough(())], ids=lambda formats: "-".join(formats) or "all"
+)
+def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Path, formats: tuple[str, ...]) -> None:
     first = copy_of("hello-web", tmp_path / "a")
     # A clean cache has no base, and making one is not what is compared here.
     manifest = first.folder / "boxsnake.toml"
@@ -176,11 +181,12 @@ def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Pat
     first.ask("lock")
     for name in ("boxsnake.lock", "boxsnake.toml"):
         shutil.copy(first.folder / name, second.folder)
-    ours = first.ask("build", environment={"TZ": "UTC", "PYTHONHASHSEED": "1"})
+    ours = first.ask("build", *formats, environment={"TZ": "UTC", "PYTHONHASHSEED": "1"})
     before = os.umask(0o077)
     try:
         theirs = second.ask(
             "build",
+            *formats,
             environment={
                 "TZ": "Etc/GMT-14",
                 "PYTHONHASHSEED": "2",
@@ -192,6 +198,7 @@ def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Pat
     finally:
         os.umask(before)
     digests = {box["format"]: box["digest"] for box in ours["boxes"]}
+    assert sorted(digests) == sorted(formats or FORMATS)
     assert {box["format"]: box["digest"] for box in theirs["boxes"]} == digests
 
 
@@ -244,7 +251,7 @@ def test_rpmlint_finds_nothing_but_what_is_explained(built: Application) -> None
     assert unexplained(done) == []
 
 
-@pytest.mark.parametrize("built", ["hello-web"], indirect=True)
+@pytest.mark.parametrize("built", thorough("hello-web"), indirect=True)
 def test_lintian_finds_nothing_but_what_is_explained(built: Application) -> None:
     (box,) = built.ask("build", "deb")["boxes"]
     command = ["lintian", "--allow-root", "--no-cfg", "--tag-display-limit", "0"]

@@ -238,7 +238,8 @@ def left_behind(world: World) -> list[str]:
     return [str(path) for path in (*found, *(world.store / "v1" / "tmp").glob("*"))]
 
 
-def test_a_kill_at_any_time_does_no_harm(world: World) -> None:
+@pytest.mark.parametrize("kills", [8, *thorough(30)])
+def test_a_kill_at_any_time_does_no_harm(world: World, kills: int) -> None:
     started = time.monotonic()
     world.done("lock")
     world.done("build")
@@ -246,7 +247,7 @@ def test_a_kill_at_any_time_does_no_harm(world: World) -> None:
     lock, good = (world.app / "boxsnake.lock").read_bytes(), world.digests()
     chance = random.Random(7)  # noqa: S311 - the same times in every run
     ended = set()
-    for _ in range(15):
+    for _ in range(kills):
         remove_tree(world.app / "dist")
         # A store that is cold, or as the last kill left it.
         if chance.random() < 0.4:
@@ -273,13 +274,14 @@ def test_a_kill_at_any_time_does_no_harm(world: World) -> None:
     assert left_behind(world) == []
 
 
-def test_many_builds_at_once_share_a_cold_store(world: World) -> None:
+@pytest.mark.parametrize("count", [4, *thorough(8)])
+def test_many_builds_at_once_share_a_cold_store(world: World, count: int) -> None:
     world.done("lock")
     remove_tree(world.store)
     formats = [name for name in FORMATS if name != "pex"]  # which takes as long as all others
-    processes = [world.start("build", *formats, "--output", f"dist-{number}") for number in range(8)]
-    assert [process.wait() for process in processes] == [0] * 8
-    first, *others = [world.digests(f"dist-{number}") for number in range(8)]
+    processes = [world.start("build", *formats, "--output", f"dist-{number}") for number in range(count)]
+    assert [process.wait() for process in processes] == [0] * count
+    first, *others = [world.digests(f"dist-{number}") for number in range(count)]
     assert len(first) == len(formats)
     assert all(other == first for other in others)
     assert Store(world.store).verify().bad == ()

@@ -1,4 +1,7 @@
-"""The whole life of examples/hello-web as each kind of package, from signed repositories."""
+"""The whole life of examples/hello-web as each kind of package, from signed repositories.
+
+Archives are for thorough runs: the same steps by dnf are gone with a small tree (tests/test_rpm_lifecycle.py).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.lifecycle import HELLO_WEB, ROWS, VERSIONS, Host, Row, host, publish, signing_home, sources
+from tests.thorough import thorough
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index, pytest.mark.long]
 
 APP = HELLO_WEB
+FILES, ARCHIVES, DEB = ROWS
 AS_USER = "setpriv --reuid hello-web --regid hello-web --clear-groups"
 STATE = "/var/lib/hello-web"
 CONFIG = ["/etc/hello-web", "/etc/hello-web/hello-web.args"]
@@ -37,7 +42,7 @@ def follow_the_docs(box: Host) -> None:
     box.follow(APP, "Checking")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [FILES, DEB, *thorough(ARCHIVES)], ids=lambda row: row.name)
 def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path: Path) -> None:
     one, two, three = VERSIONS
     config = CONFIG if row.format == "deb" else []  # dpkg leaves it to `purge`; to rpm, what nobody edited is its own

@@ -117,7 +117,7 @@ def new_box(engine: Engine, image: str, repository: Path) -> Iterator[Callable[.
             )
             for payload in PAYLOADS:
                 container.copy(repository / payload, f"/repo/{payload}")
-            return HostBox(container)
+            return stack.enter_context(HostBox.within(container))
 
         yield start
 
@@ -412,7 +412,7 @@ def test_scriptlets_may_run_twice(box: HostBox, payload: str) -> None:
     assert box.hooks() == [removed[0]] * 3 + [removed[1]] * 3
 
 
-@FILES_FIRST
+@pytest.mark.parametrize("payload", PAYLOADS)
 def test_dnf_takes_it_from_a_repository(box: HostBox, payload: str) -> None:
     box.sh(f"mkdir /repos; printf '[r]\\nname=r\\nbaseurl=file:///repo/{payload}\\ngpgcheck=0\\n' >/repos/r.repo")
     for version, arguments in (

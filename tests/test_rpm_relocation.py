@@ -60,9 +60,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def host(engine: Engine, packages: Path) -> Iterator[Host]:
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-rpm"])
-    with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
+    with (
+        engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container,
+        Host.within(container) as host,
+    ):
         container.copy(packages, "/repo")
-        yield Host(container)
+        yield host
 
 
 @pytest.mark.parametrize("payload", ["files", "archives"])

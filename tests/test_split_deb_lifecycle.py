@@ -85,9 +85,11 @@ def host(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
         subprocess.run(["apt-ftparchive", "packages", "."], cwd=folder, stdout=index, check=True)
     engine = connect()
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-python"])
-    with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
+    with (
+        engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container,
+        HostBox.within(container) as box,
+    ):
         container.copy(folder, "/repo")
-        box = HostBox(container)
         box.sh("echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick")
         box.sh("echo 'deb [trusted=yes] file:/repo ./' >/etc/apt/sources.list; apt-get --quiet=2 update")
         yield box

@@ -95,7 +95,7 @@ def new_box(repository: Path) -> Iterator[Callable[[], HostBox]]:
         def start() -> HostBox:
             container = stack.enter_context(engine.container(image, sleep=sleeper(), capabilities=INSTALLING))
             container.copy(repository, "/repo")
-            box = HostBox(container)
+            box = stack.enter_context(HostBox.within(container))
             box.ready()
             return box
 

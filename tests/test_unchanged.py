@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 
 from boxsnake.cli import boxsnake
 from boxsnake.errors import BoxsnakeError, LockError
-from tests.small_world import World, small_world
+from tests.small_world import CANARY, World, small_world
 
 LARGE = "x" * 100_000
 
@@ -111,6 +112,30 @@ def test_an_edit_is_seen(world: World, edit: Callable[[World], object]) -> None:
     edit(world)
     assert not build()["unchanged"]
     assert build()["unchanged"]
+
+
+def test_a_build_with_nothing_to_do_imports_nothing_heavy(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = shutil.copytree(world.app, tmp_path / "app")
+    monkeypatch.chdir(app)
+    # What has credentials in it is read anew each time.
+    replaced(app / "boxsnake.toml", f"http://{world.address}/t/{CANARY}", f"{world.folder}/served")
+    replaced(app / "boxsnake.toml", 'files = ["requirements.txt"]', "")
+    assert CliRunner().invoke(boxsnake, ["lock"]).exit_code == 0
+    build()
+    script = (
+        "import sys\n"
+        "from boxsnake.cli.console import run\n"
+        "from boxsnake.cli import boxsnake\n"
+        "assert run(boxsnake, ['build', 'image']) == 0\n"
+        "heavy = {'rattler', 'docker', 'httpx', 'pydantic', 'zstandard', 'rich', 'yaml', 'packaging', "
+        "'installer', 'importlib.metadata', 'difflib', 'boxsnake.engine', 'boxsnake.stage', 'boxsnake.fetch'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "unchanged" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:

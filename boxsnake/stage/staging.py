@@ -186,6 +186,7 @@ class _Staging:
         self._packages = {package.name: package for package in lock.conda}
         self._records: list[dict[str, Any]] = []
         self._candidates: list[Patch] = []
+        self._of_wheels: dict[str, Known] = {}
         self.owners = Owners()
         self.layout = layout_of(lock.conda, (), self.prefix)
 
@@ -244,8 +245,9 @@ class _Staging:
             raise PackError(over[0][0].file_name, "the environment has no Python to install it for", step)
         for wheel, owner in over:
             path = wheels[wheel.file_name]
-            scripts = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
-            self._candidates += [Patch(path=script, kind="script") for script in scripts]
+            installed = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
+            self._candidates += [Patch(path=script, kind="script") for script in installed.scripts]
+            self._of_wheels |= installed.known
 
     def trim(self, treatment: Treatment) -> tuple[tuple[str, str, int], ...]:
         """Leave out what the treatment says: (owner, rule, bytes)."""
@@ -300,7 +302,11 @@ class _Staging:
         metas = {record_path(record): record for record in self._records}
         self.patches = self._find_patches()
         found = inventory(
-            self._root, self.owners, later={*dist_infos, *metas}, forbidden=forbidden, known=self._unchanged()
+            self._root,
+            self.owners,
+            later={*dist_infos, *metas},
+            forbidden=forbidden,
+            known=self._unchanged() | self._of_wheels,
         )
         by_owner: dict[str, list[Entry]] = {}
         for entry in found.values():

@@ -7,27 +7,33 @@ RECORD is left to who knows the tree when it is whole (`boxsnake.stage.scrub`).
 
 from __future__ import annotations
 
+import base64
+import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
+from zipfile import ZIP_DEFLATED, ZipInfo
 
 from installer import install
 from installer.destinations import WheelDestination
 from installer.exceptions import InstallerError
-from installer.records import RecordEntry
+from installer.records import RecordEntry, parse_record_file
 from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelFile
 
+from boxsnake.archive import gzip_error, inflated
 from boxsnake.errors import PackError
 from boxsnake.relocation import script_start
+from boxsnake.stage.inventory import Known
 from boxsnake.stage.owners import Owners, collision, holds, shown
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
-    import os
-
     from installer.scripts import ScriptSection
     from installer.utils import Scheme
 
@@ -35,6 +41,8 @@ INSTALLER = "boxsnake"
 """What the file of that name in a dist-info says (PyPA's specification "Recording installed projects")."""
 
 _CHUNK = 1 << 20
+_THREADS = 3
+_TOGETHER = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,33 +63,87 @@ class Layout:
         return {"scripts": "bin", "headers": f"{self.headers}/{distribution}", "data": ""}[scheme]
 
 
-def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners: Owners) -> Sequence[str]:
-    """Install one wheel, whose name on disk is its file name, into the tree at `root`; claims every path of it.
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """What installing a wheel has come to."""
 
-    Returns the paths of the scripts that name the interpreter.
+    scripts: Sequence[str]
+    """The paths of those that name the interpreter."""
+    known: Mapping[str, Known]
+    """The files that are as RECORD tells of them, which the ingest check has compared."""
+
+
+def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners: Owners) -> Installed:
+    """Install one wheel, whose name on disk is its file name, into the tree at `root`; claims every path of it.
 
     Errors: PackError where a path has another owner, or the wheel cannot be installed.
     """
     try:
-        with _Wheel.open(wheel) as source:
-            destination = _TreeDestination(root, layout, owners, owner, source.distribution)
+        with _Wheel.open(wheel) as source, ThreadPoolExecutor(_THREADS, thread_name_prefix="wheel") as pool:
+            destination = _TreeDestination(root, layout, owners, owner, source.distribution, pool)
             install(source, destination, {"INSTALLER": f"{INSTALLER}\n".encode()})
-            return destination.scripts
-    except (InstallerError, AssertionError, KeyError, ValueError) as error:
+            return Installed(scripts=destination.scripts, known=destination.known)
+    except (InstallerError, AssertionError, KeyError, ValueError, gzip_error()) as error:
         cause = f"it cannot be installed: {str(error) or type(error).__name__}"
         raise PackError(wheel.name, cause, "Report it to the wheel's maintainer, or take another version.") from error
+
+
+class _Packed:
+    """A member of a wheel, which is read when it is written, by whatever thread does that."""
+
+    def __init__(self, wheel: BinaryIO, item: ZipInfo, record: Sequence[str]) -> None:
+        self._wheel = wheel
+        self._item = item
+        self._record = record
+        self.size = item.file_size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its content. The wheel's own digest has been compared, so the sums in it need not be."""
+        packed = self._packed()
+        return inflated(packed) if self._item.compress_type == ZIP_DEFLATED else packed
+
+    def _packed(self) -> Iterator[bytes]:
+        number = self._wheel.fileno()
+        name, extra = struct.unpack("<26x2H", os.pread(number, 30, self._item.header_offset))
+        at = self._item.header_offset + 30 + int(name) + int(extra)
+        end = at + self._item.compress_size
+        while at < end and (chunk := os.pread(number, min(_CHUNK, end - at), at)):
+            at += len(chunk)
+            yield chunk
+
+    @property
+    def known(self) -> Known | None:
+        """What RECORD tells of it; None where that has it by another hash."""
+        _, digest, size = self._record
+        algorithm, _, text = digest.partition("=")
+        if algorithm != "sha256" or not size.isdecimal():
+            return None
+        sha256 = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
+        return Known(size=int(size), sha256=sha256)
 
 
 class _Wheel(WheelFile):
     def get_contents(self) -> Iterator[WheelContentElement]:
         """Everything but byte-code, which is made here for all."""
-        return (element for element in super().get_contents() if "__pycache__" not in element[0][0].split("/"))
+        lines = parse_record_file(self.read_dist_info("RECORD").splitlines())
+        records = {record[0]: record for record in lines}
+        wheel = cast("BinaryIO", self._zipfile.fp)
+        for item in self._zipfile.infolist():
+            if item.filename.endswith("/") or "__pycache__" in item.filename.split("/"):
+                continue
+            record = records.get(item.filename, (item.filename, "", ""))
+            mode = item.external_attr >> 16
+            is_executable = bool(mode and stat.S_ISREG(mode) and mode & 0o111)
+            # The library hands on what it gets, unread.
+            yield record, cast("BinaryIO", _Packed(wheel, item, record)), is_executable
 
 
 class _TreeDestination(WheelDestination):
     """Writes below a root and claims what it writes."""
 
-    def __init__(self, root: Path, layout: Layout, owners: Owners, owner: str, distribution: str) -> None:
+    def __init__(
+        self, root: Path, layout: Layout, owners: Owners, owner: str, distribution: str, pool: ThreadPoolExecutor
+    ) -> None:
         self._root = root
         self._layout = layout
         self._owners = owners
@@ -90,6 +152,11 @@ class _TreeDestination(WheelDestination):
         self._folders: set[str] = set()
         self._line = _interpreter_line(layout)
         self.scripts: list[str] = []
+        self.known: dict[str, Known] = {}
+        self._pool = pool
+        self._waiting: list[tuple[str, _Packed, bool]] = []
+        self._waiting_bytes = 0
+        self._written: list[Future[None]] = []
 
     def write_script(self, name: str, module: str, attr: str, section: ScriptSection) -> RecordEntry:
         _, content = Script(name, module, attr, section).generate("", "posix")
@@ -107,37 +174,66 @@ class _TreeDestination(WheelDestination):
         place = posixpath.normpath(posixpath.join(self._layout.folder(scheme, self._distribution), str(path)))
         if place.startswith(("../", "/")) or place == "..":
             raise ValueError(f"{path} leads out of the tree")
+        packed = stream if isinstance(stream, _Packed) else None
         if scheme != "scripts":
-            self._write(place, _chunks(stream), executable=is_executable)
+            self._write(place, packed or _chunks(stream), executable=is_executable)
         elif place not in self._owners or self._owner not in self._owners.of(place):
             # An entry point of the same name has been written already, and is the better of the two.
-            self._write(place, self._with_interpreter(stream, place), executable=True)
+            content = BytesIO(b"".join(packed.chunks())) if packed else stream
+            self._write(place, self._with_interpreter(content, place), executable=True)
         return RecordEntry(str(path), None, None)
 
     def finalize_installation(
         self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
     ) -> None:
         del records
+        self._flush()
+        for written in self._written:
+            written.result()
         self._owners.claim(f"{self._layout.folder(scheme, self._distribution)}/{record_file_path}", self._owner)
 
-    def _write(self, place: str, content: Iterable[bytes], *, executable: bool) -> None:
-        path = self._root / place
+    def _write(self, place: str, content: Iterable[bytes] | _Packed, *, executable: bool) -> None:
         others = self._owners.of(place) if place in self._owners else ()
         if others and self._owner not in others:
-            if not holds(path, content, executable=executable):
+            chunks = content.chunks() if isinstance(content, _Packed) else content
+            if not holds(self._root / place, chunks, executable=executable):
                 raise collision(place, others[0], self._owner)
             self._owners.share(place, self._owner)
             return
         self._owners.claim(place, self._owner)
         try:
             self._make_folder(place.rpartition("/")[0])
-            with path.open("xb", buffering=0) as out:
-                for chunk in content:
-                    out.write(chunk)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise self._obstructed(place) from error
+        if not isinstance(content, _Packed):
+            self._put(place, content, executable)
+            return
+        if known := content.known:
+            self.known[place] = known
+        self._waiting.append((place, content, executable))
+        self._waiting_bytes += content.size
+        if self._waiting_bytes > _TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Have what waits written: many small files at a time, as to ask for each would cost more than to write it."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+
+        def put() -> None:
+            for place, content, executable in waiting:
+                self._put(place, content.chunks(), executable)
+
+        self._written.append(self._pool.submit(put))
+
+    def _put(self, place: str, content: Iterable[bytes], executable: bool) -> None:
+        path = f"{self._root}/{place}"
+        try:
+            with open(path, "xb") as out:  # noqa: PTH123 - a path costs more than the call
+                out.writelines(content)
+                if executable:
+                    os.fchmod(out.fileno(), stat.S_IMODE(os.fstat(out.fileno()).st_mode) | 0o111)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise self._obstructed(place) from error
-        if executable:
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o111)
 
     def _make_folder(self, folder: str) -> None:
         if folder not in self._folders:
