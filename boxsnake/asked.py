@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from boxsnake.credentials import Credentials
@@ -97,18 +98,30 @@ def asked_of(loaded: LoadedManifest, store: Store, settings: Settings) -> Asked:
 
 
 def _requirements(manifest: Manifest, root: Path, store: Store) -> Requirements:
-    """All requirements. Those of the manifest alone are read by parsers that take a while to import."""
+    """All requirements: what reads them takes a while to import."""
 
     def collected() -> Requirements:
         from boxsnake.requirement_files import collect
 
         return collect(manifest, root)
 
-    requires = manifest.requires
-    if requires.files:
-        return collected()
-    told = {"python": requires.python, "channels": requires.channels, "conda": requires.conda, "pip": requires.pip}
-    return remembered(store, "requirements", told, collected)
+    requires, app = manifest.requires, manifest.app
+    told = {name: getattr(requires, name) for name in ("python", "channels", "conda", "pip", "files")}
+    told |= {"source": app.source, "extras": app.extras}
+    return remembered(store, "requirements", told, collected, holds=lambda found: _holds(found, root))
+
+
+def _holds(found: Requirements, root: Path) -> bool:
+    """Whether the files are those that were read, and no variable of the environment was."""
+    shown = [*(one.shown for one in (*found.pip, *found.constraints)), *found.index.shown]
+    return not any("${" in text for text in shown) and all(_digest(root / path) == sha for path, sha in found.files)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # which is told by who reads it
+        return ""
 
 
 def _specifier(python: str) -> str:

@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from boxsnake.asked import asked_of
 from boxsnake.cli import boxsnake
-from boxsnake.errors import BoxsnakeError, LockError
+from boxsnake.errors import BoxsnakeError, LockError, ManifestError
+from boxsnake.manifest_file import load
+from boxsnake.settings import Settings
+from boxsnake.store import Store
 from tests.small_world import CANARY, World, small_world
 
 LARGE = "x" * 100_000
@@ -189,6 +193,29 @@ def test_other_requirements_make_the_lock_stale(world: World, name: str, old: st
             build()
     (world.app / name).write_text(before)
     assert build()["unchanged"]
+
+
+def test_requirement_files_are_read_anew_where_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = '[app]\nname = "a"\nversion = "1"\n[requires]\n'
+    (tmp_path / "boxsnake.toml").write_text(head + 'pip = ["own"]\nfiles = ["requirements.txt"]\n')
+    (tmp_path / "requirements.txt").write_text("-r more.txt\n")
+    store = Store(tmp_path / "store")
+
+    def shown() -> list[str]:
+        asked = asked_of(load(tmp_path, store=store), store, Settings())
+        return [requirement.text for requirement in asked.requirements.pip]
+
+    for text, found in (("demo==1", ["own", "demo==1"]), ("demo==2", ["own", "demo==2"])):
+        (tmp_path / "more.txt").write_text(text)
+        assert [shown(), shown()] == [found, found]
+    (tmp_path / "more.txt").unlink()
+    for _ in range(2):
+        with pytest.raises(ManifestError, match="more"):
+            shown()
+    (tmp_path / "requirements.txt").write_text("demo==${VERSION}\n")
+    for version in ("1", "2"):
+        monkeypatch.setenv("VERSION", version)
+        assert shown() == ["own", f"demo=={version}"]
 
 
 def test_another_lock_is_another_box(world: World) -> None:
