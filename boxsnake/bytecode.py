@@ -7,6 +7,7 @@ the prefix and the Python alone, and are kept in the store by package.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from boxsnake import child
 from boxsnake.disk import disk_faults
+from boxsnake.entries import Known
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.lock import TargetLock
 from boxsnake.store import Store
@@ -27,7 +29,7 @@ from boxsnake.value import dataclass
 DEADLINE = 1800.0
 """Seconds that compiling one environment may take."""
 
-_FORMAT = 1
+_FORMAT = 2
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
 _NONE = "none"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -79,33 +81,37 @@ def compiler_in(root: Path, lock: TargetLock) -> Compiler:
 
 def compile_sources(
     store: Store, root: Path, sources: Sequence[Sources], lock: TargetLock, compiler: Compiler | None = None
-) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+) -> tuple[list[tuple[str, str]], tuple[str, ...], dict[str, Known]]:
     """Put byte-code beside the sources in the tree: each path that was added with its owner, and notes for the user.
+
+    What is known of the files comes last, so that nobody need read them.
 
     It is compiled by `compiler`, where one is given, else by the tree's own interpreter or one like it.
     Errors: PackError where the compiling process fails.
     """
     added: list[tuple[str, str]] = []
+    known: dict[str, Known] = {}
     missing: list[Sources] = []
     version = expected_compiler(lock)
     for one in sources:
-        known = _unpack(store, root, _key(one, version))
-        if known is None:
+        files = _unpack(store, root, _key(one, version))
+        if files is None:
             missing.append(one)
         else:
-            added += [(path, one.owner) for path in known]
+            added += [(path, one.owner) for path in files]
+            known |= files
     if not missing:
-        return added, ()
+        return added, (), known
     compiler, notes = (compiler, ()) if compiler else _choose(root, lock)
     if compiler is None:
-        return added, notes
+        return added, notes, known
     with store.scratch("bytecode") as folder:
         compiled = _compile(compiler, root, missing, folder)
     for one in missing:
         paths = [compiled[path] for path in one.paths if path in compiled]
         added += [(path, one.owner) for path in paths]
-        _keep(store, root, _key(one, compiler.version), paths)
-    return added, notes
+        known |= _keep(store, root, _key(one, compiler.version), paths)
+    return added, notes, known
 
 
 def _key(sources: Sources, version: str) -> dict[str, object]:
@@ -194,31 +200,37 @@ def _units(sources: Iterable[Sources]) -> list[list[str]]:
     return units
 
 
-# Keeping: a line of JSON with the paths and sizes of all files, then their bytes
+# Keeping: a line of JSON with the paths, sizes and digests of all files, then their bytes
 
 
-def _keep(store: Store, root: Path, key: Mapping[str, object], paths: Sequence[str]) -> None:
-    index = [[path, (root / path).stat().st_size] for path in paths]
+def _keep(store: Store, root: Path, key: Mapping[str, object], paths: Sequence[str]) -> dict[str, Known]:
+    contents = {path: (root / path).read_bytes() for path in paths}
+    known = {
+        path: Known(size=len(content), sha256=hashlib.sha256(content).hexdigest()) for path, content in contents.items()
+    }
+    index = [[path, one.size, one.sha256] for path, one in known.items()]
     with store.writer(origin="byte-code") as writer:
         writer.write(json.dumps(index).encode() + b"\n")
-        for path in paths:
-            writer.write((root / path).read_bytes())
+        for content in contents.values():
+            writer.write(content)
     store.select("bytecode", key, {"digest": writer.blob.digest})
+    return known
 
 
-def _unpack(store: Store, root: Path, key: Mapping[str, object]) -> list[str] | None:
-    """Put the kept files of a package into the tree: their paths, None where none are kept."""
-    known = store.selected("bytecode", key)
-    kept = store.sound(str(known["digest"])) if known else None
+def _unpack(store: Store, root: Path, key: Mapping[str, object]) -> dict[str, Known] | None:
+    """Put the kept files of a package into the tree: what is known of each, None where none are kept."""
+    selected = store.selected("bytecode", key)
+    kept = store.sound(str(selected["digest"])) if selected else None
     if kept is None:
         return None
+    known: dict[str, Known] = {}
     with disk_faults(root), kept.open("rb") as stream:
-        index = json.loads(stream.readline())
         folder = ""
-        for path, size in index:
+        for path, size, sha256 in json.loads(stream.readline()):
             parent = path.rpartition("/")[0]
             if parent != folder:
                 (root / parent).mkdir(exist_ok=True)
                 folder = parent
             (root / path).write_bytes(stream.read(size))
-    return [path for path, _ in index]
+            known[path] = Known(size=size, sha256=sha256)
+    return known

@@ -55,6 +55,14 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a file without reading it: its size and the SHA-256 of its content."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Patch:
     """A file of a relocatable tree that depends on its prefix, by its path; see `boxsnake.relocation`."""
 

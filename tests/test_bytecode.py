@@ -69,7 +69,7 @@ def names_in(code: CodeType) -> set[str]:
 
 def test_code_is_unchecked_and_names_no_folder_of_this_machine(store: Store, tmp_path: Path) -> None:
     root = tree(tmp_path / "root", module=SOURCE)
-    added, notes = compile_sources(store, root, [sources_of(root)], LOCK)
+    added, notes, _ = compile_sources(store, root, [sources_of(root)], LOCK)
     assert (added, notes) == ([(str(cached(root).relative_to(root)), "wheel:package")], ())
     data = cached(root).read_bytes()
     assert data[:8] == importlib.util.MAGIC_NUMBER + b"\x01\0\0\0"
@@ -128,7 +128,7 @@ def test_code_does_not_depend_on_what_was_compiled_before_it(tmp_path: Path) -> 
 def test_sources_that_do_not_compile_are_left_alone(store: Store, tmp_path: Path) -> None:
     root = tree(tmp_path / "root", module=SOURCE, broken="def (", template="{{ name }} = 1", nothing="\0")
     (root / SITE / "package" / "latin.py").write_bytes(b"x = '\xe9'\n")
-    added, _ = compile_sources(store, root, [sources_of(root)], LOCK)
+    added, _, _ = compile_sources(store, root, [sources_of(root)], LOCK)
     assert [path for path, _ in added] == [str(cached(root).relative_to(root))]
 
 
@@ -136,10 +136,10 @@ def test_kept_code_is_put_into_another_tree_without_compiling(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tree(tmp_path / "first", module=SOURCE, other="x = 1", broken="def (")
-    added, _ = compile_sources(store, first, [sources_of(first)], LOCK)
+    added, _, _ = compile_sources(store, first, [sources_of(first)], LOCK)
     monkeypatch.setattr(bytecode, "_compile", None)
     second = tree(tmp_path / "second/place", module=SOURCE, other="x = 1", broken="def (")
-    assert compile_sources(store, second, [sources_of(second)], LOCK) == (added, ())
+    assert compile_sources(store, second, [sources_of(second)], LOCK)[:2] == (added, ())
     for name in ("module", "other"):
         assert cached(second, name).read_bytes() == cached(first, name).read_bytes()
 
@@ -155,7 +155,7 @@ def test_another_package_is_not_taken_for_the_kept_one(store: Store, tmp_path: P
 def test_a_target_of_another_machine_is_compiled_by_a_python_of_this_one(store: Store, tmp_path: Path) -> None:
     assert expected_compiler(FOREIGN) == VERSION
     root = tree(tmp_path / "root", module=SOURCE)
-    added, notes = compile_sources(store, root, [sources_of(root)], FOREIGN)
+    added, notes, _ = compile_sources(store, root, [sources_of(root)], FOREIGN)
     assert len(added) == 1
     assert notes == (f"byte-code was compiled by this machine's Python {VERSION}",)
 
@@ -164,7 +164,7 @@ def test_a_python_that_this_machine_has_not_got_leaves_a_note(store: Store, tmp_
     root = tree(tmp_path / "root", module=SOURCE)
     absent = dataclasses.replace(FOREIGN, python="3.99.1")
     assert expected_compiler(absent) == "none"
-    added, notes = compile_sources(store, root, [sources_of(root)], absent)
+    added, notes, _ = compile_sources(store, root, [sources_of(root)], absent)
     assert added == []
     assert "no Python 3.99" in notes[0]
 
@@ -172,7 +172,7 @@ def test_a_python_that_this_machine_has_not_got_leaves_a_note(store: Store, tmp_
 def test_an_interpreter_that_does_not_start_is_replaced_by_another(store: Store, tmp_path: Path) -> None:
     root = tree(tmp_path / "root", module=SOURCE)
     (root / "bin" / f"python{MINOR}").write_text("#!/no/such/loader\n")
-    added, notes = compile_sources(store, root, [sources_of(root)], LOCK)
+    added, notes, _ = compile_sources(store, root, [sources_of(root)], LOCK)
     assert len(added) == 1
     assert "this machine's Python" in notes[0]
 

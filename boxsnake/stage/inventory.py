@@ -8,21 +8,12 @@ import stat
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from boxsnake.entries import NOBODY, Entry
+from boxsnake.entries import NOBODY, Entry, Known
 from boxsnake.errors import PackError
 from boxsnake.stage.owners import Owners, shown
-from boxsnake.value import dataclass
 
 _CHUNK = 1 << 20
 _FOLDER = 0o755
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is known of a file without reading it: its size and the SHA-256 of its content."""
-
-    size: int
-    sha256: str
 
 
 def inventory(

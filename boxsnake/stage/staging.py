@@ -12,7 +12,7 @@ from typing import Any
 
 from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, is_compiled, own_compiler
 from boxsnake.disk import disk_faults
-from boxsnake.entries import APPLICATION, Entry, Patch, Tree, conda_owner, wheel_owner
+from boxsnake.entries import APPLICATION, Entry, Known, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.layers import Treatment
 from boxsnake.link import link, link_folder, unpacked
@@ -20,7 +20,7 @@ from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.relocation import placed
 from boxsnake.stage.interpreter import kept_interpreter
-from boxsnake.stage.inventory import Known, inventory, set_times, with_folders, write_entry
+from boxsnake.stage.inventory import inventory, set_times, with_folders, write_entry
 from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.place import staging_folder
 from boxsnake.stage.removal import removed_meanwhile
@@ -186,7 +186,7 @@ class _Staging:
         self._packages = {package.name: package for package in lock.conda}
         self._records: list[dict[str, Any]] = []
         self._candidates: list[Patch] = []
-        self._of_wheels: dict[str, Known] = {}
+        self._written: dict[str, Known] = {}
         self.owners = Owners()
         self.layout = layout_of(lock.conda, (), self.prefix)
 
@@ -247,7 +247,7 @@ class _Staging:
             path = wheels[wheel.file_name]
             installed = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
             self._candidates += [Patch(path=script, kind="script") for script in installed.scripts]
-            self._of_wheels |= installed.known
+            self._written |= installed.known
 
     def trim(self, treatment: Treatment) -> tuple[tuple[str, str, int], ...]:
         """Leave out what the treatment says: (owner, rule, bytes)."""
@@ -273,9 +273,10 @@ class _Staging:
                 for owner in self.owners.of(path):
                     paths.setdefault(owner, []).append(path)
         sources = [Sources(owner=owner, digest=digests[owner], paths=tuple(paths[owner])) for owner in sorted(paths)]
-        added, notes = compile_sources(self._store, self._root, sources, self._lock, compiler)
+        added, notes, known = compile_sources(self._store, self._root, sources, self._lock, compiler)
         for path, owner in added:
             self.owners.share(path, owner)
+        self._written |= known
         return notes
 
     def _prefixed(self) -> set[str]:
@@ -306,7 +307,7 @@ class _Staging:
             self.owners,
             later={*dist_infos, *metas},
             forbidden=forbidden,
-            known=self._unchanged() | self._of_wheels,
+            known=self._unchanged() | self._written,
         )
         by_owner: dict[str, list[Entry]] = {}
         for entry in found.values():

@@ -27,9 +27,9 @@ from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelFile
 
 from boxsnake.archive import gzip_error, inflated
+from boxsnake.entries import Known
 from boxsnake.errors import PackError
 from boxsnake.relocation import script_start
-from boxsnake.stage.inventory import Known
 from boxsnake.stage.owners import Owners, collision, holds, shown
 from boxsnake.value import dataclass
 
