@@ -98,9 +98,9 @@ def record_file(path: str, entries: Iterable[Entry]) -> bytes:
     Byte-code and RECORD itself are listed without hash, as the specification allows.
     """
     base = posixpath.dirname(posixpath.dirname(path))
-    rows = [(posixpath.relpath(path, base), "", "")]
+    rows = [(_from(base, path), "", "")]
     for entry in entries:
-        name = posixpath.relpath(entry.path, base)
+        name = _from(base, entry.path)
         if entry.path.endswith(".pyc") or entry.kind != "file":
             rows.append((name, "", ""))
         elif entry.path != path:
@@ -109,6 +109,13 @@ def record_file(path: str, entries: Iterable[Entry]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(sorted(rows))
     return text.getvalue().encode()
+
+
+def _from(base: str, path: str) -> str:
+    """A path below the prefix as it is read from a folder there."""
+    # Nearly all are below it, and the library's function asks for the working folder each time.
+    below = f"{base}/"
+    return path.removeprefix(below) if path.startswith(below) else posixpath.relpath(f"/{path}", f"/{base}")
 
 
 def listed(record: str, path: str) -> set[str]:
