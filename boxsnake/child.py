@@ -159,6 +159,17 @@ def found(program: str, package: str) -> str:
     return path
 
 
+_finding = threading.Lock()
+
+
+def uv_program() -> str:
+    """The path of uv's program. Threads may ask at once, which uv's own answer cannot take on Python 3.11."""
+    import uv
+
+    with _finding:
+        return uv.find_uv_bin()
+
+
 def _has_ended(child: subprocess.Popen[bytes], deadline: float) -> bool:
     """Whether it ended in time. It is not reaped yet: as long as it is not, its group's number is nobody else's."""
     handle = os.pidfd_open(child.pid)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -99,3 +100,30 @@ def test_a_thread_can_run_a_program(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert found[0].output == "1\n"
+
+
+ASKING = """
+import sys, threading
+from boxsnake import child
+
+sys.setswitchinterval(1e-6)
+ready, found = threading.Barrier(8), []
+
+def ask():
+    ready.wait()
+    found.append(child.uv_program())
+
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(len(found) != 8)
+"""
+
+
+def test_threads_may_ask_for_uv_at_once() -> None:
+    """Its first answer reads what Python 3.11 tells of itself to one thread alone."""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", ASKING], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -66,6 +66,4 @@ def _pip() -> list[str]:
     """The running Python's pip; where it has none (an environment made by uv), the one that uv fetches and runs."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    import uv
-
-    return [uv.find_uv_bin(), "tool", "run", "--quiet", "pip"]
+    return [child.uv_program(), "tool", "run", "--quiet", "pip"]

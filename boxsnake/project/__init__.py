@@ -305,10 +305,8 @@ def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _
         if (found := _only_wheel(out)) is not None:
             return found, is_exact
         remove_tree(out)
-    import uv
-
     # uv and not `python -m build`: it builds for any interpreter of this machine, with nothing installed in that.
-    argv = [uv.find_uv_bin(), "build", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
+    argv = [child.uv_program(), "build", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
     argv += ["--no-create-gitignore", "--color=never", "--out-dir", str(out), str(project)]
     argv += ["--offline"] if means.offline else []
     done = child.run([*argv, "--python", interpreter], cwd=work, env=env, deadline=means.deadline)
@@ -338,9 +336,7 @@ def _interpreter(python: str | None, work: Path, env: Mapping[str, str]) -> tupl
         return sys.executable, True
     if "/" in python:
         return python, True
-    import uv
-
-    argv = [uv.find_uv_bin(), "python", "find", "--no-config", "--no-python-downloads", "--color=never", python]
+    argv = [child.uv_program(), "python", "find", "--no-config", "--no-python-downloads", "--color=never", python]
     done = child.run(argv, cwd=work, env=env, deadline=60.0)
     path = done.output.strip()
     return (path, True) if done.code == 0 and path.startswith("/") else (sys.executable, False)

@@ -103,8 +103,6 @@ def _made(
     store: Store, requires: list[str], interpreter: str, work: Path, env: Mapping[str, str], *, offline: bool
 ) -> Path | None:
     """The interpreter of the environment with these requirements, which is made where there is none yet."""
-    import uv
-
     index = {name: value for name, value in env.items() if name.startswith("UV_") and name != "UV_CACHE_DIR"}
     program = Path(interpreter)
     with disk_faults(program):
@@ -124,7 +122,7 @@ def _made(
         if (folder / _COMPLETE).is_file():
             return made
         remove_tree(folder)
-        tool, usual = uv.find_uv_bin(), ["--no-config", "--color=never", *(["--offline"] if offline else [])]
+        tool, usual = child.uv_program(), ["--no-config", "--color=never", *(["--offline"] if offline else [])]
         install = [tool, "pip", "install", *usual, "--compile-bytecode", "--python", str(made), *requires]
         for argv in ([tool, "venv", *usual, "--no-python-downloads", "--python", interpreter, str(folder)], install):
             if child.run(argv, cwd=work, env=env, deadline=_DEADLINE).code != 0:

@@ -152,10 +152,8 @@ def platform_of(target: Target) -> str:
 
 
 def _run(place: Place, asked: Asked, options: list[str]) -> child.Finished:
-    import uv
-
     folder = place.folder
-    argv = [uv.find_uv_bin(), "pip", "compile", "--color=never", "--no-progress", "--no-config", "--no-sources"]
+    argv = [child.uv_program(), "pip", "compile", "--color=never", "--no-progress", "--no-config", "--no-sources"]
     argv += ["--python", sys.executable, "--python-version", place.python, "--no-python-downloads"]
     argv += ["--python-platform", platform_of(place.target), "--index-strategy", "first-index", *place.index.options]
     argv += _sources(asked)

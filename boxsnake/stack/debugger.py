@@ -19,10 +19,8 @@ _SECONDS = 300.0
 
 def fetch(store: Store, folder: Path, target: Target, python: str, index: Mapping[str, str], *, offline: bool) -> Path:
     """Put it below a folder: where it lies. Errors: NetworkError."""
-    import uv
-
     place = folder / "debugpy"
-    argv = [uv.find_uv_bin(), "pip", "install", "--no-config", "--color=never", "--quiet", "--target", str(place)]
+    argv = [child.uv_program(), "pip", "install", "--no-config", "--color=never", "--quiet", "--target", str(place)]
     argv += ["--python-version", python, "--python-platform", target.uv_platform, "--only-binary", ":all:", "debugpy"]
     argv += ["--offline"] if offline else []
     environment = child.environment(folder, UV_CACHE_DIR=str(store.cache_folder("uv")), **index)
