@@ -85,6 +85,7 @@ test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among the
 thorough: $(BIN)/boxsnake engine channel ## run the tests that vary what others show, and take too long for each time
 	$(call need,$(TEST_APT_PACKAGES))
 	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
+	@for platform in linux-64 linux-aarch64; do $(BIN)/boxsnake --quiet channel build recipes --output build/channel --platform $$platform || exit; done
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m thorough
 
 lint: $(BIN)/boxsnake ## ruff: rules and format

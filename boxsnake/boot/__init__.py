@@ -46,6 +46,7 @@ def boot(
     traces: Sequence[str] = (),
     scenario: Scenario | None = None,
     older: BootRecipe | None = None,
+    note: str = "",
     keep: bool = False,
     offline: bool = False,
 ) -> BootReport:
@@ -54,7 +55,9 @@ def boot(
     `traces` are paths of the machine that made it, which its files must not name. With a `scenario`, that is carried
     out instead of the usual course; `older` is the recipe of an earlier artifact, for those that want one.
 
-    `base_of` finds the base images of build contexts, which boot without one only if they carry their base.
+    `base_of` finds the base images of build contexts, which boot without one only if they carry their base. `note` is
+    what the step tells that starts it.
+
     Errors: EngineError where the runtime does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one runtime.
     """
@@ -81,7 +84,7 @@ def boot(
                 )
             except BootError as error:
                 raise NotPassedError(f"{error.thing}: {error.cause}") from error
-            return ""
+            return note
 
         steps.take("start", start)
         if box is not None:

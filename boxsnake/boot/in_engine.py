@@ -14,6 +14,7 @@ from boxsnake.boot.image import loaded
 from boxsnake.boot.runtime import BaseOf
 from boxsnake.boot_recipe import BuildContext
 from boxsnake.container import MEMORY_BYTES, Container, Image
+from boxsnake.emulators import emulated
 from boxsnake.engine import Engine, sleeper
 from boxsnake.errors import EngineError
 from boxsnake.store import Store
@@ -44,6 +45,11 @@ class InEngine:
     def no_builds(self) -> str:
         """See `Runtime`."""
         return ""
+
+    @cached_property
+    def emulated(self) -> frozenset[str]:
+        """See `Runtime`; of an engine elsewhere, nobody knows."""
+        return emulated() if self.engine.address.startswith("unix:") else frozenset()
 
     def has(self, host: hosts.Host) -> bool:
         """See `Runtime`."""

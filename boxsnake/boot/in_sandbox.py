@@ -63,6 +63,11 @@ class InSandbox:
         """See `Runtime`."""
         return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
+    @property
+    def emulated(self) -> frozenset[str]:
+        """See `Runtime`; it reads images of its own processor alone."""
+        return frozenset()
+
     @cached_property
     def no_limits(self) -> str:
         """See `Runtime`."""

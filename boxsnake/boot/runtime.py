@@ -40,6 +40,11 @@ class Runtime(Protocol):
         """Why it builds no contexts, as a sentence; "" where it does."""
         ...
 
+    @property
+    def emulated(self) -> frozenset[str]:
+        """Further processors, whose programs an emulator runs in its containers."""
+        ...
+
     def has(self, host: Host) -> bool:
         """Whether a host can be made here, or is here already: nothing need be pulled for it."""
         ...

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from boxsnake.boot_recipe import ARTIFACT_HOST
-from boxsnake.boot_report.value import CHECK, REFUSAL, BootReport, Changes
+from boxsnake.boot_report.value import CHECK, EMULATED, REFUSAL, BootReport, Changes
 from boxsnake.plain_text import counted
 
 
@@ -27,7 +27,8 @@ def proven(report: BootReport) -> str:
     packages = [step.detail for step in report.steps if step.name == "packages" and step.outcome == "passed"]
     checks = sum(step.name.startswith(CHECK) and step.outcome == "passed" for step in report.steps)
     facts = [fact for detail in packages for fact in detail.split(", ")]
-    return " · ".join([*facts, *([counted(checks, "check")] if checks else [])])
+    emulated = ["emulated"] if report.steps[0].detail.startswith(EMULATED) else []
+    return " · ".join([*facts, *([counted(checks, "check")] if checks else []), *emulated])
 
 
 def verdicts(reports: Sequence[BootReport]) -> str:

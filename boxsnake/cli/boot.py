@@ -18,7 +18,7 @@ from boxsnake.settings import RUNTIMES
 if TYPE_CHECKING:
     from boxsnake.boot.runtime import Runtime
     from boxsnake.boot.scenarios import Scenario
-    from boxsnake.boot_recipe import Check, Takes
+    from boxsnake.boot_recipe import BootRecipe, Check, Takes
     from boxsnake.boot_report.value import BootReport, Report
     from boxsnake.boxes import Box, Workspace
     from boxsnake.hosts import Host
@@ -153,7 +153,7 @@ def _boot_all(
     from boxsnake.boot.fit import judged, mismatch
     from boxsnake.boot.room import at_once
     from boxsnake.boot.runtimes import runtime_of
-    from boxsnake.boot_report.value import Report
+    from boxsnake.boot_report.value import EMULATED, Report
     from boxsnake.hosts import load_hosts
     from boxsnake.materials import StoreMaterials
     from boxsnake.progress import track
@@ -178,7 +178,8 @@ def _boot_all(
         def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:
             box, name, scenario = trial
             recipe = box.packager.boot(box.plan, box.path)
-            obstacle = _obstacle(box, name, recipe.takes, runtime.architecture, known)
+            obstacle = _obstacle(box, name, recipe.takes, runtime, known)
+            foreign = _foreign(box, runtime)
             if obstacle:
                 report = _not_booted(box, name, scenario, obstacle)
             else:
@@ -187,13 +188,14 @@ def _boot_all(
                         runtime,
                         workspace.store,
                         box.path,
-                        dataclasses.replace(recipe, host=name),
+                        dataclasses.replace(_unhurried(recipe) if foreign else recipe, host=name),
                         (*box.plan.checks, *asked.checks),
                         format=box.name,
                         base_of=materials.base,
                         scenario=scenario,
                         older=box.packager.boot(box.plan, asked.older) if asked.older else None,
                         traces=(str(box.plan.root), str(workspace.store.root)),
+                        note=f"{EMULATED}programs of {foreign}, on {runtime.architecture}" if foreign else "",
                         keep=keep,
                         offline=offline,
                     )
@@ -277,7 +279,19 @@ def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], runtime
     return list(dict.fromkeys(found))
 
 
-def _obstacle(box: Box, name: str, takes: Takes, architecture: str, hosts: Mapping[str, Host]) -> str:
+def _foreign(box: Box, runtime: Runtime) -> str:
+    """The box's processor, as the OCI image specification names it; "" where it is that of the engine."""
+    platform = box.plan.target.oci_platform
+    return platform[1] if platform and runtime.architecture and platform[1] != runtime.architecture else ""
+
+
+def _unhurried(recipe: BootRecipe) -> BootRecipe:
+    """The recipe without budgets: what an emulator takes says nothing of the box."""
+    rules = dataclasses.replace(recipe.expects.rules, start_seconds=None, memory=None)
+    return dataclasses.replace(recipe, expects=dataclasses.replace(recipe.expects, rules=rules))
+
+
+def _obstacle(box: Box, name: str, takes: Takes, runtime: Runtime, hosts: Mapping[str, Host]) -> str:
     """Why the box cannot be booted on the host with this engine, whatever its worth; "" where it can."""
     from boxsnake.boot.fit import lacking
     from boxsnake.boot_recipe import ARTIFACT_HOST
@@ -285,8 +299,11 @@ def _obstacle(box: Box, name: str, takes: Takes, architecture: str, hosts: Mappi
     target = box.plan.target
     if target.oci_platform is None:
         return f"there are no containers of {target.platform}"
-    if architecture and target.oci_platform[1] != architecture:
-        return f"needs a container engine on {target.platform}, and this one runs {architecture}"
+    foreign = _foreign(box, runtime)
+    # Hosts are of the engine's own processor; an image brings all that it needs.
+    if foreign and (name != ARTIFACT_HOST or foreign not in runtime.emulated):
+        lack = "" if name != ARTIFACT_HOST else f", without an emulator of {foreign} (docs/boot.md tells of them)"
+        return f"needs a container engine on {target.platform}, and this one runs {runtime.architecture}{lack}"
     if name == ARTIFACT_HOST:
         return ""
     if name not in hosts:

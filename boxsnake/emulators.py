@@ -1,0 +1,38 @@
+"""Emulators of other processors that this machine's kernel starts by itself: binfmt_misc, mostly with QEMU."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+_FOLDER = Path("/proc/sys/fs/binfmt_misc")
+# The numbers of processors in ELF files, with their names in the OCI image specification.
+_MACHINES = {62: "amd64", 183: "arm64"}
+_ELF_MACHINE = slice(18, 20)
+
+
+def emulated(folder: Path = _FOLDER) -> frozenset[str]:
+    """The processors whose programs run here, also in containers, as the OCI image specification names them.
+
+    In containers run those alone whose emulator the kernel has opened already (the flag F): they have no file of it.
+    """
+    found = set()
+    with contextlib.suppress(OSError):  # the kernel knows nothing of it, or it is not mounted
+        for entry in folder.iterdir():
+            facts = _facts(entry)
+            is_fit = "enabled" in facts and "F" in facts.get("flags:", "") and facts.get("offset") == "0"
+            magic = bytes.fromhex(facts.get("magic", "")) if is_fit else b""
+            if len(magic) >= _ELF_MACHINE.stop:
+                (machine,) = struct.unpack("<H", magic[_ELF_MACHINE])
+                found.add(_MACHINES.get(machine, ""))
+    return frozenset(found - {""})
+
+
+def _facts(entry: Path) -> dict[str, str]:
+    """The lines of an entry (the kernel's Documentation/admin-guide/binfmt-misc.rst), each a word and what follows."""
+    try:
+        lines = entry.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # such as the files that are there to write to alone
+        return {}
+    return {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
