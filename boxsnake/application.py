@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,9 +111,9 @@ def _check_fit(built: BuiltWheel, target_lock: TargetLock) -> None:
         )
 
 
-def check_of(table: CheckTable, application: Application) -> Check:
-    """A check of the manifest as the harness takes it."""
-    port = table.port or (application.ports[0] if application.ports else None)
+def check_of(table: CheckTable, ports: Sequence[int]) -> Check:
+    """A check of the manifest as the harness takes it; `ports` are the application's."""
+    port = table.port or (ports[0] if ports else None)
     return Check(
         name=table.name,
         run=table.run,

@@ -41,12 +41,14 @@ class Expected:
 
     `distributions` are (normalised name, version) of the Python distributions, `conda` (name, version, build) of the
     records in `conda-meta` (empty: not looked at), `console_scripts` the names of the application's own entry points.
+    Where it is not `locked`, nobody has said what it holds: what is found is told, and compared with nothing.
     """
 
     distributions: tuple[tuple[str, str], ...]
     conda: tuple[tuple[str, str, str], ...]
     console_scripts: tuple[str, ...]
     rules: BootRules = field(default_factory=BootRules)
+    locked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,10 @@ class BootRecipe:
     an older or a newer one; `rollback`: that go back to the version before, without its artifact. As root, and none
     where the format has no such way. `isolated`: its programs take no heed of PYTHONPATH and PYTHONHOME.
     `stock`: path prefixes of files that are linked, placed or unpacked elsewhere, and not used where they lie.
+
+    Of artifacts that somebody else has made: `python` is empty where the box need have none of its own; it is looked
+    for in an image, and lent otherwise. `borrows`: it is the host's, and so are distributions that the installation
+    has not brought. `image`: what the engine calls the image that is booted, where there is no file of it.
     """
 
     host: str
@@ -106,6 +112,8 @@ class BootRecipe:
     rollback: tuple[tuple[str, ...], ...] = ()
     isolated: bool = False
     stock: tuple[str, ...] = ()
+    borrows: bool = False
+    image: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

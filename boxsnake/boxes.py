@@ -168,7 +168,7 @@ def _planning(
             hooks=_hooks(manifest, root),
             system=system_wanted(manifest, root, application),
             revision=revision,
-            checks=tuple(check_of(check, application) for check in manifest.checks),
+            checks=tuple(check_of(check, application.ports) for check in manifest.checks),
             boot=rules_of(manifest.boot),
         )
         packager.check(plan)

@@ -28,6 +28,9 @@ _ARCHSPEC = {
     "osx-arm64": "arm64",
     "win-64": "x86_64",
 }
+OCI_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Processors as the OCI image specification names them, by what uname(1) calls them."""
+
 _DEBIAN = {"12": (2, 36), "13": (2, 41)}
 """The glibc of Debian's releases, oldest first."""
 _DEBIAN_SUITES = {"12": "bookworm", "13": "trixie"}
@@ -87,7 +90,7 @@ class Target:
     @property
     def deb_architecture(self) -> str:
         """The CPU as Debian names it."""
-        return {"x86_64": "amd64", "aarch64": "arm64"}[self.machine]
+        return OCI_ARCHITECTURES[self.machine]
 
     @property
     def uv_platform(self) -> str:

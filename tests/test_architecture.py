@@ -68,6 +68,7 @@ KNOWN_BY = {
     "pydantic_core": {"manifest"},
     "rattler": {"link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},
+    "pytest": {"pytest_plugin"},
     "rich": {"cli"},
     "tomli_w": {"lock"},
     "yaml": {"requirements", "channel", "export", "foreign_checks"},

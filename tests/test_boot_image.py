@@ -167,7 +167,7 @@ def test_an_image_without_its_python_does_not_start(engine: Engine, store: Store
 @pytest.mark.parametrize("content", [b"", b"rubbish" * 1000], ids=["empty", "rubbish"])
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "box.tar").write_bytes(content)
-    with pytest.raises(BootError, match="no docker archive"):
+    with pytest.raises(BootError, match="no image archive"):
         read_archive(tmp_path / "box.tar")
 
 

@@ -32,11 +32,11 @@ from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.store import Store
+from boxsnake.target import OCI_ARCHITECTURES
 
 __all__ = ["Base", "base_image", "parsed"]
 
 _FORMAT = 2
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def base_image(
@@ -136,7 +136,7 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
         )
     # Hosts are made for the machine that makes them.
     machine = platform.machine()
-    return replace(base, platform=("linux", _ARCHITECTURES.get(machine, machine)))
+    return replace(base, platform=("linux", OCI_ARCHITECTURES.get(machine, machine)))
 
 
 def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:

@@ -8,20 +8,25 @@ what the runtime or this machine does wrong is an error, and says nothing about 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from boxsnake import hosts
 from boxsnake.bases import Base
 from boxsnake.boot.box import Box, NotPassedError, ending, said
 from boxsnake.boot.course import Steps, carry_out
+from boxsnake.boot.lent_python import PLACE as LENT
+from boxsnake.boot.lent_python import lent_python
+from boxsnake.boot.own_python import own_python
 from boxsnake.boot.runtime import BaseOf, Runtime
 from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.boot_report.value import BootReport, Step
 from boxsnake.container import INSTALLING, MEMORY_BYTES, Container, Image
-from boxsnake.errors import BootError, UsageError
+from boxsnake.errors import BootError, EngineError, UsageError
 from boxsnake.store import Store
 
 UNPRIVILEGED = "10001:10001"
@@ -125,19 +130,27 @@ def _started(
 ) -> Iterator[Box]:
     is_image = recipe.host == ARTIFACT_HOST
     with contextlib.ExitStack() as stack:
+        mounts: list[tuple[str, str]] = []
+        lent: tuple[str, ...] = ()
+        if not recipe.python:
+            folder, lent = lent_python(store)
+            mounts.append((str(folder), LENT))
+        had: AbstractContextManager[Image]
         if recipe.context:
             had = runtime.built(store, artifact, recipe.context, base_of)
+        elif recipe.image:
+            had = contextlib.nullcontext(_named(runtime, recipe.image))
         elif is_image:
             had = runtime.artifact(store, artifact)
         else:
             had = runtime.host(store, _host(recipe.host), offline=offline)
         image = stack.enter_context(had)
-        user = recipe.user or (image.user if is_image and image.user not in {"", "0", "root"} else UNPRIVILEGED)
+        user = _user(recipe, image)
         environment = _environment(recipe, image)
         container = stack.enter_context(
             runtime.container(
                 image,
-                python=recipe.python if is_image else (),
+                python=lent or (recipe.python if is_image else ()),
                 user=user if is_image else "",
                 environment=environment,
                 read_only=is_image and recipe.read_only,
@@ -146,10 +159,15 @@ def _started(
                 # What will be limited further must have none of its files in memory.
                 room=MEMORY_BYTES if scenario and scenario.limits else _room(artifact),
                 may_keep=keep,
-                capabilities=() if is_image else INSTALLING,
+                # Somebody else's image may start as root and take a user of its own.
+                capabilities=() if is_image and recipe.expects.locked else INSTALLING,
+                mounts=mounts,
             )
         )
-        if is_image:
+        if lent:
+            own = own_python(container, image, user, environment, lent) if is_image else ()
+            recipe = dataclasses.replace(recipe, python=own or lent)
+        elif is_image:
             _greet(container, recipe, user, environment)
         yield Box(
             container=container,
@@ -160,6 +178,7 @@ def _started(
             # What the image says itself is what will be started in production.
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
             entrypoint=image.entrypoint if is_image else (),
+            is_lent=bool(lent) and recipe.python == lent,
         )
 
 
@@ -167,6 +186,22 @@ def _room(artifact: Path) -> int:
     """How many bytes an artifact takes that is copied and installed, unpacks itself and writes, as a rule."""
     files = artifact.rglob("*") if artifact.is_dir() else [artifact]
     return _RATIO * sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _named(runtime: Runtime, name: str) -> Image:
+    image = runtime.image(name)
+    if image is None:
+        raise EngineError(f"image {name}", "it went away from the engine", "Run the command again.")
+    return image
+
+
+def _user(recipe: BootRecipe, image: Image) -> str:
+    """As whom everything runs that needs no root."""
+    if recipe.user or recipe.host != ARTIFACT_HOST:
+        return recipe.user or UNPRIVILEGED
+    if image.user in {"", "0", "root"}:
+        return UNPRIVILEGED if recipe.expects.locked else "0:0"
+    return image.user
 
 
 def _no_base(name: str, platform: tuple[str, str]) -> Base:

@@ -25,6 +25,8 @@ _INSTALL_SECONDS = 900.0
 _MARGIN_SECONDS = 30.0
 # What a line is likely to hold that tells why a program failed, and what programs say that miss the network.
 _COMPLAINT = re.compile(r"error|exception|fatal|cannot|can't|could not|not found|no such|failed", re.IGNORECASE)
+# What package managers say before they complain in general.
+_LACK = re.compile(r"\bis needed by\b|\bdepends on\b|\bconflicts with\b")
 _NETWORK = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|Could not resolve host"
 )
@@ -58,6 +60,8 @@ class Box:
     """Of an image: what its arguments are handed to."""
     around: Mapping[str, str] = field(default_factory=dict)
     """Further variables of what is started in it, but not of the probe."""
+    is_lent: bool = False
+    """Whether its Python is one that was lent to it, as it has none."""
 
 
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
@@ -152,7 +156,8 @@ def because(output: str | bytes) -> str:
     lines = _last_lines(output)
     if not lines:
         return ""
-    complaint = next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1]).strip()
+    lack = next((line for line in lines if _LACK.search(line)), "")
+    complaint = (lack or next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1])).strip()
     hint = "; it wants the network, which a box that is booted has not got" if _NETWORK.search("".join(lines)) else ""
     return f": {complaint}{hint}{said(output)}"
 

@@ -48,23 +48,31 @@ _SENTENCES = {
 """The faults of files, the worst first."""
 
 
-def check_packages(box: Box, facts: dict[str, Any], traces: Sequence[str] = ()) -> str:
+def check_packages(
+    box: Box, facts: dict[str, Any], traces: Sequence[str] = (), roots: Sequence[str] | None = None
+) -> str:
     """The installed packages are those of the lock; `facts` takes what the look at the box has found.
 
-    `traces` are paths of the build, which no file of the box may name.
+    `traces` are paths of the build, which no file of the box may name. `roots` are the box's own paths, where its
+    recipe does not know them beforehand.
     """
     expects = box.recipe.expects
+    own = _own_paths(box.recipe) if roots is None else list(roots)
     job = {
         "do": "inspect",
         "exempt": list(expects.rules.exempt),
         "seconds": _IMPORT_SECONDS,
         "seconds_to_look": _LOOK_SECONDS,
         "modules": modules_of("elf", "boot.files"),
-        "roots": _own_paths(box.recipe),
+        "roots": own,
+        "brought": own if box.recipe.borrows else None,
+        "sites": not expects.locked and not box.recipe.borrows,
         "stock": list(box.recipe.stock),
         "traces": [*_TRACES, *_foreign(box.recipe, traces)],
     }
     facts.update(probe(box, job, _PROBE_SECONDS))
+    if not expects.locked:
+        return _told(box, facts)
     found = _normal((name, version) for name, version, _ in facts["distributions"])
     wanted = _normal(expects.distributions)
     faults = _differences("distribution", wanted, found)
@@ -77,6 +85,15 @@ def check_packages(box: Box, facts: dict[str, Any], traces: Sequence[str] = ()) 
         raise NotPassedError("\n".join(faults))
     conda = f", {counted(len(expects.conda), 'conda package')}" if expects.conda else ""
     return f"{counted(len(expects.distributions), 'distribution')}{conda}, Python {facts['python']}"
+
+
+def _told(box: Box, facts: Mapping[str, Any]) -> str:
+    """What is found in a box that no lock tells of."""
+    if box.is_lent:
+        return "no Python of its own"
+    conda = f", {counted(len(facts['conda']), 'conda package')}" if facts["conda"] else ""
+    known = f"{counted(len(facts['distributions']), 'distribution')}{conda}, Python {facts['python']}"
+    return f"{known}, no lock to compare with"
 
 
 def _normal(distributions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:

@@ -15,6 +15,12 @@ from boxsnake.boot.batch import Batch
 from boxsnake.boot.box import Box, NotPassedError, run_as_root
 from boxsnake.boot_recipe import ARTIFACT_HOST, Check
 from boxsnake.boot_report.value import CHECK, Outcome, Step
+from boxsnake.container import Change
+
+# Of an image that somebody else has made: what its base has elsewhere is its distribution's.
+_OF_APPLICATIONS = ("/app", "/opt", "/srv", "/usr/local")
+# What is handed to the probe is one argument of a program.
+_MOST_PATHS = 800
 
 
 class Steps:
@@ -68,19 +74,36 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
         steps.take("install", lambda: run_as_root(box, recipe.install))
     installed = not steps.failed
     facts: dict[str, Any] = {}
-    steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces))
+    roots = None if recipe.expects.locked else _brought(box, clean)
+    steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces, roots))
     steps.take("requirements", lambda: boot_contents.check_requirements(facts))
     steps.take("files", lambda: boot_contents.check_files(box, facts))
     steps.take("imports", lambda: proofs.check_imports(facts))
     use(steps, box, checks, facts, commands=bool(recipe.commands))
-    why = "written outside of the declared paths"
-    steps.take("writes", lambda: "" if sealed else proofs.check_changes(box, clean, recipe.writes, why))
+    if recipe.expects.locked:
+        why = "written outside of the declared paths"
+        steps.take("writes", lambda: "" if sealed else proofs.check_changes(box, clean, recipe.writes, why))
     if recipe.remove:
         # A box that fails may be removable all the same, and then says so; one that is not installed has nothing to.
         steps.take("remove", lambda: run_as_root(box, recipe.remove), anyway=installed)
         removed = installed and steps.done[-1].outcome == "passed"
         left = "left behind by the removal"
         steps.take("leftovers", lambda: proofs.check_changes(box, clean, recipe.remains, left), anyway=removed)
+
+
+def _brought(box: Box, clean: frozenset[Change]) -> list[str]:
+    """The highest paths that the installation has brought; of an image, where no distribution's packages put files."""
+    recipe = box.recipe
+    if recipe.host == ARTIFACT_HOST:
+        started = [word for word in box.command[:1] if word.startswith("/")]
+        return [*_OF_APPLICATIONS, *started, *([box.folder] if box.folder != "/" else [])]
+    carried = (*recipe.remains, *(target for _, target in recipe.copies))
+    found: list[str] = []
+    for change in box.container.changes():
+        if change.kind != "added" or change in clean or proofs.is_below(change.path, (*carried, *found[-1:])):
+            continue
+        found.append(change.path)
+    return found[:_MOST_PATHS]
 
 
 def copy(box: Box) -> str:

@@ -8,7 +8,6 @@ import re
 from boxsnake.boot_recipe import Takes
 from boxsnake.boot_report.value import REFUSAL, BootReport, Step
 from boxsnake.hosts import Host
-from boxsnake.target import Target
 
 _MANAGERS: dict[Takes, frozenset[str]] = {"rpm": frozenset({"dnf", "zypper"}), "dpkg": frozenset({"apt"})}
 # What a clear refusal speaks of. A dpkg before 1.21.18 cannot read the package before it comes to the C library.
@@ -26,14 +25,14 @@ def lacking(takes: Takes, host: Host) -> str:
     return ""
 
 
-def mismatch(takes: Takes, host: Host, target: Target, python: str) -> str:
-    """Why a box of the target and Python (such as "3.11") was not made for the host; "" where it was."""
+def mismatch(takes: Takes, host: Host, glibc: str | None, python: str) -> str:
+    """Why a box for that glibc and Python ("3.11") was not made for the host; "" where it was, or nothing is known."""
     kind, _, version = host.libc.partition(" ")
-    if target.glibc is not None and kind != "glibc":
+    if glibc is not None and kind != "glibc":
         return f"it has {host.libc} and no glibc"
-    if target.glibc is not None and _numbers(version) < _numbers(target.glibc):
-        return f"it has glibc {version}, and the box is for {target.glibc} or newer"
-    if takes == "python" and host.python_version != python:
+    if glibc is not None and _numbers(version) < _numbers(glibc):
+        return f"it has glibc {version}, and the box is for {glibc} or newer"
+    if takes == "python" and python and host.python_version != python:
         return f"it has Python {host.python_version}, and the box is for {python}"
     return ""
 

@@ -66,6 +66,10 @@ class InEngine:
         with loaded(self.engine, artifact) as identity:
             yield self._image(identity)
 
+    def image(self, name: str) -> Image | None:
+        """See `Runtime`."""
+        return self.engine.image(name)
+
     @contextlib.contextmanager
     def built(self, store: Store, archive: Path, context: BuildContext, base_of: BaseOf) -> Iterator[Image]:
         """See `Runtime`."""
@@ -86,6 +90,7 @@ class InEngine:
         memory: int = MEMORY_BYTES,
         room: int = 0,  # noqa: ARG002 - an engine's containers are on its disk
         may_keep: bool = False,
+        mounts: Sequence[tuple[str, str]] = (),
     ) -> Iterator[Container]:
         """See `Runtime`."""
         with self.engine.container(
@@ -98,6 +103,7 @@ class InEngine:
             capabilities=capabilities,
             memory=memory,
             may_keep=may_keep,
+            mounts=mounts,
         ) as container:
             yield container
 

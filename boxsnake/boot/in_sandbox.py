@@ -114,6 +114,10 @@ class InSandbox:
             )
         yield self._image(found.id, layers, config.get("config") or {})
 
+    def image(self, name: str) -> Image | None:  # noqa: ARG002 - it has none by name
+        """See `Runtime`."""
+        return None
+
     def built(
         self,
         store: Store,  # noqa: ARG002 - what is asked for is refused
@@ -138,8 +142,9 @@ class InSandbox:
         memory: int = MEMORY_BYTES,
         room: int = 0,
         may_keep: bool = False,
+        mounts: Sequence[tuple[str, str]] = (),
     ) -> Iterator[Container]:
-        """See `Runtime`."""
+        """See `Runtime`. What an engine mounts is copied."""
         with contextlib.ExitStack() as stack:
             room = room if memory >= MEMORY_BYTES else MEMORY_BYTES
             folder, scratch, is_tree = self._place(stack, image, room, may_keep=may_keep)
@@ -164,6 +169,8 @@ class InSandbox:
                 if self._is_abandoned:
                     raise EngineError("sandbox", "the run was given up", "Run the command again.")
                 self._running[sandbox.id] = sandbox
+            for source, target in mounts:
+                sandbox.copy(Path(source), target)
             yield sandbox
 
     @contextlib.contextmanager

@@ -226,7 +226,7 @@ def _rest(selector: selectors.BaseSelector) -> None:
 
 
 def _inspect(job: Facts) -> Facts:
-    distributions = list(importlib.metadata.distributions())
+    distributions = [found for found in importlib.metadata.distributions() if _is_brought(found, job.get("brought"))]
     exempt = set(job["exempt"])
     owners: dict[str, list[str]] = {}
     for found in distributions:
@@ -235,6 +235,10 @@ def _inspect(job: Facts) -> Facts:
     chosen = [module for module in sorted(owners) if module.partition(".")[0] not in exempt and module not in exempt]
     seconds = float(job["seconds"])
     # The files are read meanwhile: it is the longest of these jobs, and comes first.
+    sites = {str(found.locate_file("")) for found in distributions} if job.get("sites") else set()
+    # Programs among modules, as `pip install --target` leaves them, name the build's Python, and are in no PATH.
+    stock = [os.path.join(site, "bin") for site in sites]  # noqa: PTH118 - one text of many
+    job = {**job, "roots": [*job["roots"], *sorted(sites)], "stock": [*job["stock"], *stock]}
     looked, *imported = _run_all([_looker(job), *(_importer(module, seconds) for module in chosen)])
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
@@ -247,6 +251,15 @@ def _inspect(job: Facts) -> Facts:
         "files": _told(looked, job["nonce"]),
         "look": looked,
     }
+
+
+def _is_brought(found: importlib.metadata.Distribution, paths: list[str] | None) -> bool:
+    """Whether a distribution lies below one of these paths, or none are given."""
+    if paths is None:
+        return True
+    # Where its metadata lie, no public attribute tells; what has no such place is a host's own.
+    place = os.path.realpath(str(getattr(found, "_path", "/")))
+    return any(f"{place}/".startswith(f"{path}/") for path in paths)
 
 
 def _looker(job: Facts) -> Callable[[], _Process]:

@@ -272,7 +272,8 @@ def _megabytes(size: float) -> str:
 def serve_job(box: Box, requests: Sequence[Check]) -> dict[str, Any]:
     """What starts the application, makes the requests and stops it. Raises NotPassedError where that is not known."""
     if not box.command:
-        raise NotPassedError("there is no command to start the application with")
+        hint = "" if box.recipe.expects.locked else "; name it as `command` in [app] of a TOML file for --checks"
+        raise NotPassedError(f"there is no command to start the application with{hint}")
     nameless = [check.name for check in requests if check.http is not None and check.port is None]
     if nameless:
         raise NotPassedError(f"no port to ask: {listed(nameless)}")
@@ -294,14 +295,15 @@ def check_changes(box: Box, before: frozenset[Change], allowed: Sequence[str], p
     found = [
         f"{change.path} ({change.kind})"
         for change in after
-        if change not in before and not _is_below(change.path, allowed) and not _is_passage(box, change, paths, allowed)
+        if change not in before and not is_below(change.path, allowed) and not _is_passage(box, change, paths, allowed)
     ]
     if found:
         raise NotPassedError(f"{problem}: {listed(found)}")
     return ""
 
 
-def _is_below(path: str, prefixes: Iterable[str]) -> bool:
+def is_below(path: str, prefixes: Iterable[str]) -> bool:
+    """Whether a path is one of these, or lies below one."""
     return any(path == prefix.rstrip("/") or path.startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)
 
 

@@ -57,6 +57,10 @@ class Runtime(Protocol):
         """Have the image that an artifact is for the block. Errors: BootError where it is none."""
         ...
 
+    def image(self, name: str) -> Image | None:
+        """The image of that name, where this has images by name and this one among them."""
+        ...
+
     def built(
         self, store: Store, archive: Path, context: BuildContext, base_of: BaseOf
     ) -> AbstractContextManager[Image]:
@@ -76,6 +80,7 @@ class Runtime(Protocol):
         memory: int = MEMORY_BYTES,
         room: int = 0,
         may_keep: bool = False,
+        mounts: Sequence[tuple[str, str]] = (),
     ) -> AbstractContextManager[Container]:
         """Have a container to run commands in, without network, for the block, or longer with `Container.keep`.
 
@@ -83,7 +88,8 @@ class Runtime(Protocol):
         in memory with their sizes in bytes, for trying what happens when a disk is full. `capabilities` are those of
         its root, none by default. `memory` is what it may take, and none of its files counts for that where it is less
         than usual; `room` is how many bytes its files will take beside the image's. `may_keep` tells that it may be
-        kept. Its /tmp is outside of `Container.changes`.
+        kept. `mounts` are folders of this machine and where they are seen, for reading. Its /tmp is outside of
+        `Container.changes`.
 
         Errors: EngineError; BootError where the image cannot be run.
         """

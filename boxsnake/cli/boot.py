@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,11 @@ from boxsnake.settings import RUNTIMES
 if TYPE_CHECKING:
     from boxsnake.boot.runtime import Runtime
     from boxsnake.boot.scenarios import Scenario
-    from boxsnake.boot_recipe import BootRecipe, Check, Takes
+    from boxsnake.boot_recipe import BootRecipe
     from boxsnake.boot_report.value import BootReport, Report
-    from boxsnake.boxes import Box, Workspace
+    from boxsnake.cli.subjects import Subject
     from boxsnake.hosts import Host
+    from boxsnake.store import Store
 
 _ALL = "all"
 
@@ -30,10 +32,12 @@ _ALL = "all"
     epilog="Each box is put on a clean host in a container without network: it must install, hold exactly what the "
     "lock says, import, start, pass the manifest's checks, and leave nothing behind when it is removed. On a host that "
     "a box was not made for (--host), as its glibc is older, it must work all the same or say clearly why not. "
+    "A file, a folder or an image of the engine that is none of the manifest's is booted as well, without manifest and "
+    "lock: an RPM, deb, image, PEX, zipapp, wheels, archive or installer, whoever has made it. "
     "The report goes to boot.json, boot.xml (JUnit) and boot.html beside the boxes, with what has changed since the "
     "one that lay there; `boxsnake report` compares it with others."
 )
-@click.argument("boxes", nargs=-1, metavar="[FORMAT|FILE]...")
+@click.argument("boxes", nargs=-1, metavar="[FORMAT|FILE|IMAGE]...")
 @about_manifest
 @click.option("-t", "--target", "targets", multiple=True, help="Only this target of the lock; may be repeated.")
 @click.option(
@@ -50,7 +54,7 @@ _ALL = "all"
 @click.option(
     "--from",
     "older",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     help="An earlier artifact, for the scenarios upgrade, downgrade and rollback.",
 )
 @click.option(
@@ -58,7 +62,7 @@ _ALL = "all"
     "check_files",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Checks of container-structure-test or goss, beside the manifest's; may be repeated.",
+    help="Further checks: container-structure-test's or goss's YAML, or boxsnake's TOML; may be repeated.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where boxes are (default: dist, beside it).")
 @click.option(
@@ -94,57 +98,58 @@ def command(
     as_json: bool,
 ) -> None:
     """Prove that boxes work, in clean containers."""
+    from boxsnake.boot.runtimes import runtime_of
     from boxsnake.boot_report.document import to_json
     from boxsnake.boot_report.summary import changed, verdicts
+    from boxsnake.checks_files import read_checks
     from boxsnake.cli.boot_files import PAGE, compared, earlier_of, publish
     from boxsnake.cli.boot_tables import render_steps, render_table
+    from boxsnake.cli.subjects import foreign_subjects, own_subjects, sorted_words
     from boxsnake.cli.workspace import open_workspace
-    from boxsnake.packagers import packagers
+    from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
-    with console.progress():
-        workspace = open_workspace(manifest, output=output)
-        earlier = earlier_of(workspace.output, against)
-        formats = [word for word in boxes if word in packagers()]
-        # What is named by its format needs no other box to be fit to be packed.
-        known = workspace.boxes(formats if len(formats) == len(boxes) else (), targets)
-        # One that is for several targets is booted for each of them.
-        seen = (one for box in _chosen(known, boxes) for one in box.by_target)
-        chosen = [one for one in seen if not targets or one.plan.target.name in targets]
-        further = tuple(check for path in check_files for check in _checks_in(path))
-        asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute(), checks=further)
-        report = compared(_boot_all(chosen, asked, workspace, runtime, keep=keep, offline=offline), earlier)
-    publish(report, workspace.output)
+    with console.progress(), contextlib.ExitStack() as until:
+        said = read_checks(check_files)
+        named = sorted_words(boxes, manifest, output)
+        chosen: list[Subject] = []
+        others = list(named.files)
+        folder = output.absolute() if output else others[0].parent if others else Path().absolute()
+        store = Store(Store.default_root())
+        if named.own or not boxes:
+            workspace = open_workspace(manifest, output=output)
+            folder, store = workspace.output, workspace.store
+            chosen, more = own_subjects(workspace, named.own, targets, said, offline=offline)
+            others += more
+        earlier = earlier_of(folder, against)
+        runs = runtime_of(runtime, store)
+        if others or named.images:
+            scratch = until.enter_context(store.scratch("foreign"))
+            chosen += foreign_subjects(others, named.images, runs, said, scratch)
+        asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute())
+        report = compared(_boot_all(chosen, asked, runs, store, keep=keep, offline=offline), earlier)
+    publish(report, folder)
     if verbose:
         console.show(lambda: render_steps(report.boxes))
     console.show(lambda: render_table(report.boxes))
     if report.changes and (words := changed(report.changes)):
         console.say(f"since {report.changes.against}: {words}")
-    console.say(f"{verdicts(report.boxes)}; {path_from_here(workspace.output / PAGE)}")
+    console.say(f"{verdicts(report.boxes)}; {path_from_here(folder / PAGE)}")
     console.result(lambda: to_json(report))
     _judge(report.boxes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked for beside the boxes: names of hosts and scenarios, an earlier artifact, further checks."""
+    """What was asked for beside the boxes: names of hosts and scenarios, and an earlier artifact."""
 
     hosts: tuple[str, ...]
     scenarios: tuple[str, ...]
     older: Path | None
-    checks: tuple[Check, ...]
-
-
-def _checks_in(path: Path) -> tuple[Check, ...]:
-    from boxsnake.disk import disk_faults
-    from boxsnake.foreign_checks import foreign_checks
-
-    with disk_faults(path):
-        return foreign_checks(path.read_bytes().decode("utf-8", "replace"), str(path))
 
 
 def _boot_all(
-    chosen: Sequence[Box], asked: Asked, workspace: Workspace, named: str | None, *, keep: bool, offline: bool
+    chosen: Sequence[Subject], asked: Asked, runtime: Runtime, store: Store, *, keep: bool, offline: bool
 ) -> Report:
     """Boot some boxes at a time: most of a boot is waiting for programs to start."""
     from boxsnake import __version__
@@ -152,61 +157,58 @@ def _boot_all(
     from boxsnake.boot.artifacts import look_into
     from boxsnake.boot.fit import judged, mismatch
     from boxsnake.boot.room import at_once
-    from boxsnake.boot.runtimes import runtime_of
     from boxsnake.boot_report.value import EMULATED, Report
     from boxsnake.hosts import load_hosts
-    from boxsnake.materials import StoreMaterials
     from boxsnake.progress import track
 
     started = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     known = load_hosts()
-    access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
-    runtime = runtime_of(named, workspace.store)
     trials = [
-        (box, name, scenario)
-        for box in chosen
-        for scenario in _scenarios_of(box, asked)
-        for name in _hosts_of(box, asked.hosts, known, runtime)
+        (subject, name, scenario)
+        for subject in chosen
+        for scenario in _scenarios_of(subject, asked)
+        for name in _hosts_of(subject, asked.hosts, known, runtime)
     ]
-    paths = list(dict.fromkeys(box.path for box in chosen))
+    # An image that the engine has lies in no file that could be looked into.
+    paths = list(dict.fromkeys(subject.path for subject in chosen if not subject.recipe.image))
     with (
         track("boot", len(trials)) as advance,
         ThreadPoolExecutor(max_workers=1) as aside,
         ThreadPoolExecutor(max_workers=at_once()) as pool,
     ):
 
-        def one(trial: tuple[Box, str, Scenario | None]) -> BootReport:
-            box, name, scenario = trial
-            recipe = box.packager.boot(box.plan, box.path)
-            obstacle = _obstacle(box, name, recipe.takes, runtime, known)
-            foreign = _foreign(box, runtime)
+        def one(trial: tuple[Subject, str, Scenario | None]) -> BootReport:
+            subject, name, scenario = trial
+            recipe = subject.recipe
+            obstacle = _obstacle(subject, name, runtime, known)
+            other = _other_processor(subject, runtime)
             if obstacle:
-                report = _not_booted(box, name, scenario, obstacle)
+                report = _not_booted(subject, name, scenario, obstacle)
             else:
-                with StoreMaterials(workspace.store, box.plan, access) as materials:
+                with subject.bases() as base_of:
                     report = boot(
                         runtime,
-                        workspace.store,
-                        box.path,
-                        dataclasses.replace(_unhurried(recipe) if foreign else recipe, host=name),
-                        (*box.plan.checks, *asked.checks),
-                        format=box.name,
-                        base_of=materials.base,
+                        store,
+                        subject.path,
+                        dataclasses.replace(_unhurried(recipe) if other else recipe, host=name),
+                        subject.checks,
+                        format=subject.name,
+                        base_of=base_of,
                         scenario=scenario,
-                        older=box.packager.boot(box.plan, asked.older) if asked.older else None,
-                        traces=(str(box.plan.root), str(workspace.store.root)),
-                        note=f"{EMULATED}programs of {foreign}, on {runtime.architecture}" if foreign else "",
+                        older=subject.older(asked.older) if asked.older else None,
+                        traces=subject.traces,
+                        note=f"{EMULATED}programs of {other}, on {runtime.architecture}" if other else "",
                         keep=keep,
                         offline=offline,
                     )
                 host = known.get(name)
-                why = mismatch(recipe.takes, host, box.plan.target, box.plan.lock.python_minor) if host else ""
+                why = mismatch(subject.recipe.takes, host, subject.glibc, subject.python) if host else ""
                 report = judged(report, why) if why else report
             advance(1)
             return report
 
         try:
-            looking = [aside.submit(look_into, path, workspace.store) for path in paths]
+            looking = [aside.submit(look_into, path, store) for path in paths]
             reports = tuple(pool.map(one, trials))
             artifacts = tuple(look.result() for look in looking)
         except BaseException:
@@ -225,40 +227,37 @@ def _boot_all(
     )
 
 
-def _title(boxes: Sequence[Box]) -> str:
-    """The application's name and version."""
-    applications = dict.fromkeys(f"{box.plan.application.name} {box.plan.application.version}" for box in boxes)
-    return ", ".join(applications)
+def _title(subjects: Sequence[Subject]) -> str:
+    """The applications' names and versions."""
+    return ", ".join(dict.fromkeys(subject.application for subject in subjects if subject.application))
 
 
-def _scenarios_of(box: Box, asked: Asked) -> Sequence[Scenario | None]:
+def _scenarios_of(subject: Subject, asked: Asked) -> Sequence[Scenario | None]:
     """What is tried with the box; None is the usual course. Errors: UsageError."""
     from boxsnake.boot.scenarios import ALL, SCENARIOS
     from boxsnake.boot.scenarios import chosen as chosen_scenarios
     from boxsnake.errors import UsageError
 
-    recipe = box.packager.boot(box.plan, box.path)
     for name in asked.scenarios:
         if name != ALL and name not in SCENARIOS:
             step = f"There are {', '.join(SCENARIOS)}, and `{ALL}`; docs/boot.md tells what each proves."
             raise UsageError(f"scenario {name}", "there is no such scenario", step, scenarios=list(SCENARIOS))
-    found = chosen_scenarios(asked.scenarios, recipe, older=asked.older is not None)
+    found = chosen_scenarios(asked.scenarios, subject.recipe, older=asked.older is not None)
     for scenario in found:
-        lack = scenario.lacking(recipe)
+        lack = scenario.lacking(subject.recipe)
         if lack:
             step = f"Name the formats that it is for, or `--scenario {ALL}` for those that each takes."
-            raise UsageError(f"scenario {scenario.name}", f"is not for {box.packager.name}, which {lack}", step)
+            raise UsageError(f"scenario {scenario.name}", f"is not for {subject.kind}, which {lack}", step)
         if scenario.takes_older and asked.older is None:
             step = "Name an earlier artifact of the same format with --from."
             raise UsageError(f"scenario {scenario.name}", "takes an older artifact, and there is none", step)
-    older = asked.older
-    if older and older.suffix != box.path.suffix and any(scenario.takes_older for scenario in found):
-        cause = f"is no {box.packager.name} by its name"
-        raise UsageError(str(older), cause, f"Name an earlier artifact with --from, such as {box.path.name}.")
+    if asked.older and any(scenario.takes_older for scenario in found):
+        # Looked at before anything is started, so that a wrong one is told at once.
+        subject.older(asked.older)
     return found or (() if asked.scenarios else (None,))
 
 
-def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], runtime: Runtime) -> list[str]:
+def _hosts_of(subject: Subject, asked: Sequence[str], known: Mapping[str, Host], runtime: Runtime) -> list[str]:
     """The names of the hosts that the box is booted on. An image is its own, and is booted once."""
     from boxsnake.boot.fit import lacking
     from boxsnake.boot_recipe import ARTIFACT_HOST
@@ -268,7 +267,7 @@ def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], runtime
     if unknown:
         step = f"There are {', '.join(known)}, and `{_ALL}`; your settings' hosts folder may define others."
         raise UsageError(f"host {unknown[0]}", "there is no such host", step, hosts=list(known))
-    recipe = box.packager.boot(box.plan, box.path)
+    recipe = subject.recipe
     if not asked or recipe.host == ARTIFACT_HOST:
         return [recipe.host]
     found = [name for name in asked if name != _ALL]
@@ -279,10 +278,10 @@ def _hosts_of(box: Box, asked: Sequence[str], known: Mapping[str, Host], runtime
     return list(dict.fromkeys(found))
 
 
-def _foreign(box: Box, runtime: Runtime) -> str:
-    """The box's processor, as the OCI image specification names it; "" where it is that of the engine."""
-    platform = box.plan.target.oci_platform
-    return platform[1] if platform and runtime.architecture and platform[1] != runtime.architecture else ""
+def _other_processor(subject: Subject, runtime: Runtime) -> str:
+    """The box's processor, as the OCI image specification names it; "" where it is that of the engine, or any."""
+    own = runtime.architecture
+    return subject.architecture if own and subject.architecture != own else ""
 
 
 def _unhurried(recipe: BootRecipe) -> BootRecipe:
@@ -291,53 +290,32 @@ def _unhurried(recipe: BootRecipe) -> BootRecipe:
     return dataclasses.replace(recipe, expects=dataclasses.replace(recipe.expects, rules=rules))
 
 
-def _obstacle(box: Box, name: str, takes: Takes, runtime: Runtime, hosts: Mapping[str, Host]) -> str:
+def _obstacle(subject: Subject, name: str, runtime: Runtime, hosts: Mapping[str, Host]) -> str:
     """Why the box cannot be booted on the host with this engine, whatever its worth; "" where it can."""
     from boxsnake.boot.fit import lacking
     from boxsnake.boot_recipe import ARTIFACT_HOST
 
-    target = box.plan.target
-    if target.oci_platform is None:
-        return f"there are no containers of {target.platform}"
-    foreign = _foreign(box, runtime)
+    if subject.obstacle:
+        return subject.obstacle
+    other = _other_processor(subject, runtime)
     # Hosts are of the engine's own processor; an image brings all that it needs.
-    if foreign and (name != ARTIFACT_HOST or foreign not in runtime.emulated):
-        lack = "" if name != ARTIFACT_HOST else f", without an emulator of {foreign} (docs/boot.md tells of them)"
-        return f"needs a container engine on {target.platform}, and this one runs {runtime.architecture}{lack}"
+    if other and (name != ARTIFACT_HOST or other not in runtime.emulated):
+        lack = "" if name != ARTIFACT_HOST else f", without an emulator of {other} (docs/boot.md tells of them)"
+        return f"needs a container engine on {subject.platform}, and this one runs {runtime.architecture}{lack}"
     if name == ARTIFACT_HOST:
         return ""
     if name not in hosts:
         return f"there is no host {name}; define it in the folder that `hosts` in your settings names"
-    lack = lacking(takes, hosts[name])
+    lack = lacking(subject.recipe.takes, hosts[name])
     return f"the host {name} {lack}" if lack else ""
 
 
-def _not_booted(box: Box, host: str, scenario: Scenario | None, why: str) -> BootReport:
+def _not_booted(subject: Subject, host: str, scenario: Scenario | None, why: str) -> BootReport:
     from boxsnake.boot_report.value import BootReport, Step
 
     step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
     name = scenario.name if scenario else ""
-    return BootReport(artifact=str(box.path), format=box.name, host=host, scenario=name, steps=(step,))
-
-
-def _chosen(known: list[Box], asked: tuple[str, ...]) -> list[Box]:
-    """The boxes that were asked for by format or by path, all of them without a word; they must have been made."""
-    from boxsnake.errors import ResourceError, UsageError
-
-    for word in asked:
-        if not any(_is_meant(box, word) for box in known):
-            there = ", ".join(dict.fromkeys(box.packager.name for box in known))
-            raise UsageError(word, "is no format of the manifest and no file that it makes", f"It makes {there}.")
-    chosen = [box for box in known if not asked or any(_is_meant(box, word) for word in asked)]
-    for box in chosen:
-        if not box.path.exists():
-            step = f"Run `boxsnake build {box.packager.name}` first."
-            raise ResourceError(str(box.path), "there is no such box yet", step, format=box.packager.name)
-    return chosen
-
-
-def _is_meant(box: Box, word: str) -> bool:
-    return word == box.packager.name or Path(word).absolute() == box.path
+    return BootReport(artifact=str(subject.path), format=subject.name, host=host, scenario=name, steps=(step,))
 
 
 def _judge(reports: Sequence[BootReport]) -> None:

@@ -51,7 +51,7 @@ def command(context: click.Context, asked: Asked, debug: bool) -> None:
 
 def _run(console: Console, engine: Engine, prepared: Prepared, asked: Asked) -> None:
     from boxsnake.engine.owner import RUN_LABEL
-    from boxsnake.stack.running import STACK_LABEL, remove, stack_labels, start
+    from boxsnake.stack.running import STACK_LABEL, remove, stack_labels, start, stop_run
 
     screen = Screen(console, tuple(unit.name for unit in prepared.stack.units))
     ended: queue.Queue[tuple[str, str]] = queue.Queue()
@@ -65,7 +65,7 @@ def _run(console: Console, engine: Engine, prepared: Prepared, asked: Asked) -> 
         if engine.labelled(STACK_LABEL, ready.id):
             remove(engine, ready.id)
         stack.callback(engine.remove_labelled, RUN_LABEL, engine.run)
-        stack.callback(_stop, engine)
+        stack.callback(stop_run, engine)
         labels = engine.own_labels() | stack_labels(ready)
         running = start(engine, ready, terms_of(prepared, image, labels, screen.note, watch))
         show_urls(console, running)
@@ -138,18 +138,6 @@ def _follow(engine: Engine, screen: Screen, ended: queue.Queue[tuple[str, str]],
         for line in engine.said(identity, follow=True):
             screen.line(unit, line)
     ended.put((unit, identity))
-
-
-def _stop(engine: Engine) -> None:
-    """Let the containers end in peace, all at once."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from boxsnake.errors import BoxsnakeError
-
-    with contextlib.suppress(BoxsnakeError):
-        found = engine.containers()
-        with ThreadPoolExecutor(max(1, len(found))) as pool:
-            list(pool.map(lambda identity: engine.stop(identity, 5), found))
 
 
 def _judge(engine: Engine, running: Running) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from boxsnake import oci
 from boxsnake.disk import file_chunks
 from boxsnake.errors import BootError, PackError
-from boxsnake.image.layout import Place, places
+from boxsnake.image.layout import Layout, Place, places
 from boxsnake.tar_stream import tar_end, tar_file, tar_part
+from boxsnake.target import OCI_ARCHITECTURES
 from boxsnake.value import dataclass
 
 _MANIFEST = "manifest.json"
@@ -45,9 +48,14 @@ class DockerArchive:
 
 
 def read_archive(path: Path) -> DockerArchive:
-    """The one image of a docker archive, without unpacking it. Errors: BootError, ResourceError."""
+    """The one image of a docker archive, without unpacking it; of a layout without one, as if it were one.
+
+    Of several in a layout, the one for this machine's processor. Errors: BootError, ResourceError.
+    """
     try:
         found = places(path)
+        if _MANIFEST not in found and "index.json" in found:
+            return _of_layout(Layout(path), found)
         document = json.loads(_content(found[_MANIFEST]))[0]
         config = _content(found[document["Config"]])
         archive = DockerArchive(
@@ -60,8 +68,23 @@ def read_archive(path: Path) -> DockerArchive:
             places={name: found[name] for name in document["Layers"]},
         )
     except (PackError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise BootError(str(path), f"is no docker archive: {error!r}", "Build the artifact again.") from None
+        raise BootError(str(path), f"is no image archive: {error!r}", "Build the artifact again.") from None
     return archive
+
+
+def _of_layout(layout: Layout, found: Mapping[str, Place]) -> DockerArchive:
+    machine = OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
+    image = next((one for one in layout.images if one.platform == ("linux", machine)), layout.images[0])
+    files = tuple(oci.blob_path(layer.digest) for layer in image.layers)
+    return DockerArchive(
+        path=layout.path,
+        id=image.config.digest,
+        diff_ids=tuple(image.configuration["rootfs"]["diff_ids"]),
+        files=files,
+        tags=(),
+        config=image.config.content,
+        places={name: found[name] for name in files},
+    )
 
 
 def _content(place: Place) -> bytes:

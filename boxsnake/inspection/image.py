@@ -14,12 +14,12 @@ from boxsnake.image.layout import LaidOut, Layout
 from boxsnake.inspection.ledger import Ledger
 from boxsnake.inspection.members import Joined, of_tar
 from boxsnake.inspection.value import Part
+from boxsnake.target import OCI_ARCHITECTURES
 from boxsnake.value import dataclass
 
 _BASE = "org.opencontainers.image.base.name"
 _TITLE = "org.opencontainers.image.title"
 _VERSION = "org.opencontainers.image.version"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def _of_layout(layout: Layout) -> ImageFacts:
 
 
 def _machine() -> str:
-    return _MACHINES.get(platform.machine(), platform.machine())
+    return OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def _layers(layout: Layout, image: LaidOut) -> Iterator[tuple[Part, Callable[[], BinaryIO]]]:

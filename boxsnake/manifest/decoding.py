@@ -37,10 +37,10 @@ def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) 
     `box_options` are the models of `[boxes.<format>]` by format; in the result `boxes` holds their instances, and
     `targets` at least "default". Errors: ManifestError with all faults, each with its key and line.
     """
-    document, places = _document(text, source)
+    document, places = document_of(text, source)
     faults: list[Fault] = []
     boxes = _boxes(document, box_options, places, faults)
-    manifest = _validated(Manifest, {**document, "boxes": boxes}, places, faults)
+    manifest = validated(Manifest, {**document, "boxes": boxes}, places, faults)
     faults.extend(places.fault(*found) for found in _contradictions(document))
     faults.extend(places.fault(*found) for found in _foreign_boxes(document, box_options))
     faults.extend(places.fault(*found) for found in _foreign_targets(document, boxes))
@@ -49,7 +49,7 @@ def decode(text: str, source: str, *, box_options: Mapping[str, type[Section]]) 
     return replace(manifest, targets=manifest.targets or {DEFAULT_TARGET: TargetTable()})
 
 
-def _document(text: str, source: str) -> tuple[dict[str, Any], Places]:
+def document_of(text: str, source: str) -> tuple[dict[str, Any], Places]:
     """The manifest's table as plain values, and where its keys stand."""
     if len(text) > _LARGEST:
         raise _broken(source, 0, f"has {len(text)} characters; a manifest has at most {_LARGEST}")
@@ -93,9 +93,8 @@ def _line_of_error(message: str, text: str) -> int:
     return int(match[1]) if match else text.rstrip("\n").count("\n") + 1
 
 
-def _validated(
-    section: type[M], data: Any, places: Places, faults: list[Fault], path: tuple[str, ...] = ()
-) -> M | None:
+def validated(section: type[M], data: Any, places: Places, faults: list[Fault], path: tuple[str, ...] = ()) -> M | None:
+    """The data as such a table, or None and `faults` that say why not."""
     from pydantic import ValidationError
 
     try:
@@ -116,7 +115,7 @@ def _boxes(
     for name, table in tables.items():
         if name not in box_options:
             faults.append(places.fault(("boxes", name), f"unknown format; {nearest(name, box_options)}"))
-        elif (options := _validated(box_options[name], table, places, faults, ("boxes", name))) is not None:
+        elif (options := validated(box_options[name], table, places, faults, ("boxes", name))) is not None:
             boxes[name] = options
     return boxes
 

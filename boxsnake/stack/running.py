@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from boxsnake.boot.asking import attempt, fault, request_of
 from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, Launch, Listed
 from boxsnake.engine.launch import LAUNCH_BY_PYTHON, LAUNCH_BY_SHELL, LOOPBACK, as_json, as_lines
-from boxsnake.errors import BootError, EngineError
+from boxsnake.errors import BootError, BoxsnakeError, EngineError
 from boxsnake.manifest.text import byte_count
 from boxsnake.stack.debugger import PORT as DEBUGGER
 from boxsnake.stack.value import Stack, Unit
@@ -28,6 +29,7 @@ READY_SECONDS = 60.0
 """How long a service, or an application whose check names no time, may take to be ready."""
 
 _STOP_SECONDS = 10
+_SHORT_SECONDS = 5
 _REQUEST_SECONDS = 5.0
 _SHOWN_LINES = 15
 _PAUSES = (0.03, 0.05, 0.1, 0.2)
@@ -140,6 +142,14 @@ def remove(engine: Engine, identity: str) -> int:
             list(pool.map(lambda one: engine.stop(one.id, _STOP_SECONDS), found))
     engine.remove_labelled(STACK_LABEL, identity)
     return len(found)
+
+
+def stop_run(engine: Engine) -> None:
+    """Ask all containers of the engine's run to end in peace, at once; an engine that went away is passed over."""
+    with contextlib.suppress(BoxsnakeError):
+        found = engine.containers()
+        with ThreadPoolExecutor(max(1, len(found))) as pool:
+            list(pool.map(lambda identity: engine.stop(identity, _SHORT_SECONDS), found))
 
 
 def _whole(engine: Engine, unit: Unit) -> tuple[tuple[str, ...], tuple[str, ...]]:
