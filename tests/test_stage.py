@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import hashlib
@@ -7,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from boxsnake.entries import APPLICATION, NOBODY, Tree
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.stage.inventory import inventory, with_folders
 from boxsnake.stage.owners import Owners
+from boxsnake.stage.wheels import Layout, install_wheel
 from boxsnake.store import Store
 
 from .trees import EPOCH, MINOR, PLACEHOLDER, SITE, Content, Folder, Link, Program, Workshop
@@ -347,6 +350,27 @@ def test_a_script_that_a_wheel_brings_twice_is_its_entry_point(workshop: Worksho
     )
     with workshop.stage(store) as tree:
         assert "from web import main" in text(tree, "bin/web")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_what_a_wheel_holds_is_written_as_it_is(tmp_path: Path, packing: int, algorithm: str) -> None:
+    random = os.urandom(1 << 20)
+    contents = {"a/large.so": random + bytes(3 << 20) + random, "a/empty.py": b"", "b.py": b"x = 1\n"}
+    texts = {"METADATA": "Name: w\n", "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    contents |= {f"w-1.0.dist-info/{name}": text.encode() for name, text in texts.items()}
+    sums = {name: base64.urlsafe_b64encode(hashlib.new(algorithm, data).digest()) for name, data in contents.items()}
+    lines = [f"{name},{algorithm}={sums[name].rstrip(b'=').decode()},{len(data)}\n" for name, data in contents.items()]
+    wheel = tmp_path / "w-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", packing) as archive:
+        for name, data in (contents | {"w-1.0.dist-info/RECORD": "".join(lines).encode()}).items():
+            archive.writestr(name, data)
+    layout = Layout(site_packages="site", headers="include", interpreter="/opt/env/bin/python")
+    installed = install_wheel(wheel, "wheel:w", root=tmp_path / "tree", layout=layout, owners=Owners())
+    assert {name: (tmp_path / "tree" / "site" / name).read_bytes() for name in contents} == contents
+    told = {path: (one.size, one.sha256) for path, one in installed.known.items()}
+    right = {f"site/{name}": (len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
+    assert told == (right if algorithm == "sha256" else {})
 
 
 def test_a_host_interpreter_has_no_tree(usual: Workshop, store: Store) -> None:
