@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +125,27 @@ def test_an_image_goes_again_and_takes_no_names(engine: Engine, store: Store, ar
         assert id_of(engine, TAG) == former != identity
     assert id_of(engine, TAG) == former
     assert engine.image(read_archive(archive).id) is None
+
+
+@pytest.mark.engine
+def test_layers_that_the_engine_has_do_not_travel(
+    engine: Engine, store: Store, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts.image_id(engine, store, hosts.load_hosts()["debian-12-python"])
+    sent = []
+    load = Engine.load
+
+    def counting(self: Engine, data: Path | Iterable[bytes]) -> tuple[str, ...]:
+        assert not isinstance(data, Path)
+        chunks = [*data]
+        sent.append(sum(map(len, chunks)))
+        return load(self, chunks)
+
+    monkeypatch.setattr(Engine, "load", counting)
+    with loaded(engine, archive):
+        pass
+    assert len(sent) == 1
+    assert sent[0] < 1 << 20 < archive.stat().st_size
 
 
 @pytest.mark.engine

@@ -23,16 +23,22 @@ def load(engine: Engine, artifact: Path) -> list[str]:
     Errors: EngineError; BootError where the engine refuses the archive, or has another image of it.
     """
     wanted = read_archive(artifact)
+    put(engine, wanted, likely=wanted.tags)
+    return list(wanted.tags)
+
+
+def put(engine: Engine, wanted: DockerArchive, *, likely: Sequence[str]) -> None:
+    """Do the same with an archive that was read. Images with the names `likely` are expected to share its layers."""
     if _named(engine, wanted, ()):
-        return list(wanted.tags)
-    known = engine.leading_layers(wanted.diff_ids, likely=wanted.tags)
+        return
+    known = engine.leading_layers(wanted.diff_ids, likely=likely)
     if known and _loaded_thin(engine, wanted, known):
-        return list(wanted.tags)
+        return
     names = engine.load(wanted.stream(wanted.tags))
     if not _named(engine, wanted, names):
         cause = "the engine took it, and has no image with its layers"
-        raise BootError(str(artifact), cause, "See the engine's log; `docker load` with the same file may tell more.")
-    return list(wanted.tags)
+        step = "See the engine's log; `docker load` with the same file may tell more."
+        raise BootError(str(wanted.path), cause, step)
 
 
 def _named(engine: Engine, wanted: DockerArchive, names: Sequence[str]) -> bool:
