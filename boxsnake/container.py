@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from boxsnake.value import dataclass
 
 MEMORY_BYTES = 4 << 30
 """What a container may take, unless it is told otherwise."""

@@ -84,7 +84,7 @@ def test_credentials_of_a_docker_host_stay_out() -> None:
 def test_without_any_engine_the_remedy_fits_what_is_installed(
     monkeypatch: pytest.MonkeyPatch, program: str, remedy: str
 ) -> None:
-    monkeypatch.setattr(places, "addresses", lambda _: ("unix:///nonexistent/a.sock", "unix:///nonexistent/b.sock"))
+    monkeypatch.setattr(places, "addresses", lambda *_: ("unix:///nonexistent/a.sock", "unix:///nonexistent/b.sock"))
     monkeypatch.setattr(shutil, "which", lambda name, **_: name if name == program else None)
     with pytest.raises(EngineError, match=r"tried unix:///nonexistent/a.sock, unix:///nonexistent/b.sock") as raised:
         connect({})
@@ -104,7 +104,7 @@ def test_a_socket_without_permission_is_not_called_absent(
             if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
                 folder.chmod(0o755)
         tmp_path.chmod(0o700 if hidden else 0o755)
-        monkeypatch.setattr(places, "addresses", lambda _: (f"unix://{address}",))
+        monkeypatch.setattr(places, "addresses", lambda *_: (f"unix://{address}",))
         with nobody(), pytest.raises(EngineError, match="no permission to use") as raised:
             connect({})
     assert "group of that socket" in raised.value.next_step

@@ -94,7 +94,7 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     """Do what a changed application is packed with or after, while its wheel is built by another process."""
     wanted = ["boxsnake.layer_blobs", "boxsnake.stage.staging", "boxsnake.ingest.wheel", "boxsnake.image.write"]
     wanted += ["boxsnake.binaries", "ctypes"]
-    wanted += ["boxsnake.image.load"] if load else []
+    wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
     wanted += ["boxsnake.registry.push"] if push else []
     for name in wanted:
         importlib.import_module(name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     import ssl

@@ -10,13 +10,14 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from boxsnake.engine import wanted
 from boxsnake.engine.api import UPGRADE, RefusedError, losing
 from boxsnake.engine.frames import frames
 from boxsnake.errors import EngineError
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.engine.connection import Connection

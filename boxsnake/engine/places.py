@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from boxsnake.engine.api import LostError, RefusedError
 from boxsnake.engine.connection import Connection, first_line
 from boxsnake.errors import EngineError
 from boxsnake.urls import without_credentials
+from boxsnake.value import dataclass
 
 KINDS = ("docker", "podman")
 """Engines by the names that users call them."""

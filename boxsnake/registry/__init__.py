@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from boxsnake.credentials import Credentials
 from boxsnake.reference import Reference
 from boxsnake.settings import RegistrySettings, Settings
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.fetch.exchange import Patience

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -33,6 +33,7 @@ from boxsnake.registry.challenge import Challenge, challenges
 from boxsnake.registry.logins import RegistryLogin, find_login
 from boxsnake.settings import RegistrySettings
 from boxsnake.urls import redact, without_credentials
+from boxsnake.value import dataclass
 
 _UNAUTHORIZED = 401
 _KEEPS_METHOD = frozenset({307, 308})

@@ -12,13 +12,14 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from boxsnake.credentials import Login
 from boxsnake.errors import ResourceError
 from boxsnake.plain_text import escaped, shortened
+from boxsnake.value import dataclass
 
 _HELPER_SECONDS = 30.0
 _TOKEN_USER = "<token>"  # noqa: S105 - what a helper answers in a user's place

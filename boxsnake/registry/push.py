@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from boxsnake import oci
@@ -18,6 +18,7 @@ from boxsnake.registry.conversation import Registry
 from boxsnake.registry.repository import Repository
 from boxsnake.registry.upload import Outcome, Parcel, Upload
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boxsnake import oci
@@ -10,6 +9,7 @@ from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, NetworkError
 from boxsnake.registry.conversation import Asked, Registry, Scope
 from boxsnake.store import Store
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.progress import Advance

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -18,6 +17,7 @@ from boxsnake.fetch.exchange import LATER, AgainError, Answer, StoppedError, joi
 from boxsnake.image.layout import Images
 from boxsnake.registry.conversation import Asked, Content
 from boxsnake.registry.repository import Repository
+from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     from boxsnake.progress import Advance
