@@ -351,6 +351,11 @@ def test_why_names_half_size_layer_and_the_way(world: World) -> None:
     assert "because      requires.pip: demo" in world.done("why", "demo")
 
 
+def test_why_needs_nothing_of_the_store(world: World, tmp_path: Path) -> None:
+    for package in ("gem", "demo"):
+        assert f"{package} 1.0" in world.done("why", package, BOXSNAKE_CACHE_DIR=str(tmp_path))
+
+
 def test_why_suggests_what_may_be_meant(world: World) -> None:
     done = world.run("why", "gems")
     assert (done.returncode, "Did you mean gem?" in done.stderr) == (2, True)
