@@ -135,6 +135,18 @@ def test_two_hundred_boots_are_less_than_a_megabyte() -> None:
     assert Page(text).tags.count("details") > 200
 
 
+def test_two_hundred_boxes_are_less_than_a_megabyte_too() -> None:
+    boxes = [trial(f"image (target-{number})", fails_at="imports" if number % 2 else "") for number in range(200)]
+    paths = [f"/srv/dist/{number}" for number in range(200)]
+    made = report(
+        *(dataclasses.replace(one, artifact=path) for one, path in zip(boxes, paths, strict=True)),
+        artifacts=tuple(dataclasses.replace(artifact("image", packages=150), path=path) for path in paths),
+    )
+    text = render(made)
+    assert len(text.encode()) < 1_000_000
+    assert "What is in the 150 smallest is in boot.json alone." in Page(text).text
+
+
 def hostile() -> Report:
     """A report whose every text is harmful."""
     box = trial(HOSTILE, HOSTILE, HOSTILE, fails_at="imports", cause=HOSTILE, log=HOSTILE * 100_000)

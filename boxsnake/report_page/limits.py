@@ -6,32 +6,35 @@ from boxsnake.boot_report.value import Report
 from boxsnake.value import dataclass
 
 # For the whole page: characters of logs, characters of details of what passed, rows of packages, areas of treemaps.
-_LOGS, _LARGEST_LOG = 200_000, 40_000
+_LOGS, _LARGEST_LOG = 180_000, 40_000
 _DETAILS, _LARGEST_DETAIL = 200_000, 500
 _ROWS, _MOST_ROWS = 1_200, 400
 _AREAS, _MOST_AREAS = 900, 60
+_ARTIFACTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Characters of each log and detail; rows of packages and areas for each artifact."""
+    """Characters of each log and detail; rows of packages and areas for each artifact, and of how many it is told."""
 
     log: int
     detail: int
     rows: int
     areas: int
+    artifacts: int
 
     @classmethod
     def of(cls, report: Report) -> Limits:
         """What there is room for."""
         steps = [step for trial in report.boxes for step in trial.steps]
         logs = sum(1 for step in steps if step.outcome == "failed") or 1
-        artifacts = len(report.artifacts) or 1
+        artifacts = min(len(report.artifacts), _ARTIFACTS) or 1
         return cls(
             log=max(500, min(_LARGEST_LOG, _LOGS // logs)),
             detail=max(40, min(_LARGEST_DETAIL, _DETAILS // (len(steps) or 1))),
             rows=max(5, min(_MOST_ROWS, _ROWS // artifacts)),
             areas=max(5, min(_MOST_AREAS, _AREAS // artifacts)),
+            artifacts=artifacts,
         )
 
 

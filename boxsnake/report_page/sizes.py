@@ -41,9 +41,11 @@ def sizes(report: Report, limits: Limits) -> ET.Element | None:
     )
     rows = [_row(artifact, names[artifact.path], largest) for artifact in known]
     table = element("table", element("caption", "Sizes of boxes"), plain("thead", heading), rows)
-    told = [one for one in known if one.contents]
+    told = sorted((one for one in known if one.contents), key=lambda one: -one.size)
+    told, others = told[: limits.artifacts], told[limits.artifacts :]
+    note = element("p", f"What is in the {len(others)} smallest is in boot.json alone.") if others else None
     maps = [_artifact(one, names[one.path], limits, is_open=at < _UNFOLDED) for at, one in enumerate(told)]
-    return element("div", element("div", table, class_="wide"), maps)
+    return element("div", element("div", table, class_="wide"), maps, note)
 
 
 def _names(artifact: Artifact, report: Report) -> str:
