@@ -78,7 +78,8 @@ def test_the_page_says_first_what_failed_and_why() -> None:
 
 
 def test_a_page_asks_for_nothing_and_its_links_lead_somewhere() -> None:
-    text = render(dataclasses.replace(FAILING, changes=changes(large(), FAILING, against="before")))
+    made = dataclasses.replace(FAILING, boxes=(*FAILING.boxes, FAILING.boxes[1]))
+    text = render(dataclasses.replace(made, changes=changes(large(), FAILING, against="before")))
     page = Page(text)
     assert page.loads == ["data:,"]
     assert len(page.ids) == len(set(page.ids))

@@ -37,7 +37,7 @@ def render(report: Report) -> str:
         ("starts", "Starts", starts(report, places)),
         ("times", "Times", times(report, places)),
         ("sizes", "Sizes", sizes(report, limits)),
-        ("boots", "Boots", boots(report, places, limits)),
+        ("boots", "Boots", boots(report, limits)),
     ]
     there = [(name, title, content) for name, title, content in sections if content is not None]
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))

@@ -21,11 +21,15 @@ _NAME_LENGTH = 120
 
 
 def by_key(report: Report) -> Places:
-    """Where on the page each trial is."""
-    return {trial.key: f"b{number}" for number, trial in enumerate(report.boxes, 1)}
+    """Where on the page each trial is: of several that are called the same, the first."""
+    return {trial.key: _place(at) for at, trial in reversed([*enumerate(report.boxes)])}
 
 
-def boots(report: Report, places: Places, limits: Limits) -> ET.Element | None:
+def _place(at: int) -> str:
+    return f"b{at + 1}"
+
+
+def boots(report: Report, limits: Limits) -> ET.Element | None:
     """All boots, those that failed unfolded."""
     if not report.boxes:
         return None
@@ -41,10 +45,10 @@ def boots(report: Report, places: Places, limits: Limits) -> ET.Element | None:
         hidden="",
         id="finding",
     )
-    return element("div", form, [_boot(trial, places, limits) for trial in report.boxes])
+    return element("div", form, [_boot(trial, _place(at), limits) for at, trial in enumerate(report.boxes)])
 
 
-def _boot(trial: BootReport, places: Places, limits: Limits) -> ET.Element:
+def _boot(trial: BootReport, place: str, limits: Limits) -> ET.Element:
     summary = element(
         "summary",
         mark(trial.verdict),
@@ -60,7 +64,7 @@ def _boot(trial: BootReport, places: Places, limits: Limits) -> ET.Element:
     for is_skipped, group in groupby(trial.steps, lambda step: step.outcome == "skipped" and not step.detail):
         steps = list(group)
         rows += [_skipped(steps)] if is_skipped else [_step(step, longest, limits) for step in steps]
-    table = element("table", plain("thead", heading), rows, class_="steps", id=places[trial.key])
+    table = element("table", plain("thead", heading), rows, class_="steps", id=place)
     facts = element("p", element("code", trial.artifact), _again(trial), class_="facts")
     failed = None if trial.verdict == "passed" else ""
     return element("details", summary, table, facts, class_=f"boot {trial.verdict}", open=failed)
