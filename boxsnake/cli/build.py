@@ -48,8 +48,6 @@ def command(
     since: Path | None,
 ) -> None:
     """Make the boxes that the manifest asks for, from its lock."""
-    from boxsnake.pack import pack
-
     _check_only({"--spec": "rpm"} if spec else {}, {"--since": "wheelhouse"} if since else {}, chosen.formats)
     started = time.monotonic()
     with console.progress():
@@ -57,6 +55,8 @@ def command(
         made: list[Made] = []
         ahead = partial(_prepare, workspace, load=load, push=push)
         boxes = _boxes(workspace, chosen, ahead, spec=spec, since=since)
+        from boxsnake.pack import pack  # not before it is needed: a wheel may have been built meanwhile
+
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
         for box in boxes:
@@ -92,8 +92,14 @@ def _boxes(
 
 def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     """Do what a changed application is packed with or after, while its wheel is built by another process."""
-    wanted = ["boxsnake.layer_blobs", "boxsnake.stage.staging", "boxsnake.ingest.wheel", "boxsnake.image.write"]
-    wanted += ["boxsnake.binaries", "ctypes"]
+    wanted = [
+        "boxsnake.pack",
+        "boxsnake.layer_blobs",
+        "boxsnake.stage.staging",
+        "boxsnake.ingest.wheel",
+        "boxsnake.image.write",
+    ]
+    wanted += ["boxsnake.bases", "boxsnake.fetch", "boxsnake.binaries", "ctypes"]
     wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
     wanted += ["boxsnake.registry.push"] if push else []
     for name in wanted:
