@@ -116,7 +116,7 @@ def test_what_does_not_go_together_is_refused() -> None:
 
 def test_how_it_is_booted() -> None:
     recipe = RPM.boot(plan_for(options={"split": True}), Path("/dist/app-1.0.0-1.x86_64.rpms.tar"))
-    assert recipe.install[0] == ("tar", "-xf", "/tmp/app-1.0.0-1.x86_64.rpms.tar", "-C", "/tmp")
-    assert recipe.install[1] == ("sh", "-c", "rpm --install /tmp/app-1.0.0-1.x86_64.rpms/*")
+    assert recipe.install[0] == ("tar", "-xf", "/tmp/rpm/app-1.0.0-1.x86_64.rpms.tar", "-C", "/tmp/rpm")
+    assert recipe.install[1] == ("sh", "-c", "rpm --install /tmp/rpm/app-1.0.0-1.x86_64.rpms/*")
     assert "/opt/boxsnake-store" in recipe.writes
     assert "/opt/boxsnake-store" not in recipe.remains

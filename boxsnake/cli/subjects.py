@@ -125,7 +125,9 @@ def _of_box(box: Box, workspace: Workspace, said: Said, *, offline: bool) -> Sub
     def older(path: Path) -> BootRecipe:
         from boxsnake.errors import UsageError
 
-        if path.suffix != box.path.suffix:
+        # What a tar is laid out as will do as well.
+        wanted = box.path.with_suffix("").suffix if path.is_dir() else box.path.suffix
+        if path.suffix != wanted:
             step = f"Name an earlier artifact with --from, such as {box.path.name}."
             raise UsageError(str(path), f"is no {box.packager.name} by its name", step)
         return box.packager.boot(box.plan, path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -294,10 +293,14 @@ class VersionedPackager(ABC):
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
         layout = self.layout(plan)
-        there = f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
+        split = plan.options.split
+        # Those of several versions lie beside each other, so that a removal finds what any of them has brought.
+        place = f"/tmp/{self.name}" if split else "/tmp"  # noqa: S108 - in a container of its own
+        there = f"{place}/{artifact.name}"
         folder = there.removesuffix(".tar")
-        packages = f"{folder}/*" if plan.options.split else there
-        unpack = (("tar", "-xf", there, "-C", posixpath.dirname(folder)),) if plan.options.split else ()
+        packages = f"{folder}/*" if split else there
+        unpack = (("tar", "-xf", there, "-C", place),) if split and not artifact.is_dir() else ()
+        replace = (*unpack, *self.commands_to_replace(plan, packages))
         store = (f"{plan.options.prefix_root}/{shared_store.FOLDER}",) if plan.options.split else ()
         commands = (layout.command(command)[0] for command in commands_of(plan))
         remaining = (*self.database(plan), there, folder, *remains(plan.system))
@@ -309,15 +312,15 @@ class VersionedPackager(ABC):
             python=(f"{layout.current}/bin/python",),
             scripts=f"{layout.current}/bin",
             command=started(plan, layout),
-            remove=self.commands_to_remove(plan, packages),
+            remove=self.commands_to_remove(plan, f"{place}/*/*" if split else packages),
             writes=(layout.root, *store, *commands, *owned(plan.system, layout), *self.other_paths(plan), *remaining),
             remains=remaining,
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
             stock=(*store, f"{layout.root}/install"),
-            again=self.commands_to_replace(plan, packages),
-            replace=self.commands_to_replace(plan, packages),
-            rollback=((layout.control[0], "rollback"),) if plan.options.keep and not plan.options.split else (),
+            again=replace,
+            replace=replace,
+            rollback=((layout.control[0], "rollback"),) if plan.options.keep else (),
         )
 
 

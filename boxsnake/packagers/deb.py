@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
+# sed's words for the names of those packages that an upgrade has left.
+_THERE = "/^not-installed /d; s/.* //p"
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
@@ -183,12 +185,18 @@ class Deb(VersionedPackager):
 
     def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
-        return () if plan.options.split else self.commands_to_install(plan, package)
+        if not plan.options.split:
+            return self.commands_to_install(plan, package)
+        _, *checks = self.commands_to_install(plan, package)
+        change = f"apt-get install --quiet=2 --assume-yes --allow-downgrades --reinstall {package}"
+        return (("sh", "-c", change), *checks)
 
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if plan.options.split:
-            return (("sh", "-c", f"dpkg --purge {_names_in(packages)}"),)
+            form = "'${db:Status-Status} ${Package}\\n'"
+            known = f"dpkg-query --show --showformat {form} {_names_in(packages)}"
+            return (("sh", "-c", f"dpkg --purge $({known} 2>/dev/null | sed -n '{_THERE}' | sort -u)"),)
         return (("dpkg", "--purge", self.package_name(plan)),)
 
     def database(self, plan: Plan) -> tuple[str, ...]:

@@ -197,16 +197,18 @@ class Rpm(VersionedPackager):
 
     def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
+        upgrade = "rpm --upgrade --oldpackage --replacepkgs"
         if plan.options.split:
-            return ()
-        upgrade = ("rpm", "--upgrade", "--oldpackage", "--replacepkgs", package)
-        return (upgrade, ("rpm", "--verify", self.package_name(plan)))
+            of_files = f"rpm --verify --package {package}"
+            return (("sh", "-c", f"{upgrade} {package}"), ("sh", "-c", of_files))
+        return ((*upgrade.split(), package), ("rpm", "--verify", self.package_name(plan)))
 
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if plan.options.split:
-            names = f"rpm --query --queryformat '%{{NAME}} ' --package {packages}"
-            return (("sh", "-c", f"rpm --erase $({names})"),)
+            names = f"rpm --query --queryformat '%{{NAME}}\\n' --package {packages} | sort -u"
+            installed = f"rpm --query --queryformat '%{{NAME}}\\n' $({names}) | grep -v 'is not installed'"
+            return (("sh", "-c", f"rpm --erase $({installed})"),)
         return (("rpm", "--erase", self.package_name(plan)),)
 
     def database(self, plan: Plan) -> tuple[str, ...]:  # noqa: ARG002 - part of the contract
