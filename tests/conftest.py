@@ -23,7 +23,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take minutes come first: begun last, they would go on alone when all others are done."""
+    """Files that take long come first: begun last, they would go on alone when all others are done."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.test_examples import Application, copy_of
 from tests.thorough import thorough
 
-pytestmark = [pytest.mark.channel, pytest.mark.index]
+pytestmark = [pytest.mark.channel, pytest.mark.index, pytest.mark.long]
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 MODES = ["extract", pytest.param("loop", marks=AS_ROOT), pytest.param("fuse", marks=AS_ROOT)]

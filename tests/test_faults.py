@@ -33,6 +33,8 @@ from boxsnake.store import Store
 from tests.small_world import CANARY, FORMATS, World, contents, small_world
 from tests.thorough import thorough
 
+pytestmark = pytest.mark.long
+
 ZSTD, GZIP, RPM = b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\xed\xab\xee\xdb"
 
 

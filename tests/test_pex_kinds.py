@@ -20,6 +20,8 @@ from tests.test_pex import info_of, run
 from tests.thorough import thorough
 from tests.wheel_boxes import MINOR, add_wheel, demo_plan, pack
 
+pytestmark = pytest.mark.long
+
 OTHER = "3.13" if MINOR != "3.13" else "3.12"
 
 

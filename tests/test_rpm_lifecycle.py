@@ -19,7 +19,7 @@ from tests.package_host import RpmHost
 from tests.rpm_trees import build, plan_for
 from tests.thorough import thorough
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 PAYLOADS = ("files", "archives")
 # For what hardly depends on how the files come.

@@ -17,7 +17,7 @@ from tests.package_host import RpmHost
 from tests.rpm_trees import build, plan_for
 from tests.thorough import thorough
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 CONTROL = "/opt/app/bin/app-ctl"
 VERSIONS = ("1.0", "2.0", "3.0")

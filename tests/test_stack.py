@@ -28,6 +28,8 @@ from boxsnake.stack.secrets import secrets_of
 from boxsnake.stack.source import mounts
 from tests.test_examples import Application, copy_of
 
+pytestmark = pytest.mark.long
+
 VALUE = "it's a s3cret"
 SERVICES = """
 [services.database]
