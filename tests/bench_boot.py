@@ -2,8 +2,8 @@
 
 `python -m tests.bench_boot APPLICATION LARGER SCRATCH` prints one line of JSON, in seconds:
 
-- "bare": `docker run` of the application's image, its first answer, and its removal;
-- "course": the same by the harness, so without what it looks at and starts beside the application;
+- "bare": from `docker run` of the application's image to its first answer;
+- "course": the same by the harness, without what it looks at and starts before the application;
 - "whole": a whole boot, in a process that runs already; "command": all of `boxsnake boot image`;
 - "matrix": `boxsnake boot --host all` for both applications, all formats, hosts that are made already; "boots": how
   many that were, "failed": those that did not pass.
@@ -13,7 +13,6 @@ The image and the hosts are in the engine before, for either side. Of what takes
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -26,13 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.boot import boot
-from boxsnake.boot.course import use
+from boxsnake.boot.box import probe
 from boxsnake.boot.image import loaded
 from boxsnake.boot.in_engine import InEngine
+from boxsnake.boot.proofs import serve_job
 from boxsnake.boot.scenarios import Scenario, Trial
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.cli.workspace import open_workspace
 from boxsnake.engine import connect
+from boxsnake.store import Store
 
 RUNS = 5
 PORT = 8000
@@ -67,31 +68,40 @@ def _image(application: Path, scratch: Path) -> dict[str, Any]:
     recipe = box.packager.boot(box.plan, box.path)
     checks = tuple(box.plan.checks)
     (first, *_) = (check for check in checks if check.http is not None)
-    alone = dataclasses.replace(recipe, expects=dataclasses.replace(recipe.expects, console_scripts=()))
 
-    def booted(recipe: BootRecipe, checks: tuple[Check, ...], scenario: Scenario | None = None) -> None:
-        report = boot(runtime, workspace.store, box.path, recipe, checks, scenario=scenario)
+    def booted(recipe: BootRecipe, checks: tuple[Check, ...]) -> None:
+        report = boot(runtime, workspace.store, box.path, recipe, checks)
         if report.verdict != "passed":
             sys.exit(f"the image does not boot: {report.failure}")
 
-    answers = Scenario(name="answers", proves="that it answers", carry_out=_answers)
     with loaded(engine, box.path) as identity:
-        sides: dict[str, Callable[[], object]] = {
+        sides: dict[str, Callable[[], float]] = {
             "bare": lambda: _bare(identity, first.http or "/"),
-            "course": lambda: booted(alone, (first,), answers),
-            "whole": lambda: booted(recipe, checks),
-            "command": lambda: _boxsnake(application, "boot", "image", "--output", str(dist)),
+            "course": lambda: _course(runtime, workspace.store, box.path, recipe, first),
+            "whole": lambda: _timed(lambda: booted(recipe, checks)),
+            "command": lambda: _timed(lambda: _boxsnake(application, "boot", "image", "--output", str(dist))),
         }
-        times = [{name: _timed(side) for name, side in sides.items()} for _ in range(RUNS)]
+        times = [{name: side() for name, side in sides.items()} for _ in range(RUNS)]
     return {name: min(one[name] for one in times) for name in sides}
 
 
-def _answers(trial: Trial) -> None:
-    use(trial.steps, trial.box, trial.checks, {"programs": []})
+def _course(runtime: InEngine, store: Store, archive: Path, recipe: BootRecipe, check: Check) -> float:
+    """Boot with nothing but the application's start and one request: the seconds until that is answered."""
+    started, answered = time.perf_counter(), 0.0
+
+    def answers(trial: Trial) -> None:
+        nonlocal answered
+        facts = probe(trial.box, serve_job(trial.box, [check]), check.timeout)
+        # What came after the answer: whether the application stays, its memory, its end.
+        answered = time.perf_counter() - (facts["took"] - facts["answers"][0]["seconds"])
+
+    boot(runtime, store, archive, recipe, (), scenario=Scenario(name="answers", proves="it answers", carry_out=answers))
+    return answered - started
 
 
-def _bare(image: str, path: str) -> None:
-    """Run the image, ask until it answers, remove it."""
+def _bare(image: str, path: str) -> float:
+    """Run the image, ask until it answers, remove it: the seconds until the answer."""
+    started = time.perf_counter()
     identity = _docker("run", "--detach", image)
     try:
         address = _docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", identity)
@@ -99,7 +109,7 @@ def _bare(image: str, path: str) -> None:
         while True:
             try:
                 urllib.request.urlopen(f"http://{address}:{PORT}{path}", timeout=5).close()
-                return
+                return time.perf_counter() - started
             except (urllib.error.URLError, ConnectionError):
                 if time.monotonic() > deadline:
                     raise
