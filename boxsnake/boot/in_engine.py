@@ -36,10 +36,10 @@ class InEngine:
         """See `Runtime`."""
         return self.engine.architecture
 
-    @property
+    @cached_property
     def no_limits(self) -> str:
         """See `Runtime`."""
-        return ""
+        return self.engine.no_limits
 
     @property
     def no_builds(self) -> str:

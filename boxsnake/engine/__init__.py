@@ -97,8 +97,7 @@ def connect(environment: Mapping[str, str] | None = None, *, reap: bool = True, 
 
 
 def _check_kind(engine: Engine, kind: str) -> None:
-    is_podman = "podman" in engine.version.lower() if kind else False
-    if kind and is_podman != (kind == "podman"):
+    if kind and engine.is_podman != (kind == "podman"):
         step = f"Unset DOCKER_HOST, or have it name {kind}'s socket."
         raise EngineError(f"runtime {kind}", f"what answers at {engine.address} is {engine.version}", step)
 
@@ -137,6 +136,17 @@ class Engine:
         """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
         with self._connection.faults("the container engine"):
             return str(self._connection.ask("GET", "/version").get("Arch", ""))
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether it is podman, whose networks resolve names only where a plugin for that is installed."""
+        return "podman" in self.version.lower()
+
+    @property
+    def no_limits(self) -> str:
+        """Why it cannot limit a container that runs, as a sentence; "" where it can."""
+        # Of podman, no version that was tried has the call for it.
+        return "podman does not limit a container that runs already" if self.is_podman else ""
 
     # Images
 

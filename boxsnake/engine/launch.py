@@ -53,6 +53,8 @@ class Launch:
     mounts: tuple[tuple[str, str], ...] = ()
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by the names under which it finds them, whether the engine resolves these or not."""
     memory: int = 0
     """Bytes, or 0 for as much as there is."""
     cpu: float | None = None
@@ -71,6 +73,8 @@ class Listed:
     """Of the container, and where this machine has them."""
     created: str
     user: str = ""
+    address: str = ""
+    """In its network; "" where it has none."""
 
 
 def create(connection: Connection, launch: Launch) -> str:
@@ -93,6 +97,7 @@ def create(connection: Connection, launch: Launch) -> str:
             "NetworkMode": launch.network,
             "PortBindings": {f"{port}/tcp": [_bound(here)] for port, here in launch.ports.items()},
             "Tmpfs": dict(launch.scratch),
+            "ExtraHosts": [f"{name}:{address}" for name, address in launch.hosts.items()],
             "Memory": launch.memory,
             "MemorySwap": launch.memory,
             "NanoCpus": int((launch.cpu or 0) * 1e9),
@@ -134,6 +139,7 @@ def listed(facts: Mapping[str, Any]) -> Listed:
     ports = {
         int(name.partition("/")[0]): int(places[0]["HostPort"]) for name, places in sorted(bound.items()) if places
     }
+    networks = (facts.get("NetworkSettings") or {}).get("Networks") or {}
     running = state["Status"] == "running"
     return Listed(
         id=facts["Id"],
@@ -143,6 +149,7 @@ def listed(facts: Mapping[str, Any]) -> Listed:
         ports=ports,
         created=str(facts.get("Created", "")),
         user=str(facts["Config"].get("User") or ""),
+        address=next((str(one.get("IPAddress") or "") for one in networks.values()), ""),
     )
 
 

@@ -64,6 +64,7 @@ class Running:
         self.engine, self.stack = engine, stack
         self.containers: dict[str, str] = {}
         self.ports: dict[str, Mapping[int, int]] = {}
+        self._addresses: dict[str, str] = {}
         self._terms = terms
 
     def urls(self) -> list[tuple[str, str]]:
@@ -73,12 +74,16 @@ class Running:
     def bring(self, unit: Unit) -> None:
         """Start a unit and wait until it is ready. Errors: BootError, EngineError."""
         launch = _launch(self.engine, unit, self.stack, self._terms, self.ports.get(unit.name, self._terms.ports))
+        if unit is self.stack.application:
+            launch = replace(launch, hosts=self._addresses)
         started = time.monotonic()
         container = self.engine.launch(launch)
         self.containers[unit.name] = container.id
         self._terms.watch(unit.name, container.id)
         listed = _wait(self.engine, unit, container.id, started)
         self.ports[unit.name] = listed.ports
+        if unit is not self.stack.application and listed.address and self.engine.is_podman:
+            self._addresses[unit.name] = listed.address
         self._terms.say(unit.name, f"ready after {time.monotonic() - started:.1f} s")
 
     def bring_again(self) -> None:
