@@ -57,3 +57,12 @@ def podman_service(folder: Path) -> Iterator[Podman]:
         finally:
             service.terminate()
             service.wait()
+            _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Undo the mount of the storage on itself, which podman leaves: nobody could remove the folder."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed(places):
+        if Path(place).is_relative_to(folder):
+            subprocess.run(["umount", place], check=True)
