@@ -74,15 +74,13 @@ http = "/"
 values = {status = "ok"}
 """
 STARTED = 'command = ["tool"]\n'
-# As constructor's installers begin, and as they are asked.
+# As constructor's installers begin.
 INSTALLER = """\
 #!/bin/sh
 # NAME:  Tool
 # VER:   1.0
 # PLAT:  linux-64
-set -eu
-[ "$1" = -b ] && [ "$2" = -p ]
-python3 -m venv --without-pip "$3"
+exit 1
 """
 
 

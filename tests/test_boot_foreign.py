@@ -10,11 +10,20 @@ import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.foreign_artifacts import CHECKS, STARTED, Workshop, wheel
+from boxsnake.boot_recipe import BootRecipe
+from boxsnake.boxes import Workspace
+from boxsnake.checks_files import Said, read_checks
+from boxsnake.cli.subjects import own_subjects
+from boxsnake.errors import ManifestError, UsageError
+from boxsnake.foreign import recognise
+from boxsnake.hosts import load_hosts
+from tests.foreign_artifacts import CHECKS, CONTROL, STARTED, Workshop, run, wheel
+
+NOTHING = Said()
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +180,55 @@ def test_a_file_of_checks_is_read_strictly(tmp_path: Path, shop: Workshop) -> No
         done = boxsnake(shop, checks, "--checks", checks)
         assert done.returncode == 3
         assert [words for words in told if words not in done.stderr] == []
+
+
+def recipe_of(path: Path, said: Said = NOTHING) -> BootRecipe:
+    return recognise(path, said, load_hosts(), path.parent).recipe
+
+
+def test_constructors_installers_are_asked_in_their_own_words(shop: Workshop) -> None:
+    recipe = recipe_of(shop.installer(), Said(prefix="/srv/tool"))
+    file = "/tmp/Tool-1.0-Linux-x86_64.sh"
+    assert recipe.install == (("bash", file, "-b", "-p", "/srv/tool"),)
+    assert (recipe.python, recipe.remove) == (("/srv/tool/bin/python",), (("rm", "-rf", "/srv/tool"),))
+
+
+def test_packages_of_a_folder_are_installed_together(tmp_path: Path) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    for name in ("one", "two"):
+        root = tmp_path / name
+        (root / "DEBIAN").mkdir(parents=True)
+        (root / "DEBIAN" / "control").write_text(CONTROL.format("1.0").replace("tool", name, 1))
+        run("dpkg-deb", "--build", root, folder / f"{name}.deb")
+    recipe = recipe_of(folder)
+    assert recipe.install[0] == ("dpkg", "--install", "/tmp/packages/one.deb", "/tmp/packages/two.deb")
+    assert recipe.remove[0] == ("dpkg", "--purge", "one", "two")
+    (folder / "three.rpm").touch()
+    with pytest.raises(UsageError, match="both RPMs and debs"):
+        recipe_of(folder)
+    (folder / "three.rpm").unlink()
+    with pytest.raises(UsageError, match="whose place nobody can choose"):
+        recipe_of(folder, Said(prefix="/srv/tool"))
+
+
+def test_a_manifest_says_itself_how_its_boxes_are_started() -> None:
+    with pytest.raises(UsageError, match="the manifest says so"):
+        own_subjects(cast("Workspace", None), (), (), Said(command=("x",)), offline=False)
+
+
+def test_files_of_checks_add_up(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.toml", tmp_path / "other.yaml"
+    one.write_text(
+        '[boot]\nskip = ["a"]\n[artifact]\npython = "/opt/python"\n[[checks]]\nname = "a"\nfile = "/etc/a"\n'
+    )
+    other.write_text("file:\n  /etc/b: {exists: true}\n")
+    said = read_checks([one, other])
+    assert ([check.name for check in said.checks], said.rules.exempt, said.python) == (
+        ["a", "/etc/b"],
+        ("a",),
+        "/opt/python",
+    )
+    other.write_text("file:\n  a: {exists: true}\n")
+    with pytest.raises(ManifestError, match="another file has a check of this name"):
+        read_checks([one, other])
