@@ -37,9 +37,9 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def altered(path: Path, old: bytes, new: bytes) -> None:
-    """This machine's `ls` with other words of the same length."""
-    image = PROGRAM.read_bytes()
+def altered(path: Path, old: bytes, new: bytes, of: Path = PROGRAM) -> None:
+    """This machine's `ls`, or another file of it, with other words of the same length."""
+    image = of.read_bytes()
     assert old in image
     assert len(old) == len(new)
     path.write_bytes(image.replace(old, new))
@@ -88,6 +88,19 @@ def test_a_library_that_a_program_does_not_find_is_named(tmp_path: Path, *, else
     if elsewhere:
         write(tmp_path / "lib" / "libnowhere.so.1", "")
     assert facts(tmp_path)["missing"] == [["libnowhere.so.1", f"{tmp_path}/tool"]]
+
+
+@pytest.mark.parametrize(("brought", "missing"), [("", True), ("file", False), ("link", False)])
+def test_what_a_library_wants_may_have_been_loaded_from_elsewhere(
+    tmp_path: Path, brought: str, *, missing: bool
+) -> None:
+    (library,) = Path("/usr/lib").glob("*/libselinux.so.1")
+    altered(tmp_path / "module.so", b"libpcre2-8.so.0", b"libnowhere.so.0", library)
+    if brought:
+        write(tmp_path / "lib" / ("libnowhere.so.0" if brought == "file" else "libnowhere.so.0.1"), "")
+    if brought == "link":
+        (tmp_path / "lib" / "libnowhere.so.0").symlink_to("libnowhere.so.0.1")
+    assert bool(facts(tmp_path)["missing"]) is missing
 
 
 def test_a_newer_c_library_is_asked_for(tmp_path: Path) -> None:

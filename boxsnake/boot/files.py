@@ -63,6 +63,9 @@ def look(job: Facts) -> Facts:
     stock = tuple(f"{os.path.realpath(path)}/" for path in job["stock"])
     for path, status in _files(_roots(job["roots"]), stock):
         names.add(os.path.basename(path))  # noqa: PTH119 - tens of thousands of texts
+        if stat.S_ISLNK(status.st_mode):
+            # The name by which a library is asked for is mostly a link.
+            continue
         _look_at_rights(path, status, findings)
         if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST and not path.startswith(stock):
             count += 1
@@ -80,7 +83,7 @@ def _roots(given: list[str]) -> list[str]:
 
 
 def _files(roots: list[str], stock: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
-    """Every folder and file below, links not followed, hard links once. What may not be read is passed over.
+    """Every folder, file and link below, no link followed, hard links once. What may not be read is passed over.
 
     A file of the stock may be linked to where it is used, and must be seen there.
     """
@@ -93,9 +96,7 @@ def _files(roots: list[str], stock: tuple[str, ...]) -> Iterator[tuple[str, os.s
             if stat.S_ISDIR(status.st_mode):
                 yield path, status
                 waiting += [f"{path}/{name}" for name in sorted(os.listdir(path), reverse=True)]  # noqa: PTH208 - quick
-            elif stat.S_ISLNK(status.st_mode):
-                continue
-            elif path.startswith(stock):
+            elif stat.S_ISLNK(status.st_mode) or path.startswith(stock):
                 yield path, status
             elif (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
