@@ -132,7 +132,10 @@ def main(scratch: Path) -> None:
         try:
             sys.stdout.write(json.dumps(best(works, edit)) + "\n")
         finally:
-            run(docker(), "rmi", "--force", *(f"{registry}/report:{name}" for name in PEERS), cwd=scratch)
+            # Of each turn, an image without a tag is left.
+            left = bench.run(docker(), "images", "--quiet", "--no-trunc", f"{registry}/report", cwd=scratch).split()
+            if left:
+                run(docker(), "rmi", "--force", *dict.fromkeys(left), cwd=scratch)
 
 
 if __name__ == "__main__":
