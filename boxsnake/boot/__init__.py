@@ -179,6 +179,7 @@ def _started(
             command=(image.entrypoint + image.command if is_image else ()) or recipe.command,
             entrypoint=image.entrypoint if is_image else (),
             is_lent=bool(lent) and recipe.python == lent,
+            mounts=tuple(mounts),
         )
 
 

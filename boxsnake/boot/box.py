@@ -62,6 +62,8 @@ class Box:
     """Further variables of what is started in it, but not of the probe."""
     is_lent: bool = False
     """Whether its Python is one that was lent to it, as it has none."""
+    mounts: tuple[tuple[str, str], ...] = ()
+    """What of this machine is seen in it."""
 
 
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:

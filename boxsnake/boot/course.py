@@ -74,7 +74,7 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
         steps.take("install", lambda: run_as_root(box, recipe.install))
     installed = not steps.failed
     facts: dict[str, Any] = {}
-    roots = None if recipe.expects.locked else _brought(box, clean)
+    roots = None if recipe.expects.locked else brought(box, clean)
     steps.take("packages", lambda: boot_contents.check_packages(box, facts, traces, roots))
     steps.take("requirements", lambda: boot_contents.check_requirements(facts))
     steps.take("files", lambda: boot_contents.check_files(box, facts))
@@ -91,7 +91,7 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
         steps.take("leftovers", lambda: proofs.check_changes(box, clean, recipe.remains, left), anyway=removed)
 
 
-def _brought(box: Box, clean: frozenset[Change]) -> list[str]:
+def brought(box: Box, clean: frozenset[Change]) -> list[str]:
     """The highest paths that the installation has brought; of an image, where no distribution's packages put files."""
     recipe = box.recipe
     if recipe.host == ARTIFACT_HOST:

@@ -18,7 +18,7 @@ from typing import Any
 from boxsnake.boot import contents as boot_contents
 from boxsnake.boot import proofs as boot_proofs
 from boxsnake.boot.box import Box, NotPassedError, because, run_as_root
-from boxsnake.boot.course import Steps, copy, use
+from boxsnake.boot.course import Steps, brought, copy, use
 from boxsnake.boot.runtime import Runtime
 from boxsnake.boot_recipe import ARTIFACT_HOST, BootRecipe, Check
 from boxsnake.value import dataclass
@@ -102,7 +102,9 @@ def _installed(trial: Trial) -> dict[str, Any]:
 
 def _looked_into(trial: Trial, note: str = "") -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    trial.steps.take(f"packages{note}", lambda: boot_contents.check_packages(trial.box, facts))
+    box, unlocked = trial.box, not (trial.steps.failed or trial.box.recipe.expects.locked)
+    roots = brought(box, frozenset()) if unlocked else None
+    trial.steps.take(f"packages{note}", lambda: boot_contents.check_packages(box, facts, roots=roots))
     return facts
 
 
@@ -221,13 +223,15 @@ def _read_only_root(trial: Trial) -> None:
     box = trial.box
     with (
         trial.runtime.image_of(box.container) as image,
-        trial.runtime.container(image, environment=box.environment, read_only=True) as container,
+        trial.runtime.container(image, environment=box.environment, read_only=True, mounts=box.mounts) as container,
     ):
         use(trial.steps, dataclasses.replace(box, container=container), trial.checks, facts)
 
 
 def _is_read_only(recipe: BootRecipe) -> str:
-    return "has a read-only root in any boot" if recipe.host == ARTIFACT_HOST else ""
+    if recipe.host != ARTIFACT_HOST:
+        return ""
+    return "has a read-only root in any boot" if recipe.read_only else "is run as it is, and may write where it likes"
 
 
 # For what is installed
