@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -21,10 +23,11 @@ import pytest
 from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot.in_sandbox import InSandbox
+from boxsnake.boot.runtimes import runtime_of
 from boxsnake.boot.scenarios import SCENARIOS
 from boxsnake.boot_recipe import BuildContext, Check
 from boxsnake.container import INSTALLING, Change, Container
-from boxsnake.errors import BootError, EngineError
+from boxsnake.errors import BootError, EngineError, UsageError
 from boxsnake.store import Store
 from tests.somebody import ROOT_ALONE, UID, as_somebody, public_folder
 from tests.test_boot_scenarios import BAD, FURTHER, PROGRAM, recipe_of
@@ -309,6 +312,7 @@ import sys, time
 from pathlib import Path
 from boxsnake import hosts
 from boxsnake.boot.in_sandbox import InSandbox
+from boxsnake.boot.runtimes import runtime_of
 from boxsnake.store import Store
 store = Store(Path(sys.argv[1]))
 runtime = InSandbox(store)
@@ -405,6 +409,20 @@ def test_an_ordinary_user_has_it_too(store: Store, public: Path) -> None:
     assert [path for place in places if place.is_dir() for path in place.rglob("*/root/*")] == []
 
 
+MAKING = """
+from boxsnake import hosts
+from boxsnake.store import Store
+print(hosts.rootfs(Store(Store.default_root()), hosts.load_hosts()["busybox"]).digest)
+"""
+
+
+@pytest.mark.thorough
+@ROOT_ALONE
+def test_an_ordinary_user_makes_the_same_hosts(store: Store, public: Path) -> None:
+    done = as_somebody(public, "-c", MAKING, **WITHOUT_ENGINE)
+    assert done.stdout.strip() == hosts.rootfs(store, hosts.load_hosts()["busybox"]).digest, done.stderr
+
+
 @ROOT_ALONE
 def test_a_user_without_numbers_is_told_what_to_do(public: Path) -> None:
     (public / "subid").write_text("other:300000:65536\n")
@@ -428,3 +446,41 @@ def test_where_namespaces_are_forbidden_one_error_says_so(tmp_path: Path) -> Non
     assert done.returncode == 11, done.stderr
     assert "may make no namespaces" in done.stdout
     assert "user.max_user_namespaces" in done.stdout
+
+
+# Which runtime it is
+
+
+def at(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("boxsnake.engine.places.addresses", lambda *_: (f"unix://{address}",))
+
+
+def test_where_there_is_no_engine_it_is_taken(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, str(tmp_path / "absent.sock"))
+    assert runtime_of("auto", store, {}).version.startswith("sandbox on Linux")
+    for name in ("docker", "podman"):
+        with pytest.raises(EngineError, match=f"{name}: none found"):
+            runtime_of(name, store, {})
+
+
+def test_an_engine_that_does_not_answer_is_not_replaced(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, str(tmp_path / "deaf.sock"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "deaf.sock"))
+        with pytest.raises(EngineError, match="does not answer"):
+            runtime_of("auto", store, {})
+    with pytest.raises(EngineError, match="DOCKER_HOST"):
+        runtime_of("auto", store, {"DOCKER_HOST": "unix:///nonexistent"})
+    with pytest.raises(UsageError, match="BOXSNAKE_RUNTIME=dokcer"):
+        runtime_of(None, store, {"BOXSNAKE_RUNTIME": "dokcer"})
+
+
+def test_the_command_line_boots_without_an_engine(tmp_path: Path) -> None:
+    image_of(tmp_path / "image", layer(("srv/file", "x" * 500_000)))
+    shutil.make_archive(str(tmp_path / "image"), "tar", tmp_path / "image")
+    command = [sys.executable, "-m", "boxsnake", "boot", "image.tar", "--runtime", "sandbox", "--json"]
+    variables = os.environ | {"DOCKER_HOST": "unix:///nonexistent"}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
