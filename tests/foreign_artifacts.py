@@ -229,13 +229,13 @@ class Workshop:
         run("gcc", "-static", "-o", self.folder / "hello", source)
         return self.build("hello", 'FROM scratch\nCOPY hello /hello\nENTRYPOINT ["/hello"]\n')
 
-    def saved(self) -> tuple[Path, Path]:
-        """The application's image as docker saves it, and as an OCI layout."""
+    def layout(self) -> Path:
+        """The application's image as an OCI layout, which skopeo makes of what docker saves."""
         self.tree()
         archive, layout = self.folder / "image.tar", self.folder / "layout"
         run("docker", "save", "--output", archive, f"{self.image}:1.0")
         run("skopeo", "copy", "--quiet", f"docker-archive:{archive}", f"oci:{layout}:1.0")
-        return archive, layout
+        return layout
 
     def remove(self) -> None:
         for tag in run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", self.image).split():

@@ -14,7 +14,6 @@ _HOUSE = "/tmp/house"  # noqa: S108 - in a container of its own
 _PIP = "/tmp/pip"  # noqa: S108 - as above
 _PROJECT = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._]*?)-[^-]+(-[^-]+)*\.(whl)$")
 _SDIST = re.compile(r"^(?P<name>[A-Za-z0-9._-]+?)-(?P<version>[0-9][^-]*)\.(tar\.gz|zip)$")
-_OURS = re.compile(r"^([^/]+/)?install\.sh$")
 
 
 def wheel(looked: Looked) -> Foreign:
