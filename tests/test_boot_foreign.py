@@ -19,7 +19,7 @@ from boxsnake.boxes import Workspace
 from boxsnake.checks_files import Said, read_checks
 from boxsnake.cli.subjects import own_subjects
 from boxsnake.errors import ManifestError, UsageError
-from boxsnake.foreign import recognise
+from boxsnake.foreign import programs, recognise
 from boxsnake.hosts import load_hosts
 from tests.foreign_artifacts import CHECKS, CONTROL, STARTED, Workshop, run, wheel
 
@@ -231,3 +231,17 @@ def test_files_of_checks_add_up(tmp_path: Path) -> None:
     other.write_text("file:\n  a: {exists: true}\n")
     with pytest.raises(ManifestError, match="another file has a check of this name"):
         read_checks([one, other])
+
+
+@pytest.mark.parametrize(
+    ("constraints", "versions"),
+    [
+        ("CPython==3.11.*", "==3.11.*"),
+        (">=3.9,<3.14 or PyPy", ">=3.9,<3.14"),
+        ("3.11", "3.11"),
+        ("CPython", ""),
+        ("", ""),
+    ],
+)
+def test_a_pex_says_which_pythons_it_takes(constraints: str, versions: str) -> None:
+    assert programs._versions(constraints) == versions

@@ -64,8 +64,8 @@ def zipapp(looked: Looked) -> Foreign:
 
 
 def _versions(constraints: str) -> str:
-    """PEX's interpreter constraints as a specifier; where it has several, the first."""
-    match = re.search(r"[<>=!~].*", constraints.partition(" or ")[0])
+    """PEX's interpreter constraints as a specifier, the first of several; without any, the version of its wheels."""
+    match = re.search(r"[<>=!~].*|^[0-9]+\.[0-9]+$", constraints.partition(" or ")[0])
     return match[0] if match else ""
 
 
