@@ -28,6 +28,7 @@ from boxsnake.boot.scenarios import SCENARIOS
 from boxsnake.boot_recipe import BuildContext, Check
 from boxsnake.container import INSTALLING, Change, Container
 from boxsnake.errors import BootError, EngineError, UsageError
+from boxsnake.sandbox import control_groups
 from boxsnake.store import Store
 from tests.somebody import ROOT_ALONE, UID, as_somebody, public_folder
 from tests.test_boot_scenarios import BAD, FURTHER, PROGRAM, recipe_of
@@ -293,18 +294,18 @@ def test_an_image_that_is_damaged_does_not_boot(runtime: InSandbox, store: Store
 # Nothing is left
 
 
-def sandboxes() -> set[str]:
-    """The processes of sandboxes, and the control groups."""
-    words = b"boxsnake.sandbox.inside"
-    found = {path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if words in _read(path)}
-    return found | {str(path) for path in GROUPS.glob("*/boxsnake-passing*") if str(os.getpid()) in path.name}
+def sandboxes_of(pid: int) -> set[Path]:
+    """The processes that a run has its sandboxes by, and their control groups."""
+    first = [path for path in Path("/proc").glob("[0-9]*") if _parent_of(path) == pid]
+    inner = [path for path in Path("/proc").glob("[0-9]*") if _parent_of(path) in [int(one.name) for one in first]]
+    return {*first, *inner, *(path for path in GROUPS.glob("*/boxsnake-passing*") if f"-{pid}-" in path.name)}
 
 
-def _read(path: Path) -> bytes:
+def _parent_of(process: Path) -> int:
     try:
-        return path.read_bytes()
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return b""
+        return 0
 
 
 RUNNING = """
@@ -326,19 +327,27 @@ with runtime.host(source, host, offline=True) as image, runtime.container(image)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_of_a_run_that_was_killed(tmp_path: Path, number: signal.Signals) -> None:
-    before = sandboxes()
     command = [sys.executable, "-c", RUNNING, str(tmp_path / "store")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout is not None
         folder = Path(child.stdout.readline().strip())
         assert (folder / "root" / "etc").is_dir()
-        assert sandboxes() > before
+        running = sandboxes_of(child.pid)
+        assert len(running) >= 2
         child.send_signal(number)
+
+    def left() -> list[Path]:
+        processes = [path for path in running if path.exists() and not path.is_relative_to(GROUPS)]
+        # Where something was mounted, an empty folder waits for the next run.
+        return [*processes, *(path for path in folder.rglob("*") if not path.is_dir())]
+
     deadline = time.monotonic() + 60
-    while (sandboxes() - before or list(folder.glob("*/*"))) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not sandboxes() - before
-    assert not list(folder.glob("*/*"))
+    assert left() == []
+    # Control groups, which are nothing but names, go with the next run.
+    control_groups.reap()
+    assert [path for path in running if path.exists()] == []
 
 
 def test_a_run_that_was_given_up_starts_no_more(store: Store) -> None:
@@ -397,14 +406,12 @@ def test_an_ordinary_user_has_it_too(store: Store, public: Path) -> None:
     theirs = Store(public / "home" / "store")
     blob = theirs.put_file(store.path(hosts.rootfs(store, HOST).digest))
     theirs.select("host", hosts._key(HOST), {"digest": blob.digest, "size": blob.size})
-    before = sandboxes()
     done = as_somebody(public, "-c", BOOTING, **WITHOUT_ENGINE)
     assert (done.returncode, done.stderr) == (0, "")
     good, bad = done.stdout.splitlines()
     assert good == "passed None"
     assert bad.startswith("failed written outside of the declared paths: /etc/theirs (added)")
     # What belonged to others among their files is gone as well.
-    assert not sandboxes() - before
     places = [public / "home" / "store" / "v1" / "tmp", Path(f"/dev/shm/boxsnake-{UID}/v1/tmp")]
     assert [path for place in places if place.is_dir() for path in place.rglob("*/root/*")] == []
 

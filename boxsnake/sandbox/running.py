@@ -38,7 +38,7 @@ ALLOW = (
 
 @dataclass(frozen=True, kw_only=True)
 class LayerFile:
-    """Where a layer lies, as a tar or gzip of one: a part of a file. `diff_id` is the tar's digest."""
+    """Where a layer lies, as a tar or gzip of one: a part of a file. `diff_id` is the tar's digest, or ""."""
 
     path: Path
     start: int

@@ -41,18 +41,40 @@ class Part(io.RawIOBase):
 
     def __init__(self, handle: int, start: int, size: int) -> None:
         super().__init__()
-        self._handle, self._at, self._end = handle, start, start + size
+        self._handle, self._start, self._at, self._end = handle, start, start, start + size
+
+    def again(self) -> Part:
+        """The same part from its beginning; whoever reads it may close it."""
+        return Part(self._handle, self._start, self._end - self._start)
 
     def readable(self) -> bool:
         """It is."""
         return True
 
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go on elsewhere in it."""
+        self._at = offset + {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        return self._at - self._start
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what io asks for with a narrower name
         """Read what comes next."""
-        data = os.pread(self._handle, min(len(buffer), self._end - self._at), self._at)
+        data = os.pread(self._handle, max(0, min(len(buffer), self._end - self._at)), self._at)
         self._at += len(data)
         buffer[: len(data)] = data
         return len(data)
+
+    def give(self, out: int, start: int, size: int) -> None:
+        """Write a part of it to an open file, past this process. Errors: EOFError where it is not as long."""
+        at, end = self._start + start, self._start + start + size
+        while at < end:
+            given = os.sendfile(out, self._handle, at, end - at)
+            if given == 0:
+                raise EOFError("it is cut off")
+            at += given
 
 
 class _Hashed(io.RawIOBase):
@@ -84,24 +106,33 @@ class _Hashed(io.RawIOBase):
 def unpack(layer: Part, diff_id: str) -> None:
     """Unpack one layer, a tar or gzip of one, over what lies below the root already.
 
-    Errors: NotUnpackableError; OSError.
+    `diff_id` is "" where somebody has compared the bytes already. Errors: NotUnpackableError; OSError.
     """
     buffered = io.BufferedReader(layer, _CHUNK)
     begin = buffered.peek(4)[:4]
     if begin.startswith(_ZSTD):
         raise NotUnpackableError("is compressed by zstd, which the sandbox does not read")
-    plain: BinaryIO = gunzipped(buffered) if begin.startswith(_GZIP) else buffered
-    hashed = _Hashed(plain)
-    stream = io.BufferedReader(hashed, _CHUNK)
     try:
-        with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as members:
-            _Unpacking().take(members)
-        stream.read(0)
-        digest = hashed.digest()
+        digest = _unpacked(buffered) if begin.startswith(_GZIP) else _unpacked_plain(layer, is_hashed=bool(diff_id))
     except (tarfile.TarError, _GZIP_ERROR, EOFError, ValueError) as error:
         raise NotUnpackableError(f"cannot be read: {error}") from error
-    if digest != diff_id:
+    if diff_id and digest != diff_id:
         raise NotUnpackableError(f"has other bytes than it should: {digest}, not {diff_id}")
+
+
+def _unpacked(compressed: BinaryIO) -> str:
+    """The digest of what was unpacked."""
+    hashed = _Hashed(gunzipped(compressed))
+    with tarfile.open(fileobj=io.BufferedReader(hashed, _CHUNK), mode="r|", bufsize=_CHUNK) as members:
+        _Unpacking().take(members)
+    return hashed.digest()
+
+
+def _unpacked_plain(layer: Part, *, is_hashed: bool) -> str:
+    digest = _Hashed(io.BufferedReader(layer.again(), _CHUNK)).digest() if is_hashed else ""
+    with tarfile.open(fileobj=io.BufferedReader(layer.again(), _CHUNK), mode="r:") as members:
+        _Unpacking(layer=layer).take(members)
+    return digest
 
 
 def take_in(stream: BinaryIO, folder: str) -> None:
@@ -116,8 +147,9 @@ def take_in(stream: BinaryIO, folder: str) -> None:
 class _Unpacking:
     """The state of unpacking one tar: which of its names are there already, and the times of its folders."""
 
-    def __init__(self, below: str = "") -> None:
+    def __init__(self, below: str = "", layer: Part | None = None) -> None:
         self._below = below
+        self._layer = layer
         self._written: set[str] = set()
         self._times: dict[str, float] = {}
 
@@ -155,7 +187,7 @@ class _Unpacking:
             self._times[path] = member.mtime
         else:
             _remove(path)
-            _make(members, member, path)
+            _make(members, member, path, self._layer)
         if member.islnk():
             return
         _own(member, path)
@@ -170,8 +202,11 @@ def _path_of(name: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _make(members: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
-    """Make what is no folder. A device is left out: no box needs one, and not everybody may make one."""
+def _make(members: tarfile.TarFile, member: tarfile.TarInfo, path: str, layer: Part | None) -> None:
+    """Make what is no folder; `layer` is what the members are read from, where that is not compressed.
+
+    A device is left out: no box needs one, and not everybody may make one.
+    """
     if member.issym():
         Path(path).symlink_to(member.linkname)
     elif member.islnk():
@@ -179,9 +214,11 @@ def _make(members: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
     elif member.isfifo():
         os.mkfifo(path)
     elif member.isfile():
-        source = members.extractfile(member)
         with open(path, "xb", buffering=0) as out:  # noqa: PTH123 - one text of many
-            if source is not None:
+            # A sparse file is not in its tar as it is.
+            if layer is not None and not member.issparse():
+                layer.give(out.fileno(), member.offset_data, member.size)
+            elif (source := members.extractfile(member)) is not None:
                 shutil.copyfileobj(source, out, _CHUNK)
     else:
         with open(path, "xb"):  # noqa: PTH123 - as above
