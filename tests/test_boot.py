@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,7 @@ def test_the_container_of_a_box_that_fails_is_kept_on_demand(store: Store, tmp_p
     _, detail = failure(boot(InEngine(engine), store, tmp_path, recipe, [Check(name="c", run=("false",))], keep=True))
     (container,) = engine.containers()
     assert f"docker exec -it {container[:12]} sh" in detail
+    subprocess.run(["docker", "exec", container, f"{PREFIX}/bin/python", "-c", ""], check=True)  # it is still installed
     engine.abandon()
 
 

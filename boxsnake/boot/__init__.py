@@ -57,8 +57,9 @@ def boot(
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
 
-    `traces` are paths of the machine that made it, which its files must not name. With a `scenario`, that is carried
-    out instead of the usual course; `older` is the recipe of an earlier artifact, for those that want one.
+    What is left is as it was at the failure: the box is not removed from it. `traces` are paths of the machine that
+    made it, which its files must not name. With a `scenario`, that is carried out instead of the usual course; `older`
+    is the recipe of an earlier artifact, for those that want one.
 
     `base_of` finds the base images of build contexts, which boot without one only if they carry their base. `note` is
     what the step tells that starts it.
@@ -68,7 +69,7 @@ def boot(
     """
     if unable := _unable(runtime, recipe, scenario):
         return _not_proven(artifact, recipe, scenario, format, unable)
-    steps = Steps()
+    steps = Steps(keep=keep)
     with contextlib.ExitStack() as stack:
         box: Box | None = None
 

@@ -24,16 +24,20 @@ _MOST_PATHS = 800
 
 
 class Steps:
-    """The steps of one boot, in order: after a failure the others are skipped, except those that clean up."""
+    """The steps of one boot, in order: after a failure the others are skipped, except those that clean up.
 
-    def __init__(self) -> None:
+    With `keep` those are skipped as well: whoever looks into the container wants to see what failed.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
         self.done: list[Step] = []
         self.failed = False
         self._moved = 0.0
 
     def take(self, name: str, verb: Callable[[], str], *, anyway: bool = False) -> None:
         """Carry out one step, timed; the verb gives the detail of success, or raises NotPassedError."""
-        if self.failed and not anyway:
+        if self.failed and (self._keep or not anyway):
             self.done.append(Step(name=name, outcome="skipped", seconds=0.0, detail=""))
             return
         started = time.monotonic()
