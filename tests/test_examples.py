@@ -115,7 +115,7 @@ def test_scenarios_and_checks_of_other_tools_are_carried_out(built: Application,
         (("pex", "--scenario", "reinstall"), "is not for pex, which is not installed by a program of its own"),
         (("installer", "--scenario", "upgrade"), "takes an older artifact, and there is none"),
         (("installer", "--scenario", "upgrade", "--from", "boxsnake.toml"), "is no installer by its name"),
-        (("pex", "--checks", "boxsnake.toml"), "boxsnake.toml: 1 fault"),
+        (("pex", "--checks", "boxsnake.toml"), "boxes: unknown key; known are app, artifact, boot, checks"),
     ],
 )
 def test_what_cannot_be_tried_is_told(built: Application, arguments: tuple[str, ...], told: str) -> None:

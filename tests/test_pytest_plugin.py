@@ -65,7 +65,9 @@ def command(*arguments: str) -> list[str]:
 def pytest_in(
     application: Application, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    variables = os.environ | (environment or {})
+    # A run of its own, and no worker of the one that these tests may be in.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    variables = inherited | (environment or {})
     return subprocess.run(
         command(*arguments), cwd=application.folder, env=variables, capture_output=True, text=True, check=False
     )
