@@ -31,12 +31,15 @@ _DEADLINE = 600.0
 
 # The hooks of PEP 517, called by the environment's own interpreter: what the backend requires beyond what the project
 # does, then the wheel. Each hook has a process of its own, as it may change what it likes in it; the backend is
-# imported once for both. Some backends are known to change nothing: they need not import themselves twice.
+# imported once for both. Some backends are known to change nothing: they need not import themselves twice, nor collect
+# and tear down, before the process ends, what they have imported.
 _CHANGE_NOTHING = frozenset({"hatchling.build", "flit_core.buildapi", "poetry.core.masonry.api"})
 _BUILD = """
 import sys
 sys.path[:] = [path for path in sys.path if path]  # the working folder, which is the project's, is no place for imports
-import importlib, os
+import gc, importlib, os
+if sys.argv[3] == "together":
+    gc.disable()
 module, _, name = sys.argv[1].partition(":")
 backend = importlib.import_module(module)
 for part in name.split(".") if name else ():
@@ -56,6 +59,10 @@ elif ask:
     finally:
         os._exit(status)
 backend.build_wheel(sys.argv[2])
+if sys.argv[3] == "together":
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 """
 
 
