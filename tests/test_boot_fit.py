@@ -96,7 +96,7 @@ def test_a_failure_in_the_dark_fails_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processors", "gibibytes", "boxes"), [(1, 1, 2), (2, 20, 2), (16, 64, 16), (16, 6, 6), (16, 0, 2)]
+    ("wanted", "gibibytes", "boxes"), [(1, 1, 2), (2, 20, 2), (16, 64, 16), (16, 6, 6), (16, 0, 2)]
 )
-def test_as_many_boxes_are_booted_at_once_as_find_room(processors: int, gibibytes: int, boxes: int) -> None:
-    assert fitting(processors, gibibytes << 30) == boxes
+def test_as_many_boxes_are_booted_at_once_as_find_room(wanted: int, gibibytes: int, boxes: int) -> None:
+    assert fitting(wanted, gibibytes << 30) == boxes

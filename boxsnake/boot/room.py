@@ -12,13 +12,13 @@ _EACH_BYTES = 1 << 30
 
 
 def at_once() -> int:
-    """As many as there are processors and as find room in memory, but two: much of a boot is waiting."""
-    return fitting(len(os.sched_getaffinity(0)), _free_bytes())
+    """One more than there are processors, as much of a boot is waiting, where so many find room in memory; or two."""
+    return fitting(len(os.sched_getaffinity(0)) + 1, _free_bytes())
 
 
-def fitting(processors: int, memory: int) -> int:
-    """The same for so many processors, and so many bytes of memory that are free."""
-    return max(_LEAST, min(processors, memory // _EACH_BYTES))
+def fitting(wanted: int, memory: int) -> int:
+    """So many, or as many as so many bytes of free memory have room for."""
+    return max(_LEAST, min(wanted, memory // _EACH_BYTES))
 
 
 def _free_bytes() -> int:
