@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from boxsnake.value import dataclass
 
@@ -29,6 +29,20 @@ class Image:
     environment: tuple[tuple[str, str], ...]
     user: str
     folder: str
+
+
+def configured_image(identity: str, layers: Sequence[str], config: Mapping[str, Any]) -> Image:
+    """The image with this configuration, as the OCI image specification has it in "config"."""
+    pairs = [variable.partition("=") for variable in config.get("Env") or ()]
+    return Image(
+        id=identity,
+        layers=tuple(layers),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        environment=tuple((name, value) for name, _, value in pairs),
+        user=config.get("User") or "",
+        folder=config.get("WorkingDir") or "/",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from boxsnake.value import dataclass
@@ -20,7 +21,8 @@ DEFAULT_GLIBC = "2.28"
 
 _UV_ARCHITECTURE = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _UV_OTHERS = {"osx-64": "x86_64-apple-darwin", "osx-arm64": "aarch64-apple-darwin", "win-64": "x86_64-pc-windows-msvc"}
-_OCI = {"linux-64": ("linux", "amd64"), "linux-aarch64": ("linux", "arm64")}
+OCI_PLATFORMS: Mapping[str, tuple[str, str]] = {"linux-64": ("linux", "amd64"), "linux-aarch64": ("linux", "arm64")}
+"""Platforms as (os, architecture) of the OCI image specification, by conda's names for them."""
 _ARCHSPEC = {
     "linux-64": "x86_64",
     "linux-aarch64": "aarch64",
@@ -74,7 +76,7 @@ class Target:
     @property
     def oci_platform(self) -> tuple[str, str] | None:
         """(os, architecture) as the OCI image specification names them; None where there are no such images."""
-        return _OCI.get(self.platform)
+        return OCI_PLATFORMS.get(self.platform)
 
     @property
     def debian(self) -> str:

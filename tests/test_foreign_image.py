@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake.emulators import emulated
 from boxsnake.engine import connect
 from boxsnake.image.layout import Layout
+from boxsnake.processors import emulated
 from tests.test_examples import Application, copy_of
 
 CHANNEL = Path(__file__).parent.parent / "build" / "channel"

@@ -17,7 +17,6 @@ content: the next time costs nothing.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,11 +27,11 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.image.base_name import ENGINE, HOST, MINIMAL, SCRATCH, is_local
 from boxsnake.lock import BasePin
+from boxsnake.processors import own_processor
 from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.store import Store
-from boxsnake.target import OCI_ARCHITECTURES
 
 __all__ = ["Base", "base_image", "parsed"]
 
@@ -135,8 +134,7 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
             lambda: from_rootfs(store, f"{HOST}{name}", store.path(blob.digest), blob.digest),
         )
     # Hosts are made for the machine that makes them.
-    machine = platform.machine()
-    return replace(base, platform=("linux", OCI_ARCHITECTURES.get(machine, machine)))
+    return replace(base, platform=("linux", own_processor()))
 
 
 def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:

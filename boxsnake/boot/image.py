@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boxsnake.engine import Engine, passing_name
-from boxsnake.errors import EngineError
 from boxsnake.image.docker_archive import read_archive
 from boxsnake.image.load import put
 
@@ -25,9 +24,6 @@ def loaded(engine: Engine, archive: Path) -> Iterator[str]:
     name = passing_name("booted")
     try:
         put(engine, dataclasses.replace(described, tags=(name,)), likely=described.tags)
-        found = engine.image(name)
-        if found is None:
-            raise EngineError(f"image {name}", "it went away from the engine", "Run the command again.")
-        yield found.id
+        yield engine.existing(name).id
     finally:
         engine.remove_image(name)

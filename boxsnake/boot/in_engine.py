@@ -14,9 +14,8 @@ from boxsnake.boot.image import loaded
 from boxsnake.boot.runtime import BaseOf
 from boxsnake.boot_recipe import BuildContext
 from boxsnake.container import MEMORY_BYTES, Container, Image
-from boxsnake.emulators import emulated
 from boxsnake.engine import Engine, sleeper
-from boxsnake.errors import EngineError
+from boxsnake.processors import emulated
 from boxsnake.store import Store
 
 
@@ -26,17 +25,17 @@ class InEngine:
 
     engine: Engine
 
-    @cached_property
+    @property
     def version(self) -> str:
         """See `Runtime`."""
         return self.engine.version
 
-    @cached_property
+    @property
     def architecture(self) -> str:
         """See `Runtime`."""
         return self.engine.architecture
 
-    @cached_property
+    @property
     def no_limits(self) -> str:
         """See `Runtime`."""
         return self.engine.no_limits
@@ -58,13 +57,13 @@ class InEngine:
     @contextlib.contextmanager
     def host(self, store: Store, host: hosts.Host, *, offline: bool) -> Iterator[Image]:
         """See `Runtime`."""
-        yield self._image(hosts.image_id(self.engine, store, host, offline=offline))
+        yield self.engine.existing(hosts.image_id(self.engine, store, host, offline=offline))
 
     @contextlib.contextmanager
     def artifact(self, store: Store, artifact: Path) -> Iterator[Image]:  # noqa: ARG002 - others may want the store
         """See `Runtime`."""
         with loaded(self.engine, artifact) as identity:
-            yield self._image(identity)
+            yield self.engine.existing(identity)
 
     def image(self, name: str) -> Image | None:
         """See `Runtime`."""
@@ -74,7 +73,7 @@ class InEngine:
     def built(self, store: Store, archive: Path, context: BuildContext, base_of: BaseOf) -> Iterator[Image]:
         """See `Runtime`."""
         with built(self.engine, store, archive, context, base_of) as identity:
-            yield self._image(identity)
+            yield self.engine.existing(identity)
 
     @contextlib.contextmanager
     def container(
@@ -111,14 +110,8 @@ class InEngine:
     def image_of(self, container: Container) -> Iterator[Image]:
         """See `Runtime`."""
         with self.engine.image_of(container.id) as identity:
-            yield self._image(identity)
+            yield self.engine.existing(identity)
 
     def abandon(self) -> None:
         """See `Runtime`."""
         self.engine.abandon()
-
-    def _image(self, identity: str) -> Image:
-        image = self.engine.image(identity)
-        if image is None:
-            raise EngineError(f"image {identity}", "it went away from the engine", "Run the command again.")
-        return image

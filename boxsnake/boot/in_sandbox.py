@@ -17,18 +17,18 @@ from typing import Any
 from boxsnake import hosts
 from boxsnake.boot.runtime import BaseOf
 from boxsnake.boot_recipe import BuildContext
-from boxsnake.container import MEMORY_BYTES, Container, Image
+from boxsnake.container import MEMORY_BYTES, Container, Image, configured_image
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import BootError, EngineError
 from boxsnake.hosts import Host
 from boxsnake.image.docker_archive import read_archive
+from boxsnake.processors import own_processor
 from boxsnake.sandbox import control_groups, kept
 from boxsnake.sandbox.identities import Identities, identities
 from boxsnake.sandbox.running import LayerFile, RunningSandbox, Start
 from boxsnake.stage.place import folder_for
 from boxsnake.store import Store
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TREE = "tree:"
 # How many times its bytes a layer takes when it is unpacked, as a rule.
 _RATIO = 4
@@ -61,7 +61,7 @@ class InSandbox:
     @property
     def architecture(self) -> str:
         """See `Runtime`."""
-        return _ARCHITECTURES.get(platform.machine(), platform.machine())
+        return own_processor()
 
     @property
     def emulated(self) -> frozenset[str]:
@@ -178,7 +178,7 @@ class InSandbox:
     def image_of(self, container: Container) -> Iterator[Image]:
         """See `Runtime`: the very tree of the container, which must be used for nothing else meanwhile."""
         folder = self._running[container.id].folder
-        yield _image_of(f"{_TREE}{folder}", {})
+        yield configured_image(f"{_TREE}{folder}", (), {})
 
     def abandon(self) -> None:
         """See `Runtime`."""
@@ -194,7 +194,7 @@ class InSandbox:
 
     def _image(self, identity: str, layers: Sequence[LayerFile], config: Mapping[str, Any]) -> Image:
         self._layers[identity] = tuple(layers)
-        return _image_of(identity, config)
+        return configured_image(identity, (), config)
 
     def _end(self, sandbox: RunningSandbox, *, is_own: bool) -> None:
         """`is_own`: its folder is not removed by another."""
@@ -245,16 +245,3 @@ def _groups(stack: contextlib.ExitStack, memory: int) -> control_groups.ControlG
     except OSError:
         return None
     return groups
-
-
-def _image_of(identity: str, config: Mapping[str, Any]) -> Image:
-    pairs = [variable.partition("=") for variable in config.get("Env") or ()]
-    return Image(
-        id=identity,
-        layers=(),
-        entrypoint=tuple(config.get("Entrypoint") or ()),
-        command=tuple(config.get("Cmd") or ()),
-        environment=tuple((name, value) for name, _, value in pairs),
-        user=config.get("User") or "",
-        folder=config.get("WorkingDir") or "/",
-    )

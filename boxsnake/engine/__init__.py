@@ -19,12 +19,13 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from boxsnake import settings
-from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image
+from boxsnake.container import INSTALLING, MEMORY_BYTES, Change, Finished, Image, configured_image
 from boxsnake.disk import file_chunks
 from boxsnake.engine import places, seccomp, wanted
 from boxsnake.engine.api import RefusedError
@@ -122,20 +123,23 @@ class Engine:
         """Where it listens, without credentials."""
         return self._connection.address
 
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What it says of itself, which no engine changes while it runs."""
+        with self._connection.faults("the container engine"):
+            return dict(self._connection.ask("GET", "/version"))
+
     @property
     def version(self) -> str:
         """The engine's name and version, for people."""
-        with self._connection.faults("the container engine"):
-            facts = self._connection.ask("GET", "/version")
-        components = facts.get("Components") or [{}]
+        components = self._facts.get("Components") or [{}]
         name = components[0].get("Name", "Engine")
-        return f"{name.removesuffix(' Engine')} {facts.get('Version', '?')}"
+        return f"{name.removesuffix(' Engine')} {self._facts.get('Version', '?')}"
 
     @property
     def architecture(self) -> str:
         """The processor of its containers, as the OCI image specification names it ("amd64", "arm64")."""
-        with self._connection.faults("the container engine"):
-            return str(self._connection.ask("GET", "/version").get("Arch", ""))
+        return str(self._facts.get("Arch", ""))
 
     @property
     def is_podman(self) -> bool:
@@ -159,17 +163,14 @@ class Engine:
                 if error.status == _MISSING:
                     return None
                 raise
-        config = facts.get("Config") or {}
-        pairs = [variable.partition("=") for variable in config.get("Env") or ()]
-        return Image(
-            id=facts["Id"],
-            layers=tuple((facts.get("RootFS") or {}).get("Layers") or ()),
-            entrypoint=tuple(config.get("Entrypoint") or ()),
-            command=tuple(config.get("Cmd") or ()),
-            environment=tuple((name, value) for name, _, value in pairs),
-            user=config.get("User") or "",
-            folder=config.get("WorkingDir") or "/",
-        )
+        return configured_image(facts["Id"], (facts.get("RootFS") or {}).get("Layers") or (), facts.get("Config") or {})
+
+    def existing(self, reference: str) -> Image:
+        """The image of that name or id, which was there a moment ago. Errors: EngineError where it is gone."""
+        found = self.image(reference)
+        if found is None:
+            raise EngineError(f"image {reference}", "it went away from the engine", "Run the command again.")
+        return found
 
     def tags(self) -> dict[str, str]:
         """Every tag in the engine, and the id of its image."""

@@ -13,6 +13,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import UsageError
 from boxsnake.foreign.value import UNLOCKED, Foreign, Looked, architecture_of, python_host
+from boxsnake.target import OCI_PLATFORMS
 
 _HEAD = 4096
 _CONSTRUCTOR = re.compile(rb"^# NAME:\s+(\S+)\s*\n(?:#.*\n)*?# PLAT:\s+(\S+)", re.MULTILINE)
@@ -145,7 +146,7 @@ def constructor(looked: Looked) -> Foreign:
         expects=UNLOCKED,
         again=(("bash", file, "-b", "-u", "-p", place),),
     )
-    architecture = {"linux-64": "amd64", "linux-aarch64": "arm64"}.get(platform, architecture_of(platform))
+    _, architecture = OCI_PLATFORMS.get(platform, ("", architecture_of(platform)))
     return Foreign(path=looked.path, kind="constructor", recipe=recipe, architecture=architecture)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from boxsnake import oci
 from boxsnake.disk import file_chunks
 from boxsnake.errors import BootError, PackError
 from boxsnake.image.layout import Layout, Place, places
+from boxsnake.processors import own_processor
 from boxsnake.tar_stream import tar_end, tar_file, tar_part
-from boxsnake.target import OCI_ARCHITECTURES
 from boxsnake.value import dataclass
 
 _MANIFEST = "manifest.json"
@@ -73,8 +72,7 @@ def read_archive(path: Path) -> DockerArchive:
 
 
 def _of_layout(layout: Layout, found: Mapping[str, Place]) -> DockerArchive:
-    machine = OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
-    image = next((one for one in layout.images if one.platform == ("linux", machine)), layout.images[0])
+    image = next((one for one in layout.images if one.platform == ("linux", own_processor())), layout.images[0])
     files = tuple(oci.blob_path(layer.digest) for layer in image.layers)
     return DockerArchive(
         path=layout.path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from boxsnake.image.layout import LaidOut, Layout
 from boxsnake.inspection.ledger import Ledger
 from boxsnake.inspection.members import Joined, of_tar
 from boxsnake.inspection.value import Part
-from boxsnake.target import OCI_ARCHITECTURES
+from boxsnake.processors import own_processor
 from boxsnake.value import dataclass
 
 _BASE = "org.opencontainers.image.base.name"
@@ -92,7 +91,7 @@ def _has(path: Path, name: str) -> bool:
 
 def _of_layout(layout: Layout) -> ImageFacts:
     images = layout.images
-    chosen = next((one for one in images if one.platform == ("linux", _machine())), images[0])
+    chosen = next((one for one in images if one.platform == ("linux", own_processor())), images[0])
     others = [f"{'/'.join(one.platform)}" for one in images if one is not chosen]
     notes = (f"the layout has images for {', '.join(others)} as well",) if others else ()
     return ImageFacts(
@@ -102,10 +101,6 @@ def _of_layout(layout: Layout) -> ImageFacts:
         layers=tuple(_layers(layout, chosen)),
         notes=notes,
     )
-
-
-def _machine() -> str:
-    return OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def _layers(layout: Layout, image: LaidOut) -> Iterator[tuple[Part, Callable[[], BinaryIO]]]:

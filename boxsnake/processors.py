@@ -1,15 +1,26 @@
-"""Emulators of other processors that this machine's kernel starts by itself: binfmt_misc, mostly with QEMU."""
+"""Processors whose programs run on this machine, as the OCI image specification names them.
+
+Beside its own, those that its kernel has an emulator started for: binfmt_misc, mostly with QEMU.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import platform
 import struct
 from pathlib import Path
 
+from boxsnake.elf import EM_AARCH64, EM_X86_64
+from boxsnake.target import OCI_ARCHITECTURES
+
 _FOLDER = Path("/proc/sys/fs/binfmt_misc")
-# The numbers of processors in ELF files, with their names in the OCI image specification.
-_MACHINES = {62: "amd64", 183: "arm64"}
+_MACHINES = {EM_X86_64: "amd64", EM_AARCH64: "arm64"}
 _ELF_MACHINE = slice(18, 20)
+
+
+def own_processor() -> str:
+    """The processor of the machine itself."""
+    return OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def emulated(folder: Path = _FOLDER) -> frozenset[str]:

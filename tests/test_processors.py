@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake.emulators import emulated
+from boxsnake.processors import emulated
 
 QEMU = """\
 enabled
