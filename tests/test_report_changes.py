@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from boxsnake.boot_report.difference import changes
-from boxsnake.boot_report.document import VERSION, from_json, to_json
+from boxsnake.boot_report.document import VERSION, as_told, from_json, to_json
 from boxsnake.boot_report.summary import changed
-from boxsnake.boot_report.value import Report
+from boxsnake.boot_report.value import START, Report
 from boxsnake.cli import boxsnake
 from boxsnake.cli.boot_files import compared, earlier_of, publish
 from boxsnake.cli.console import run
@@ -75,10 +75,14 @@ def test_what_was_tried_and_is_not_any_more() -> None:
 
 def test_a_report_is_read_as_it_was_written() -> None:
     whole = dataclasses.replace(new(), changes=changes(OLD, new(), against="1.0"))
+    odd = dataclasses.replace(whole.boxes[0], artifact="/srv/\udcff.rpm")
+    step = dataclasses.replace(odd.steps[0], seconds=1 / 3, figures={START: 2 / 3})
+    whole = dataclasses.replace(whole, boxes=(dataclasses.replace(odd, steps=(step,)), *whole.boxes[1:]))
     document = to_json(whole)
     again = from_json(json.dumps(document).encode(), "boot.json")
     assert to_json(again) == document
-    assert again.changes == whole.changes
+    assert again == as_told(whole)
+    assert again != whole
 
 
 @pytest.mark.parametrize(

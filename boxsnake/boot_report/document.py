@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, cast
 
 from boxsnake.boot_report.value import BootReport, Report, Step
 from boxsnake.errors import IntegrityError, UsageError
@@ -14,20 +16,40 @@ VERSION = 1
 _VERSION = "report-version"
 
 
+def as_told(report: Report) -> Report:
+    """The report as it is again when it has been written and read: times to the millisecond, no text but UTF-8."""
+    return cast("Report", _told(report))
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, str):
+        # Paths may hold bytes that are no text, which UTF-8 has no way to write.
+        return value if value.isascii() else legible(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, tuple):
+        return tuple(_told(one) for one in value)
+    if isinstance(value, Mapping):
+        return {key: _told(one) for key, one in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    return dataclasses.replace(value, **{field.name: _told(getattr(value, field.name)) for field in fields(value)})
+
+
 def to_json(report: Report) -> dict[str, Any]:
     """The report as plain JSON values, in which every text can be written as UTF-8."""
-    document = {
+    told = as_told(report)
+    return {
         _VERSION: VERSION,
-        "application": report.application,
-        "started": report.started,
-        "boxsnake": report.boxsnake,
-        "engine": report.engine,
-        "verdict": report.verdict,
-        "boxes": [_trial(trial) for trial in report.boxes],
-        "artifacts": [dataclasses.asdict(artifact) for artifact in report.artifacts],
-        "changes": dataclasses.asdict(report.changes) if report.changes else None,
+        "application": told.application,
+        "started": told.started,
+        "boxsnake": told.boxsnake,
+        "engine": told.engine,
+        "verdict": told.verdict,
+        "boxes": [_trial(trial) for trial in told.boxes],
+        "artifacts": [dataclasses.asdict(artifact) for artifact in told.artifacts],
+        "changes": dataclasses.asdict(told.changes) if told.changes else None,
     }
-    return {key: _writable(value) for key, value in document.items()}
 
 
 def _trial(trial: BootReport) -> dict[str, Any]:
@@ -43,27 +65,13 @@ def _trial(trial: BootReport) -> dict[str, Any]:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": step.name,
-        "outcome": step.outcome,
-        "seconds": round(step.seconds, 3),
-        "detail": step.detail,
-    }
+    document = {"name": step.name, "outcome": step.outcome, "seconds": step.seconds, "detail": step.detail}
     # Most steps have neither.
     if step.log:
         document["log"] = step.log
     if step.figures:
-        document["figures"] = {name: round(figure, 3) for name, figure in step.figures.items()}
+        document["figures"] = dict(step.figures)
     return document
-
-
-def _writable(value: Any) -> Any:
-    """Paths may hold bytes that are no text, which UTF-8 has no way to write."""
-    if isinstance(value, str):
-        return value if value.isascii() else legible(value)
-    if isinstance(value, dict):
-        return {key: _writable(one) for key, one in value.items()}
-    return [_writable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def from_json(content: bytes, source: str) -> Report:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from boxsnake.beside import publish_bytes
 from boxsnake.boot_report.difference import changes
-from boxsnake.boot_report.document import from_json, to_json
+from boxsnake.boot_report.document import as_told, from_json, to_json
 from boxsnake.boot_report.value import Changes
 from boxsnake.disk import disk_faults
 from boxsnake.errors import BoxsnakeError, ResourceError
@@ -75,8 +75,8 @@ def publish(report: Report, folder: Path) -> None:
     facts = json.dumps(to_json(report), indent=2, ensure_ascii=False).encode() + b"\n"
     publish_bytes(facts, folder / FACTS)
     publish_bytes(to_junit(report.boxes), folder / JUNIT)
-    # What is read again is what the page would be made of later: the same bytes then.
-    publish_page(from_json(facts, FACTS), folder / PAGE)
+    # What the page would be made of later: the same bytes then.
+    publish_page(as_told(report), folder / PAGE)
 
 
 def publish_page(report: Report, path: Path) -> None:
