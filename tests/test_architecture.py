@@ -41,6 +41,7 @@ CORE = {
     "plan",
     "reference",
     "requirements",
+    "self_placing",
     "stack.plan",
     "stack.value",
     "system",

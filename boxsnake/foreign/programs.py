@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from boxsnake.boot_recipe import BootRecipe
 from boxsnake.disk import disk_faults
 from boxsnake.errors import UsageError
 from boxsnake.foreign.value import UNLOCKED, Foreign, Looked, architecture_of, python_host
+from boxsnake.self_placing import installer_recipe, userspace_recipe
 from boxsnake.target import OCI_PLATFORMS
 
 _HEAD = 4096
@@ -152,23 +152,7 @@ def constructor(looked: Looked) -> Foreign:
 
 def installer(looked: Looked) -> Foreign:
     """Boxsnake's own installers, without their manifest."""
-    file, place, name = f"/tmp/{looked.path.name}", looked.place, looked.box.name  # noqa: S108 - as above
-    current, control = f"{place}/lib/{name}/current", f"{place}/bin/{name}-ctl"
-    install = (("sh", file, "--yes", "--prefix", place), (control, "selfcheck"))
-    recipe = BootRecipe(
-        host="debian-12",
-        copies=((str(looked.path), file),),
-        install=install,
-        python=(f"{current}/bin/python",),
-        scripts=f"{current}/bin",
-        command=(),
-        remove=((control, "uninstall"),),
-        writes=(),
-        remains=(place, file),
-        expects=UNLOCKED,
-        again=install,
-        replace=install,
-    )
+    recipe = installer_recipe(looked.path, looked.box.name, looked.place, host="debian-12", expects=UNLOCKED)
     return Foreign(path=looked.path, kind="installer", recipe=recipe, architecture=looked.architecture)
 
 
@@ -179,21 +163,5 @@ def appimage(looked: Looked) -> Foreign:
     if not is_script:
         step = "Run it with --appimage-extract, and boot a tar of the folder squashfs-root that it makes."
         raise UsageError(str(looked.path), "is an AppImage whose program mounts it, which a container may not", step)
-    file = f"{looked.place}/{looked.path.name}"
-    user = "10001"
-    caches = ("/root/.cache", f"/var/tmp/boxsnake-{user}")  # noqa: S108 - as above
-    recipe = BootRecipe(
-        host="debian-12",
-        copies=((str(looked.path), file),),
-        install=((file, "--appimage-selfcheck"),),
-        python=("env", "BOXSNAKE_RUN=python", file),
-        scripts=None,
-        command=(file,),
-        remove=(("rm", "-rf", posixpath.dirname(file), *caches),),
-        writes=(),
-        remains=(),
-        expects=UNLOCKED,
-        user=f"{user}:{user}",
-        isolated=True,
-    )
+    recipe = userspace_recipe(looked.path, looked.place, host="debian-12", expects=UNLOCKED)
     return Foreign(path=looked.path, kind="appimage", recipe=recipe, architecture=looked.architecture)

@@ -13,6 +13,7 @@ With another `kind`, a file system for an administrator to mount, in a tar of on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step
 from boxsnake.os_packages.versioned_plan import check_target
 from boxsnake.plan import expected
+from boxsnake.self_placing import USERSPACE_CACHES, userspace_recipe
 from boxsnake.system import SystemPart
 from boxsnake.userspace.mounted import KERNELS, out_name, tool_version, write_mounted
 from boxsnake.value import dataclass
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
 
-_USER = 10001
 _SEED = 3_900_000
 """What a file that starts by itself carries to read itself, about, in bytes."""
 _RATIOS = {"run": SMALL_GZIP, "squashfs": ZSTD, "erofs": Ratio(conda=1.5, wheels=1.2, code=0.8), "iso": PLAIN}
@@ -111,23 +112,14 @@ class AppImage:
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
         folder = f"/opt/{plan.application.name}"
-        file = f"{folder}/{artifact.name}"
-        # Root has a home there, and the ordinary user none.
-        caches = ("/root/.cache", f"/var/tmp/boxsnake-{_USER}")  # noqa: S108 - in a container of its own
-        return BootRecipe(
-            host=f"debian-{plan.target.debian}",
+        recipe = userspace_recipe(
+            artifact, folder, host=f"debian-{plan.target.debian}", expects=expected(plan, conda=True)
+        )
+        return replace(
+            recipe,
             takes="shell" if plan.options.kind == "run" else "mount",
-            copies=((str(artifact), file),),
-            install=((file, "--appimage-selfcheck"),),
-            python=("env", "BOXSNAKE_RUN=python", file),
-            scripts=None,
-            command=(file,) if plan.application.command else (),
-            remove=(("rm", "-rf", folder, *caches),),
-            writes=(folder, *caches),
-            remains=(),
-            expects=expected(plan, conda=True),
-            user=f"{_USER}:{_USER}",
-            isolated=True,
+            command=recipe.command if plan.application.command else (),
+            writes=(folder, *USERSPACE_CACHES),
         )
 
 

@@ -11,6 +11,7 @@ import json
 import posixpath
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.os_packages.versioned_payload import as_files, support_texts
 from boxsnake.os_packages.versioned_plan import check_commands, check_target, commands_of, environment_notes
 from boxsnake.plan import expected
+from boxsnake.self_placing import installer_recipe
 from boxsnake.system import NOTHING, SystemPart
 from boxsnake.value import dataclass
 from boxsnake.wheel_closure import start_command
@@ -133,26 +135,16 @@ class Installer:
 
     def boot(self, plan: Plan, artifact: Path) -> BootRecipe:
         """See `boxsnake.packagers.Packager`."""
-        name = plan.application.name
-        place, file = "/srv/two words", f"/tmp/{artifact.name}"  # noqa: S108 - in a container of its own
-        current = f"{place}/lib/{name}/current"
-        control = f"{place}/bin/{name}-ctl"
-        install = (("sh", file, "--yes", "--prefix", place), (control, "selfcheck"))
-        return BootRecipe(
-            host=f"debian-{plan.target.debian}",
-            copies=((str(artifact), file),),
-            install=install,
-            python=(f"{current}/bin/python",),
-            scripts=f"{current}/bin",
-            command=start_command(plan, f"{current}/bin"),
-            remove=((control, "uninstall"),),
-            writes=(place, file),
-            remains=(place, file),
-            expects=expected(plan, conda=True),
+        name, place = plan.application.name, "/srv/two words"
+        recipe = installer_recipe(
+            artifact, name, place, host=f"debian-{plan.target.debian}", expects=expected(plan, conda=True)
+        )
+        return replace(
+            recipe,
+            command=start_command(plan, recipe.scripts or ""),
+            writes=recipe.remains,
             environment=plan.application.environment,
-            again=install,
-            replace=install,
-            rollback=((control, "rollback"),) if plan.options.keep else (),
+            rollback=((f"{place}/bin/{name}-ctl", "rollback"),) if plan.options.keep else (),
         )
 
 
