@@ -14,6 +14,7 @@ from typing import Any
 from boxsnake.beside import beside, sweep
 from boxsnake.boot_recipe import BootRules
 from boxsnake.boxes import Box
+from boxsnake.disk import publish_file, publish_tree
 from boxsnake.errors import PackError
 from boxsnake.image.base_name import FORMATS, MINIMAL
 from boxsnake.lock import SystemLock
@@ -21,7 +22,7 @@ from boxsnake.materials import Access, StoreMaterials
 from boxsnake.own_code import digest_of_code
 from boxsnake.packagers import Packager
 from boxsnake.plan import Plan
-from boxsnake.store import Store, publish_file, publish_tree
+from boxsnake.store import Store
 from boxsnake.system import System
 from boxsnake.value import dataclass
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from boxsnake.canonical import canonical_json
 from boxsnake.errors import ResourceError
 from boxsnake.own_code import digest_of_code
-from boxsnake.store import canonical_json
 from boxsnake.urls import redact
 from boxsnake.written import plain, value_of
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from boxsnake.canonical import canonical_json
 from boxsnake.errors import ManifestError, UsageError
 from boxsnake.manifest import (
     App,
@@ -36,7 +37,7 @@ from boxsnake.manifest.decoding import decode
 from boxsnake.manifest.section import key_of
 from boxsnake.manifest.written import read, written
 from boxsnake.manifest_file import find, load
-from boxsnake.store import Store, canonical_json
+from boxsnake.store import Store
 from boxsnake.target import Target
 from boxsnake.toml_lines import KeyPath, key_lines, line_of
 from boxsnake.value import dataclass

@@ -19,9 +19,10 @@ import pytest
 
 from boxsnake import flock
 from boxsnake.beside import publish_bytes
-from boxsnake.disk import disk_faults, remove_tree, resource_error
+from boxsnake.canonical import canonical_json
+from boxsnake.disk import disk_faults, publish_file, publish_tree, remove_tree, resource_error
 from boxsnake.errors import BoxsnakeError, IntegrityError, ResourceError
-from boxsnake.store import Store, canonical_json, publish_file, publish_tree
+from boxsnake.store import Store
 
 DATA = b"some bytes"
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -124,7 +125,7 @@ def test_what_a_disk_has_changed_is_found_without_hashing(root: Path, damage: st
 def test_what_was_hashed_once_is_compared_by_its_checksum(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blob = Store(root).put_bytes(b"a layer")
     place = Store(root).sound(blob.digest)
-    monkeypatch.setattr("boxsnake.store._hash_file", lambda path: pytest.fail(f"hashed {path}"))
+    monkeypatch.setattr("boxsnake.store.hash_file", lambda path: pytest.fail(f"hashed {path}"))
     again = Store(root)
     assert again.sound(blob.digest) == place
     assert again.path(blob.digest) == place

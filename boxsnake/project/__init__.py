@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxsnake import child
+from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.lock import Origin, Wheel
@@ -31,7 +32,6 @@ from boxsnake.project.wheel_archive import (
     rewrite,
 )
 from boxsnake.remembered import remembered
-from boxsnake.store import canonical_json
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boxsnake import child
+from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import ResourceError
-from boxsnake.store import canonical_json
 
 if TYPE_CHECKING:
     from boxsnake.store import Store

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.archive import gunzipped
+from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, remove_tree
-from boxsnake.store import Store, canonical_json
+from boxsnake.store import Store
 
 _FORMAT = 2
 _CACHE = "interpreters"
