@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,12 @@ def test_a_stack_is_brought_up_and_removed(tmp_path: Path) -> None:
     with podman_service(tmp_path) as podman:
         variables = {**podman.environment, "DOCKER_HOST": podman.address, "BOXSNAKE_RUNTIME": "podman"}
         try:
-            up = application.run("up", "--port", "18765:8000", environment=variables)
+            with socket.socket() as taken:
+                taken.bind(("127.0.0.1", 0))
+                taken.listen()
+                # So podman takes any that is free: what a killed podman has forwarded stays forwarded.
+                asked_for = f"{taken.getsockname()[1]}:8000"
+                up = application.run("up", "--port", asked_for, environment=variables)
             assert up.returncode == 0, up.stdout + up.stderr
             asked = "import socket; socket.create_connection(('redis', 6379), timeout=10)"
             done = application.run("exec", "--", "python", "-c", asked, environment=variables)

@@ -10,6 +10,7 @@ import pytest
 
 from boxsnake.engine import INSTALLING, connect, sleeper
 from boxsnake.hosts import image_id, load_hosts
+from boxsnake.packagers.deb import PACKAGER
 from boxsnake.plan import Hook
 from boxsnake.store import Store
 from tests.deb_trees import build, plan_for
@@ -205,4 +206,20 @@ def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: 
     box.does("install", "app=2.0.0-1")
     box.works("2.0")
     box.does("purge", "--autoremove", "app")
+    box.is_clean()
+
+
+# While the store is unpacked, the environment, and the label.
+@pytest.mark.parametrize("count", [36, *thorough(16, 90, 130)])
+def test_what_a_boot_does_after_a_kill_makes_it_whole(box: HostBox, boxes: Path, strace: Path, count: int) -> None:
+    recipe = PACKAGER.boot(plan_for("1.0", options={"split": True}), boxes / "app_1.0.0-1_amd64.debs")
+    ((source, place),) = recipe.copies
+    box.copy(strace, "/strace")
+    box.copy(Path(source), place)
+    first = recipe.install[0][-1]
+    assert box.kill_at(count, "sh", "-c", f"exec {first}", follow=True).exit_code in {100, 137}
+    for command in recipe.again:
+        box.succeeds(*command)
+    box.works("1.0")
+    box.does("purge", "app", "app-env-1.0.0-1", "boxsnake-*")
     box.is_clean()

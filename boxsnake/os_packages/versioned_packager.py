@@ -149,8 +149,12 @@ class VersionedPackager(ABC):
         """What installs the files that the shell pattern `packages` fits, and verifies that all is as it should be."""
 
     @abstractmethod
-    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
-        """What installs the file where any version is installed, and verifies it; none for a split application."""
+    def commands_to_replace(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
+        """What installs the files where any version is installed, and verifies them."""
+
+    def commands_to_repair(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
+        """What installs the files where they are installed already, whole or half, and verifies them."""
+        return self.commands_to_replace(plan, packages)
 
     @abstractmethod
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
@@ -300,7 +304,6 @@ class VersionedPackager(ABC):
         folder = there.removesuffix(".tar")
         packages = f"{folder}/*" if split else there
         unpack = (("tar", "-xf", there, "-C", place),) if split and not artifact.is_dir() else ()
-        replace = (*unpack, *self.commands_to_replace(plan, packages))
         store = (f"{plan.options.prefix_root}/{shared_store.FOLDER}",) if plan.options.split else ()
         commands = (layout.command(command)[0] for command in commands_of(plan))
         remaining = (*self.database(plan), there, folder, *remains(plan.system))
@@ -318,8 +321,8 @@ class VersionedPackager(ABC):
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
             stock=(*store, f"{layout.root}/install"),
-            again=replace,
-            replace=replace,
+            again=(*unpack, *self.commands_to_repair(plan, packages)),
+            replace=(*unpack, *self.commands_to_replace(plan, packages)),
             rollback=((layout.control[0], "rollback"),) if plan.options.keep else (),
         )
 

@@ -183,13 +183,19 @@ class Deb(VersionedPackager):
             return (("sh", "-c", in_order), ("sh", "-c", verify), selfcheck)
         return (("dpkg", "--install", packages), ("sh", "-c", verify), selfcheck)
 
-    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+    def commands_to_replace(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         if not plan.options.split:
-            return self.commands_to_install(plan, package)
-        _, *checks = self.commands_to_install(plan, package)
-        change = f"apt-get install --quiet=2 --assume-yes --allow-downgrades --reinstall {package}"
+            return self.commands_to_install(plan, packages)
+        _, *checks = self.commands_to_install(plan, packages)
+        change = f"apt-get install --quiet=2 --assume-yes --allow-downgrades --reinstall {packages}"
         return (("sh", "-c", change), *checks)
+
+    def commands_to_repair(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
+        """See `VersionedPackager`."""
+        replace = self.commands_to_replace(plan, packages)
+        # apt does nothing where dpkg was cut off; what dpkg cannot finish then, is unpacked anew.
+        return (("sh", "-c", "dpkg --configure -a || true"), *replace) if plan.options.split else replace
 
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""

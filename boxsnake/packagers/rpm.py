@@ -195,13 +195,13 @@ class Rpm(VersionedPackager):
             return (("sh", "-c", f"rpm --install {packages}"), ("sh", "-c", of_files))
         return (("rpm", "--install", packages), ("rpm", "--verify", self.package_name(plan)))
 
-    def commands_to_replace(self, plan: Plan, package: str) -> tuple[tuple[str, ...], ...]:
+    def commands_to_replace(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
         upgrade = "rpm --upgrade --oldpackage --replacepkgs"
         if plan.options.split:
-            of_files = f"rpm --verify --package {package}"
-            return (("sh", "-c", f"{upgrade} {package}"), ("sh", "-c", of_files))
-        return ((*upgrade.split(), package), ("rpm", "--verify", self.package_name(plan)))
+            of_files = f"rpm --verify --package {packages}"
+            return (("sh", "-c", f"{upgrade} {packages}"), ("sh", "-c", of_files))
+        return ((*upgrade.split(), packages), ("rpm", "--verify", self.package_name(plan)))
 
     def commands_to_remove(self, plan: Plan, packages: str) -> tuple[tuple[str, ...], ...]:
         """See `VersionedPackager`."""
