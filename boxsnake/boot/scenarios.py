@@ -36,6 +36,28 @@ _HOSTILE_MODULES = ("json", "logging", "sitecustomize", "typing")
 _HOSTILE_LIBRARIES = ("libcrypto.so.3", "libexpat.so.1", "libffi.so.8", "libsqlite3.so.0", "libssl.so.3", "libz.so.1")
 _SPEAKS_OF_ROOM = re.compile(r"space|room|disk|\bneeds \d", re.IGNORECASE)
 _KILL_SECONDS = 60.0
+# Runs $1 for $0 seconds at most. What apt starts is in sessions of its own, where nothing that is sent to a group
+# reaches it: killed is whatever was not there before, until nothing of that is left.
+_KILLING = """\
+set -- "$1" /proc/[0-9]*
+install=$1
+shift
+timeout -s KILL "$0" sh -c "$install"
+status=$?
+while [ "$status" -ne 0 ]; do
+    left=
+    for process in /proc/[0-9]*; do
+        case " $* " in
+            *" $process "*) ;;
+            *) left="$left ${process#/proc/}" ;;
+        esac
+    done
+    [ -n "$left" ] || break
+    kill -9 $left
+    sleep 0.02
+done
+exit "$status"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +288,7 @@ def _killed_install(trial: Trial) -> None:
 def _install_killed(box: Box, seconds: float) -> str:
     """Install, and kill that after some time with all that it has started; it may have come to its end before."""
     script = " && ".join(shlex.join(command) for command in box.recipe.install)
-    command = ("timeout", "-s", "KILL", f"{seconds:.2f}", "sh", "-c", script)
+    command = ("sh", "-c", _KILLING, f"{seconds:.2f}", script)
     environment = dict(box.environment) | {"HOME": "/root"}
     ended = box.container.execute(command, seconds=seconds + _KILL_SECONDS, user="0:0", environment=environment)
     return f"killed after {seconds:.1f} s" if ended.exit_code else f"had ended after {seconds:.1f} s"
