@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from boxsnake.boot import boot
+from boxsnake.boot.box import because
 from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRules, Check
 from boxsnake.engine import connect
@@ -78,6 +79,17 @@ def test_what_an_earlier_command_of_the_install_said_is_told(runtime: InEngine, 
     _, detail = failure(report)
     assert detail.startswith("`sh -c 'exit 3'` exited with 3")
     assert "no room for the index" in detail
+
+
+def test_a_full_disk_is_the_cause_of_all_that_fails_after_it() -> None:
+    room = "app: needs 7106 KiB on the file system of /opt, which has 8 KiB free"
+    others = "\n".join(f"error: package {number} cannot be configured" for number in range(30))
+    assert because(f"{room}\n{others}").startswith(f": {room}\n")
+    long = f"cannot copy '{'x' * 900}' (No space left on device)"
+    first = because(f"{long}\n{others}").partition("\n")[0]
+    assert first.endswith("x' (No space left on device)")
+    assert len(first) < 310
+    assert because(others).startswith(": error: package 29")
 
 
 def test_all_that_a_failing_step_has_said_is_kept(runtime: InEngine, store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def test_versions_take_each_others_place(parts: Parts, name: str) -> None:
     store, runtime = Store(Store.default_root()), InEngine(connect())
     report = boot(runtime, store, artifact, newer, [], scenario=SCENARIOS[name], older=older)
     assert report.failure is None, report.failure
+
+
+@pytest.mark.engine
+def test_a_disk_without_room_is_named_whatever_is_said_after_that(parts: Parts) -> None:
+    newer, artifact = parts["newer"]
+    smaller = dataclasses.replace(SCENARIOS["full-disk"], small=lambda _: {"/opt": 64 << 10})
+    report = boot(InEngine(connect()), Store(Store.default_root()), artifact, newer, [], scenario=smaller)
+    assert report.failure is None, report.failure
+    assert re.search(r"space|needs \d+ KiB on the file system of /opt", report.steps[-1].detail)
 
 
 @pytest.mark.engine

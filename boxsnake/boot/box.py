@@ -27,6 +27,8 @@ _MARGIN_SECONDS = 30.0
 _COMPLAINT = re.compile(r"error|exception|fatal|cannot|can't|could not|not found|no such|failed", re.IGNORECASE)
 # What package managers say before they complain in general.
 _LACK = re.compile(r"\bis needed by\b|\bdepends on\b|\bconflicts with\b")
+# A disk that is full fails all that comes after it, so whoever says it may have said it long before the end.
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|\bneeds \d.* which has .* free\b")
 _NETWORK = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|Could not resolve host"
 )
@@ -158,16 +160,25 @@ def because(output: str | bytes) -> str:
     lines = _last_lines(output)
     if not lines:
         return ""
-    lack = next((line for line in lines if _LACK.search(line)), "")
+    lack = _full_disk(output) or next((line for line in lines if _LACK.search(line)), "")
     complaint = (lack or next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1])).strip()
     hint = "; it wants the network, which a box that is booted has not got" if _NETWORK.search("".join(lines)) else ""
     return f": {complaint}{hint}{said(output)}"
 
 
+def _full_disk(output: str | bytes) -> str:
+    """The last line that tells of a disk without room, by its end where it is long."""
+    line = next((line for line in reversed(_lines(output)) if _FULL.search(line)), "")
+    return shown(line) if len(line) <= _SHOWN_COLUMNS else f"…{shown(line[1 - _SHOWN_COLUMNS :])}"
+
+
 def _last_lines(output: str | bytes) -> list[str]:
+    return [shown(line.expandtabs()) for line in _lines(output)[-_SHOWN_LINES:]]
+
+
+def _lines(output: str | bytes) -> list[str]:
     text = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
-    lines = [line for line in redact(text).splitlines() if line.strip()][-_SHOWN_LINES:]
-    return [shown(line.expandtabs()) for line in lines]
+    return [line for line in redact(text).splitlines() if line.strip()]
 
 
 def shown(text: str) -> str:

@@ -34,7 +34,7 @@ _HOSTILE = "/tmp/hostile"  # noqa: S108 - in a container of its own
 # What a careless shell profile may name: other people's modules, and libraries that are none.
 _HOSTILE_MODULES = ("json", "logging", "sitecustomize", "typing")
 _HOSTILE_LIBRARIES = ("libcrypto.so.3", "libexpat.so.1", "libffi.so.8", "libsqlite3.so.0", "libssl.so.3", "libz.so.1")
-_SPEAKS_OF_ROOM = re.compile(r"space|room|disk|\bneeds \d", re.IGNORECASE)
+_SPEAKS_OF_ROOM = re.compile(r"\b(?:space|room|disk)\b|\bneeds \d", re.IGNORECASE)
 _KILL_SECONDS = 60.0
 # Runs $1 for $0 seconds at most. What apt starts is in sessions of its own, where nothing that is sent to a group
 # reaches it: killed is whatever was not there before, until nothing of that is left.
