@@ -417,17 +417,20 @@ def test_an_ordinary_user_has_it_too(store: Store, public: Path) -> None:
 
 
 MAKING = """
+import sys
 from boxsnake import hosts
 from boxsnake.store import Store
-print(hosts.rootfs(Store(Store.default_root()), hosts.load_hosts()["busybox"]).digest)
+print(hosts.rootfs(Store(Store.default_root()), hosts.load_hosts()[sys.argv[1]]).digest)
 """
 
 
+# The second one extends another, and has packages whose scripts need devices.
 @pytest.mark.thorough
+@pytest.mark.parametrize("name", ["busybox", "debian-12-python"])
 @ROOT_ALONE
-def test_an_ordinary_user_makes_the_same_hosts(store: Store, public: Path) -> None:
-    done = as_somebody(public, "-c", MAKING, **WITHOUT_ENGINE)
-    assert done.stdout.strip() == hosts.rootfs(store, hosts.load_hosts()["busybox"]).digest, done.stderr
+def test_an_ordinary_user_makes_the_same_hosts(store: Store, public: Path, name: str) -> None:
+    done = as_somebody(public, "-c", MAKING, name, **WITHOUT_ENGINE)
+    assert done.stdout.strip() == hosts.rootfs(store, hosts.load_hosts()[name]).digest, done.stderr
 
 
 @ROOT_ALONE

@@ -19,6 +19,7 @@ from boxsnake import child, debian_sources
 from boxsnake.disk import disk_faults
 from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.hosts.files import Bootstrap, Host, load_host, load_hosts
+from boxsnake.plain_text import shortened
 from boxsnake.progress import track
 from boxsnake.sandbox import as_root
 from boxsnake.store import Blob, Store
@@ -33,6 +34,7 @@ _FORMAT = 1
 _EPOCH = "1577836800"
 _BUILD_SECONDS = 1200.0
 _STOP_SECONDS = 20.0
+_CAUSE_WIDTH = 240
 # Debian's own licence texts stay; manuals and translations are of no use in a box.
 _LEFT_OUT = ("--path-exclude=/usr/share/doc/*", "--path-exclude=/usr/share/man/*", "--path-exclude=/usr/share/locale/*")
 _KEPT = ("--path-include=/usr/share/doc/*/copyright",)
@@ -167,7 +169,6 @@ def _command(
         program,
         "--mode=root",
         "--format=tar",
-        "--quiet",
         "--skip=output/dev",
         "--aptopt=APT::Install-Recommends false",
         # The unprivileged user of apt's downloads may not look into the store's folders.
@@ -178,7 +179,9 @@ def _command(
         if _MERGED_USR.is_dir():
             command.append(f"--hook-dir={_MERGED_USR}")
     else:
-        command += ["--variant=custom", f'--setup-hook=tar --extract --file {shlex.quote(str(base))} --directory "$1"']
+        # A base has no /dev, and who may make no devices has this machine's mounted there, for which it must be there.
+        unpack = f'tar --extract --file {shlex.quote(str(base))} --directory "$1" && mkdir -p "$1/dev"'
+        command += ["--variant=custom", f"--setup-hook={unpack}"]
     command += [f"--include={package}" for package in bootstrap.include]
     # Packages that are only unpacked have no later stage, and have linked no `sh` to anything yet.
     extracted = bootstrap.variant == "extract"
@@ -209,7 +212,9 @@ def _judge(name: str, done: child.Finished) -> None:
     log = done.output
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     told = [line for line in lines if re.match(r"E:|Err:|error|rpm|dpkg: error|.*No space left", line)] or lines
-    cause = "; ".join(dict.fromkeys(told[-4:])) or f"it {done.why(_BUILD_SECONDS)}"
+    # The whole command of a step that failed is in some of them.
+    shown = (shortened(line, _CAUSE_WIDTH) for line in told[-4:])
+    cause = "; ".join(dict.fromkeys(shown)) or f"it {done.why(_BUILD_SECONDS)}"
     if done.code is None:
         cause = f"mmdebstrap {done.why(_BUILD_SECONDS)}"
     thing = f"host {name}"
