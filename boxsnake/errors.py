@@ -89,6 +89,13 @@ class NetworkError(BoxsnakeError):
     kind = "network"
 
 
+def network_step(text: str) -> str:
+    """What can be done about a failure that another tool tells of in these words."""
+    if "certificate" in text.lower():
+        return "Name your own certificate authority in SSL_CERT_FILE, and check the clock of this machine."
+    return "Try again, or look at proxy and network."
+
+
 class IntegrityError(BoxsnakeError):
     """Bytes are not those that were promised, or an archive is not safe to unpack."""
 

@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 
 from boxsnake import child
 from boxsnake.disk import disk_faults
-from boxsnake.errors import Fault, ManifestError, NetworkError, PolicyError, ResourceError, UnsolvableError
+from boxsnake.errors import (
+    Fault,
+    ManifestError,
+    NetworkError,
+    PolicyError,
+    ResourceError,
+    UnsolvableError,
+    network_step,
+)
 from boxsnake.lock import CondaPackage
 from boxsnake.lock.locations import file_url, path_of_url
 from boxsnake.urls import redact, without_credentials
@@ -225,7 +233,7 @@ def _network_words(text: str, place: str, channels: list[str]) -> tuple[str, str
     if "parse" in text:
         step = "Try again later: a mirror may be half-way, or a proxy wants a login."
         return thing, f"what it gives is no index: {causes[-1]}", step
-    return thing, f"{causes[0]}: {causes[-1]}" if len(causes) > 1 else text, "Try again, or look at proxy and network."
+    return thing, f"{causes[0]}: {causes[-1]}" if len(causes) > 1 else text, network_step(text)
 
 
 def _ways_out(explained: str, question: CondaQuestion) -> str:

@@ -49,6 +49,19 @@ def _engine_runs(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that nobody vouches for, and its key, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl's command")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command.split(), *names, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+@pytest.fixture(scope="session")
 def strace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This machine's strace with its libraries, as hosts have none."""
     program = shutil.which("strace")

@@ -25,6 +25,7 @@ from boxsnake.settings import Settings
 from boxsnake.store import Store
 from boxsnake.target import Target
 from boxsnake.wheel_tags import best_fit, lowest_glibc, supported_tags
+from tests.faulty_server import faulty_server
 from tests.sources import index_server, write_project, write_sdist, write_wheel
 
 CANARY = "canary-7f3a"
@@ -486,6 +487,19 @@ def test_an_index_that_is_not_reached(tmp_path: Path, workshop: Workshop, monkey
     assert isinstance(error, NetworkError)
     assert "http://127.0.0.1:9/simple/web/" in error.cause
     assert CANARY not in f"{error} {error.data}"
+
+
+def test_an_index_that_nobody_vouches_for(
+    tmp_path: Path, workshop: Workshop, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with faulty_server(certificate) as server:
+        options = IndexOptions(index_url=server.url("simple", "localhost"))
+        index = index_of(Settings(), options, Credentials(), tmp_path)
+        quick = replace(index, environment={**index.environment, "UV_HTTP_RETRIES": "0"})
+        error = failure(question("web"), replace(workshop, index=quick))
+    assert isinstance(error, NetworkError)
+    assert "SSL_CERT_FILE" in error.next_step
 
 
 @pytest.mark.parametrize("place", ["in the URL", "in the settings"])

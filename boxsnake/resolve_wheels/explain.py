@@ -15,6 +15,7 @@ from boxsnake.errors import (
     PackError,
     ResourceError,
     UnsolvableError,
+    network_step,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def trouble(text: str, target: Target, pip: Sequence[PipRequirement]) -> Boxsnak
         named = tuple(fault for fault in faults if fault.key.split(";")[0].strip() in text)
         return ManifestError("pip requirements", named or faults[:1])
     if any(sign in lowered for sign in _NETWORK):
-        return NetworkError(thing, _network_cause(text), "Try again, or look at proxy and network.", **data)
+        return NetworkError(thing, _network_cause(text), network_step(text), **data)
     if "failed to build" in lowered:
         step = "Ask for a version that has a wheel, or mend its build."
         return PackError(thing, f"metadata of a source distribution cannot be had\n{tidy(text)}", step, **data)
