@@ -163,7 +163,7 @@ def get(url: str) -> Any:
 @pytest.mark.channel
 @pytest.mark.engine
 @pytest.mark.index
-def test_a_stack_is_brought_up_shown_and_brought_down(application: Application, engine: Engine) -> None:
+def test_a_stack_is_brought_up_shown_and_brought_down(application: Application, engine: Engine, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -197,6 +197,11 @@ def test_a_stack_is_brought_up_shown_and_brought_down(application: Application, 
     # What the engine keeps of a container has no secret.
     kept = subprocess.run(["docker", "inspect", there["database"]["id"]], capture_output=True, text=True, check=True)
     assert VALUE.rpartition(" ")[2] not in kept.stdout
+    # Where no manifest lies, every stack is listed.
+    anywhere = subprocess.run(
+        [sys.executable, "-m", "boxsnake", "ps", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert there["redis"]["id"] in {one["id"] for one in json.loads(anywhere.stdout)["containers"]}
     logs = application.run("logs", "database")
     assert "database | " in logs.stdout
     assert "ready to accept connections" in logs.stdout

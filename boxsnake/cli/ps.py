@@ -25,20 +25,32 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(context: click.Context, manifest: Path | None, everything: bool, as_json: bool) -> None:
     """List the containers that `boxsnake run` and `up` have started."""
-    from boxsnake.cli.stack import identity_of
     from boxsnake.engine import connect
-    from boxsnake.manifest_file import load
     from boxsnake.stack.running import STACK_LABEL
-    from boxsnake.store import Store
 
     console = console_of(context, as_json=as_json)
-    identity = "" if everything else identity_of(load(manifest, store=Store(Store.default_root())).root)
+    identity = "" if everything else _identity(manifest)
     found = connect().labelled(STACK_LABEL, identity)
     if found:
         console.show(lambda: _table(found))
     else:
         console.say("nothing is up")
     console.result(lambda: {"containers": [_facts(one) for one in found]})
+
+
+def _identity(manifest: Path | None) -> str:
+    """The stack of the manifest that is named or lies here, or "" for every stack."""
+    from boxsnake.cli.stack import identity_of
+    from boxsnake.errors import UsageError
+    from boxsnake.manifest_file import load
+    from boxsnake.store import Store
+
+    try:
+        return identity_of(load(manifest, store=Store(Store.default_root())).root)
+    except UsageError:
+        if manifest is not None:
+            raise
+        return ""
 
 
 def _table(found: Sequence[Listed]) -> Table:
