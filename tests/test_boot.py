@@ -139,9 +139,12 @@ def test_packages_are_exactly_the_expected(
     assert (outcomes(report)["imports"], outcomes(report)["remove"]) == ("skipped", "passed")
 
 
-def test_an_exempt_module_is_not_imported(runtime: InEngine, store: Store, tmp_path: Path) -> None:
+def test_an_exempt_module_is_not_imported_nor_an_exempt_program_started(
+    runtime: InEngine, store: Store, tmp_path: Path
+) -> None:
     recipe = recipe_for(write_box(tmp_path, module="import libmissing"))
-    expects = dataclasses.replace(recipe.expects, rules=BootRules(exempt=("tiny",)), console_scripts=())
+    assert recipe.expects.console_scripts == ("tiny",)
+    expects = dataclasses.replace(recipe.expects, rules=BootRules(exempt=("tiny",)))
     assert boot(runtime, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
 
 

@@ -129,7 +129,7 @@ def use(
     taken = [("entry points", _judging(partial(proofs.judge_scripts, box), scripts))]
     if commands:
         started = batch.add(partial(proofs.commands_job, box), proofs.PROBE_SECONDS)
-        taken.append(("commands", _judging(partial(proofs.judge_commands, box), started)))
+        taken.append(("commands", _judging(proofs.judge_commands, started)))
     checked, served = _checks(batch, box, checks, facts)
     for name, verb in (*taken, *checked):
         steps.take(f"{name}{note}", verb)

@@ -94,10 +94,9 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
 def scripts_job(box: Box, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """What starts every console script; None where there is none."""
     expects = box.recipe.expects
-    own = set(expects.console_scripts)
-    exempt = {
-        name for name, module in facts["programs"] if {name, module.partition(".")[0]} & set(expects.rules.exempt)
-    }
+    passed_over = set(expects.rules.exempt)
+    own = set(expects.console_scripts) - passed_over
+    exempt = {name for name, module in facts["programs"] if {name, module.partition(".")[0]} & passed_over}
     names = sorted(own | {name for name, _ in facts["programs"]} - exempt)
     if not names:
         return None
@@ -126,25 +125,30 @@ def judge_scripts(box: Box, shown: Mapping[str, Any]) -> str:
     return f"{len(shown['scripts'])} started{note}"
 
 
-def commands_job(box: Box) -> dict[str, Any]:
-    """What starts every command of an image by its name as the image's first argument."""
+def commands_job(box: Box) -> dict[str, Any] | None:
+    """What starts every command of an image by its name as the image's first argument; None where there is none."""
+    names = [name for name in box.recipe.commands if name not in box.recipe.expects.rules.exempt]
+    if not names:
+        return None
     return {
         "do": "scripts",
         "programs": "",
         "launcher": list(box.entrypoint),
-        "scripts": [(name, False) for name in box.recipe.commands],
+        "scripts": [(name, False) for name in names],
         "seconds": _START_SECONDS,
     }
 
 
-def judge_commands(box: Box, shown: Mapping[str, Any]) -> str:
+def judge_commands(shown: Mapping[str, Any]) -> str:
     """Every command of an image starts."""
+    if not shown:
+        return "none"
     failed = [script for script in shown["scripts"] if not _has_started(script)]
     if failed:
         first = failed[0]
         cause = f"{first['name']} --help {_ended_as(first, shown)}{because(first['output'])}"
         raise NotPassedError(cause, first["output"])
-    return f"{listed(box.recipe.commands)} started"
+    return f"{listed([script['name'] for script in shown['scripts']])} started"
 
 
 def _has_started(script: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,8 @@ def _judge(reports: Sequence[BootReport]) -> None:
         raise BootError(
             ", ".join(_name_of(report) for report, _ in failed),
             f"{'does' if len(failed) == 1 else 'do'} not boot{reasons}",
-            "boot.html beside the boxes has every step. `--keep` leaves the container to look into.",
+            f"{_ways_out(step.name for _, step in failed)}boot.html beside the boxes has every step. "
+            "`--keep` leaves the container to look into.",
             boxes=[report.format for report, _ in failed],
         )
     skipped = [report for report in reports if report.verdict == "skipped"]
@@ -152,6 +153,12 @@ def _judge(reports: Sequence[BootReport]) -> None:
             "Boot such boxes where they can run; `--target` and formats leave them out here.",
             boxes=[report.format for report in skipped],
         )
+
+
+def _ways_out(steps: Iterable[str]) -> str:
+    if any(step.startswith(("imports", "entry points", "commands")) for step in steps):
+        return "A module or a program that cannot do so by itself is named as `skip` in the manifest's [boot]. "
+    return ""
 
 
 def _name_of(report: BootReport) -> str:
