@@ -158,10 +158,10 @@ def _pip_line(requirement: PipRequirement, root: Path, store: Store) -> str:
 
 
 def _content_digest(path: Path, store: Store) -> str:
-    from boxsnake.project.source_tree import digest_of, files_of
+    from boxsnake.project.source_tree import tree_of
 
     if path.is_dir():
-        return f"sha256:{digest_of(store, path, files_of(path))}"
+        return f"sha256:{tree_of(store, path).digest}"
     return store.digest_of_file(path) if path.is_file() else "absent"
 
 

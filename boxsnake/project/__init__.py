@@ -22,6 +22,7 @@ from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import Fault, ManifestError, NetworkError, PackError
 from boxsnake.lock import Origin, Wheel
+from boxsnake.project import edited
 from boxsnake.project.backend import built_in_kept
 from boxsnake.project.pinned_source import SOURCE_EPOCH, Pinned, bring, pin
 from boxsnake.project.source import Source, parse_source, source_of
@@ -210,8 +211,8 @@ def build_wheel(
         with store.lock(f"build-{name}", wait=deadline):
             built = _remembered(store, key, pinned.origin)
             if built is None:
-                built = _build(store, pinned, means)
-                store.select("built-wheel", key, dataclasses.asdict(dataclasses.replace(built, origin=None)))
+                built = _edited(store, pinned, means) or _build(store, pinned, means)
+                store.select("built-wheel", key, _facts(built))
     return built
 
 
@@ -253,8 +254,32 @@ def _remembered(store: Store, key: Mapping[str, object], origin: Origin) -> Buil
     known = store.selected("built-wheel", key)
     if known is None or not store.has(f"sha256:{known['sha256']}"):
         return None
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+    return _known(known, origin)
+
+
+def _facts(built: BuiltWheel) -> dict[str, Any]:
+    """What is remembered of a wheel: all but where its source lies today."""
+    return dataclasses.asdict(dataclasses.replace(built, origin=None))
+
+
+def _known(facts: Mapping[str, Any], origin: Origin) -> BuiltWheel:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
     return BuiltWheel(**{**values, "origin": origin})
+
+
+def _edited(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel | None:
+    """The wheel that the backend would make, out of the last one that it has made."""
+    if pinned.tree is None:
+        return None
+    with store.scratch("edited") as work:
+        python = _identity(store, means.python)
+        facts = edited.edited(store, pinned.tree, pinned.origin.subdirectory, python, work)
+        if facts is None:
+            return None
+        before = _known(facts, pinned.origin)
+        blob = store.put_file(work / before.file_name)
+        _check(store, blob.digest, before.file_name)
+    return dataclasses.replace(before, sha256=blob.digest.removeprefix("sha256:"), size=blob.size)
 
 
 def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
@@ -276,13 +301,17 @@ def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
         facts = read_metadata(canonical)
         blob = store.put_file(canonical)
         _check(store, blob.digest, made.name)
-    return BuiltWheel(
+    built = BuiltWheel(
         **dataclasses.asdict(facts),
         file_name=made.name,
         sha256=blob.digest.removeprefix("sha256:"),
         size=blob.size,
         origin=pinned.origin,
     )
+    if pinned.tree is not None:
+        python = _identity(store, means.python)
+        edited.remember(store, pinned.tree, pinned.origin.subdirectory, python, _facts(built))
+    return built
 
 
 def _run_build(store: Store, origin: Origin, project: Path, work: Path, means: _Means) -> tuple[Path, bool]:

@@ -41,6 +41,8 @@ class Pinned:
     key: Mapping[str, object]
     origin: Origin
     lay_out: Callable[[Path], Path]
+    tree: source_tree.SourceTree | None = None
+    """The files of a folder."""
 
 
 def pin(
@@ -60,8 +62,8 @@ def pin(
 
 def _pin_folder(store: Store, source: Source, without: Sequence[Path]) -> Pinned:
     folder = Path(source.location)
-    files = source_tree.files_of(folder, without=without)
-    digest = source_tree.digest_of(store, folder, files)
+    tree = source_tree.tree_of(store, folder, without=without)
+    digest = tree.digest
     history: str | None = None
     if _reads_history(folder / (source.subdirectory or "")):
         with store.scratch("git") as scratch:
@@ -70,14 +72,14 @@ def _pin_folder(store: Store, source: Source, without: Sequence[Path]) -> Pinned
     def lay_out(work: Path) -> Path:
         copy = work / "source"
         copy.mkdir()
-        source_tree.copy(folder, files, copy, SOURCE_EPOCH)
+        source_tree.copy(folder, tree.files, copy, SOURCE_EPOCH)
         if history is not None:
             git_source.add_history(folder, copy, work)
         return copy
 
     origin = Origin(kind="folder", url=source.shown, sha256=digest, subdirectory=source.subdirectory)
     key = {"folder": digest, "history": history, "below": source.subdirectory}
-    return Pinned(key=key, origin=origin, lay_out=lay_out)
+    return Pinned(key=key, origin=origin, lay_out=lay_out, tree=tree)
 
 
 def _pin_git(store: Store, source: Source, *, offline: bool) -> Pinned:

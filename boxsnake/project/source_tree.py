@@ -58,6 +58,20 @@ class SourceFile:
     """A link's text; None for a plain file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceTree:
+    """A folder's files that a wheel can depend on, and what each of them holds: its digest, or "link …"."""
+
+    folder: Path
+    files: tuple[SourceFile, ...]
+    contents: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """As bare hex."""
+        return digest_of(self.files, self.contents)
+
+
 def files_of(folder: Path, *, without: Sequence[Path] = ()) -> tuple[SourceFile, ...]:
     """The files that a project's wheel can depend on, sorted: no caches, virtual environments or earlier results.
 
@@ -112,16 +126,22 @@ def _leads_out(path: str, text: str) -> bool:
     return text.startswith("/") or aim == ".." or aim.startswith("../")
 
 
-def digest_of(store: Store, folder: Path, files: Sequence[SourceFile]) -> str:
-    """The digest of a source tree as bare hex: of names, modes and contents, and neither of times nor of the place."""
-    total = hashlib.sha256()
+def tree_of(store: Store, folder: Path, *, without: Sequence[Path] = ()) -> SourceTree:
+    """Look at a project's folder; arguments and errors are those of `files_of`."""
+    files = files_of(folder, without=without)
     with disk_faults(folder):
-        for file in files:
-            content = f"link {file.link}" if file.link is not None else _digest_of_file(store, folder / file.path)
-            # A NUL cannot be part of a name, and so no two trees give the same line.
-            total.update(
-                f"{file.path}\0{'x' if file.executable else '-'}\0{content}\0".encode("utf-8", "surrogateescape")
-            )
+        contents = tuple(
+            _digest_of_file(store, folder / file.path) if file.link is None else f"link {file.link}" for file in files
+        )
+    return SourceTree(folder=folder, files=files, contents=contents)
+
+
+def digest_of(files: Sequence[SourceFile], contents: Sequence[str]) -> str:
+    """The digest of files, with their names and modes and what they hold, as bare hex: not of times or the place."""
+    total = hashlib.sha256()
+    for file, content in zip(files, contents, strict=True):
+        # A NUL cannot be part of a name, and so no two trees give the same line.
+        total.update(f"{file.path}\0{'x' if file.executable else '-'}\0{content}\0".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 

@@ -16,6 +16,7 @@ from boxsnake.errors import IntegrityError
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 # The first moment that a zip archive can name: no member tells when it was made.
@@ -158,27 +159,42 @@ def _programs(entry_points: str, *groups: str) -> tuple[str, ...]:
     return tuple(sorted({name for group in groups if parser.has_section(group) for name in parser[group]}))
 
 
+def members_by_hash(wheel: Path) -> dict[str, list[str]]:
+    """The members of a wheel in its canonical form by the SHA-256 of their bytes, in hex, as its RECORD has it."""
+    found: dict[str, list[str]] = {}
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            text = archive.read(f"{_dist_info(archive.namelist())}/RECORD").decode()
+        for name, told, _ in csv.reader(io.StringIO(text)):
+            if told:
+                found.setdefault(_hex(told), []).append(name)
+    except _BROKEN as error:
+        raise _unreadable(wheel.name, error) from error
+    return found
+
+
 def is_portable(file_name: str) -> bool:
     """Whether the wheel runs on every platform and on every Python 3, by its tags."""
     tags = file_name.removesuffix(".whl").split("-")[-3:]
     return [wanted in tag.split(".") for wanted, tag in zip(("py3", "none", "any"), tags, strict=False)] == [True] * 3
 
 
-def rewrite(wheel: Path, out: Path) -> None:
+def rewrite(wheel: Path, out: Path, exchanged: Mapping[str, bytes] | None = None) -> None:
     """Write the canonical form of a wheel: the same files give the same bytes, whoever packed them and when.
 
     Members lie in the order of their names, the metadata last and RECORD at the very end, at the first moment of the
     zip calendar and with modes 0644 or 0755. They are stored and not deflated: another zlib packs the same bytes
-    into others, and the digest of what is built here must hold on every machine. Raises IntegrityError.
+    into others, and the digest of what is built here must hold on every machine. `exchanged` are members with another
+    content than they have in the wheel. Raises IntegrityError.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
-            _write(archive, out)
+            _write(archive, out, exchanged or {})
     except _BROKEN as error:
         raise _unreadable(wheel.name, error) from error
 
 
-def _write(archive: zipfile.ZipFile, out: Path) -> None:
+def _write(archive: zipfile.ZipFile, out: Path, exchanged: Mapping[str, bytes]) -> None:
     folder = _dist_info(archive.namelist())
     record = f"{folder}/RECORD"
     # Signatures of the old RECORD say nothing about the new one.
@@ -191,7 +207,8 @@ def _write(archive: zipfile.ZipFile, out: Path) -> None:
     rows = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
         for member in sorted(members, key=lambda member: (member.filename.startswith(f"{folder}/"), member.filename)):
-            content = archive.read(member)
+            content = exchanged.get(member.filename)
+            content = archive.read(member) if content is None else content
             executable = member.create_system == _UNIX and bool(member.external_attr >> 16 & 0o111)
             _add(target, member.filename, content, executable=executable)
             rows.append((member.filename, _record_hash(content), str(len(content))))
@@ -209,6 +226,12 @@ def _add(target: zipfile.ZipFile, name: str, content: bytes, *, executable: bool
 
 def _record_hash(content: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+
+
+def _hex(told: str) -> str:
+    """A hash of RECORD in hex."""
+    encoded = told.removeprefix("sha256=")
+    return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).hex()
 
 
 def _dist_info(names: list[str]) -> str:
