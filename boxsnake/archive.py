@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from io import SEEK_END
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -26,6 +26,9 @@ GZIP_FORMAT = "isal-2-1MiB"
 """Names the compressor, its level and the size of its members: part of every key that a compressed blob is kept by."""
 
 _BLOCK = 512
+TAR_END = bytes(2 * _BLOCK)
+"""What every tar ends with."""
+
 _CHUNK = 1 << 20
 # ISA-L's level 2 gives the same bytes on every x86-64 processor with SSE4.2. Level 3 does not: it has a way of its own
 # for AVX2, another for AVX-512.
@@ -79,7 +82,46 @@ def write_tar(members: Iterable[Member], out: Sink, *, epoch: int) -> None:
     Same members, same bytes. Files are read in chunks. Errors: PackError where two members have one name, or a file
     changes while it is read.
     """
-    for member in _sorted(members):
+    by_name = _by_name(members)
+    for parent in folders_above(by_name) - by_name.keys():
+        by_name[parent] = Member(name=parent)
+    _write_sorted(by_name, out, epoch)
+    out.write(TAR_END)
+
+
+def write_members(members: Iterable[Member], out: Sink, *, epoch: int) -> None:
+    """Write these members alone, sorted: a part of a tar, without the folders above them and without its end.
+
+    Errors: those of `write_tar`.
+    """
+    _write_sorted(_by_name(members), out, epoch)
+
+
+def without_members(part: bytes, names: Collection[str]) -> Iterator[bytes]:
+    """What `write_members` would have written without the members of these names."""
+    import tarfile
+
+    with tarfile.open(fileobj=BytesIO(part + TAR_END), mode="r:", encoding="utf-8") as archive:
+        members = archive.getmembers()
+    ends = [*(member.offset for member in members[1:]), len(part)]
+    for member, end in zip(members, ends, strict=True):
+        if member.name not in names:
+            yield part[member.offset : end]
+
+
+def folders_above(names: Iterable[str]) -> set[str]:
+    """Every folder above one of these relative POSIX names."""
+    found: set[str] = set()
+    for name in names:
+        end = name.rfind("/")
+        while end > 0 and (folder := name[:end]) not in found:
+            found.add(folder)
+            end = name.rfind("/", 0, end)
+    return found
+
+
+def _write_sorted(members: Mapping[str, Member], out: Sink, epoch: int) -> None:
+    for _, member in sorted(members.items()):
         time = epoch if member.time is None else member.time
         if member.source is None:
             out.write(_header(member, 0, time))
@@ -88,26 +130,15 @@ def write_tar(members: Iterable[Member], out: Sink, *, epoch: int) -> None:
             out.write(_header(member, size, time) + member.source + _padding(size))
         else:
             _write_file(member, member.source, out, time)
-    out.write(bytes(2 * _BLOCK))
 
 
-def _sorted(members: Iterable[Member]) -> list[Member]:
+def _by_name(members: Iterable[Member]) -> dict[str, Member]:
     by_name: dict[str, Member] = {}
     for member in members:
         if member.name in by_name:
             raise PackError(member.name, "two members of one archive have this name", "Report this: it is a bug.")
         by_name[member.name] = member
-    parents = {parent for name in by_name for parent in _parents(name)}
-    for parent in parents - by_name.keys():
-        by_name[parent] = Member(name=parent)
-    return [by_name[name] for name in sorted(by_name)]
-
-
-def _parents(name: str) -> Iterator[str]:
-    end = name.rfind("/")
-    while end > 0:
-        yield name[:end]
-        end = name.rfind("/", 0, end)
+    return by_name
 
 
 def _write_file(member: Member, source: Path, out: Sink, epoch: int) -> None:
@@ -215,19 +246,21 @@ def _pax_record(key: str, value: str | bytes) -> bytes:
 class GzipSink:
     """Compresses what is written to it into `out`, in a few threads. A context manager.
 
-    `diff_id` ("sha256:<hex>" of the bytes before compression) is known after the block. `compress` makes a gzip member
-    of a block.
+    `diff_id` ("sha256:<hex>" of the bytes before compression) and `sizes` are known after the block. `compress` makes a
+    gzip member of a block.
     """
 
     def __init__(self, out: Sink, compress: Callable[[bytes], bytes] | None = None) -> None:
         self._out = out
         self._compress = compress or gzip_member
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gzip")
-        self._pending: deque[Future[bytes]] = deque()
+        self._pending: deque[Future[tuple[bytes, bytes | bytearray]]] = deque()
         self._pieces: list[bytes | memoryview] = []
         self._room = _CHUNK
         self._raw = hashlib.sha256()
-        self._is_empty = True
+        self._count = 0
+        self.sizes: list[int] = []
+        """Those of the gzip members, in bytes."""
 
     def __enter__(self) -> GzipSink:
         return self
@@ -256,21 +289,44 @@ class GzipSink:
             self._room -= len(rest)
         return len(data)
 
+    def cut(self) -> int:
+        """Have what comes next begin a gzip member: how many there are before it."""
+        if self._pieces:
+            self._submit()
+        return self._count
+
+    def take(self, packed: bytes) -> None:
+        """Take a gzip member as it is, one that a sink has made of a block. Errors, here or later: DamagedError."""
+        self.cut()
+        self._add(lambda: (packed, gunzipped_member(packed)))
+
     def _submit(self) -> None:
         block = b"".join(self._pieces)
         self._pieces.clear()
         self._room = _CHUNK
-        self._is_empty = False
-        self._pending.append(self._pool.submit(self._compress, block))
-        self._raw.update(block)
+        self._add(lambda: (self._compress(block), block))
+
+    def _add(self, work: Callable[[], tuple[bytes, bytes | bytearray]]) -> None:
+        self._count += 1
+        self._pending.append(self._pool.submit(work))
         while len(self._pending) > 2 * _THREADS:
-            self._out.write(self._pending.popleft().result())
+            self._put()
+
+    def _put(self) -> None:
+        packed, block = self._pending.popleft().result()
+        self._raw.update(block)
+        self._out.write(packed)
+        self.sizes.append(len(packed))
 
     def _finish(self) -> None:
-        if self._pieces or self._is_empty:
+        if self._pieces or not self._count:
             self._submit()
         while self._pending:
-            self._out.write(self._pending.popleft().result())
+            self._put()
+
+
+class DamagedError(ValueError):
+    """A gzip member is not what it was."""
 
 
 def gzip_member(data: bytes) -> bytes:
@@ -278,6 +334,20 @@ def gzip_member(data: bytes) -> bytes:
     from isal import isal_zlib
 
     return bytes(isal_zlib.compress(data, _GZIP_LEVEL, wbits=31))
+
+
+def gunzipped_member(packed: bytes) -> bytes | bytearray:
+    """What a gzip member of at most a sink's block holds. Errors: DamagedError."""
+    from deflate import DeflateError, gzip_decompress
+
+    size = int.from_bytes(packed[-4:], "little")
+    if size > _CHUNK:
+        raise DamagedError(f"says that it holds {size} bytes")
+    try:
+        # libdeflate's, as it is a quarter faster than ISA-L's.
+        return gzip_decompress(packed, size) if size else b""
+    except DeflateError as error:
+        raise DamagedError(str(error)) from None
 
 
 def small_gzip_member(level: int) -> Callable[[bytes], bytes]:

@@ -89,6 +89,8 @@ class Tree:
     """Those of the notes that are about one owner's package: (owner, note)."""
     trimmed: tuple[tuple[str, str, int], ...] = ()
     """What was left out: (owner, the rule that named it, bytes)."""
+    gone: tuple[tuple[str, str], ...] = ()
+    """Files that packages brought and that are not in it, whoever left them out: (owner, path)."""
 
     def owned_by(self, owners: Iterable[str]) -> tuple[Entry, ...]:
         """The files and links of these owners, in order."""

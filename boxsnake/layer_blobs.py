@@ -1,34 +1,46 @@
-"""Layers in the store: found by what they are made of, and staged only where one is missing."""
+"""Layers in the store: found by what they are made of, made of pieces of others, and staged only where that fails.
+
+A layer is a tar in gzip members: the folders above all of its files, then what each of its owners brings, one owner
+after the other, each beginning a gzip member, then the tar's end. A file that several of them bring is the first one's.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, write_tar
-from boxsnake.bytecode import expected_compiler
-from boxsnake.conda_url import published
-from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
-from boxsnake.errors import PackError
+from boxsnake.archive import (
+    TAR_END,
+    DamagedError,
+    GzipSink,
+    Member,
+    folders_above,
+    gunzipped_member,
+    without_members,
+    write_members,
+)
+from boxsnake.brought import Brought, go_together, notes_of, shared, trimmed_of, variables_of
+from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner
+from boxsnake.errors import ResourceError
+from boxsnake.layer_keys import LayerKeys
 from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.oci import LAYER_GZIP
+from boxsnake.pieces import Piece, Pieces, brought_in, owned
 from boxsnake.progress import track
 from boxsnake.stage.activation import activated as activated_variables
 from boxsnake.stage.activation import activation_scripts, is_activation
 from boxsnake.stage.owners import shown
-from boxsnake.stage.scrub import scripts_not_run
+from boxsnake.stage.scrub import HISTORY, scripts_not_run
 from boxsnake.store import Store
-
-_VARIABLES = "etc/conda/env_vars.d/"
 
 _AT_ONCE = 2
 
-_FORMAT = 4
-"""To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
+Alone = Callable[[LayerBlob], AbstractContextManager[Tree]]
+Put = Callable[[str, Collection[str], GzipSink], None]
+"""Writes what an owner brings, but for these paths, which an earlier one has brought."""
 
 
 def layer_blobs(
@@ -40,32 +52,26 @@ def layer_blobs(
     prefix: str,
     epoch: int,
     treatment: Treatment = AS_THEY_ARE,
-    tree: Callable[[Mapping[Group, LayerBlob | None]], AbstractContextManager[Tree]],
+    tree: Callable[[], AbstractContextManager[Tree]],
+    alone: Alone | None = None,
 ) -> list[LayerBlob]:
     """One compressed layer for each group, in order, whose paths lie below `prefix`.
 
     A layer is a pure function of its packages' digests, the Python that they are linked for, `prefix`, `epoch` and
-    `treatment`. `tree` stages, treated, what those groups are made of that it is told no layer of; it is called once,
-    and only if the store lacks a layer. Errors are those of staging, and of `boxsnake.stage.activation`.
+    `treatment`. `tree` stages everything, treated; it is called once, and only where a layer is lacking that cannot be
+    made of pieces, or where it is not known that all of the packages go together. `alone` stages nothing but the
+    application, given the layer with the interpreter. Errors are those of staging, and of `boxsnake.stage.activation`.
     """
-    keys = [_key(group, lock, application, prefix, epoch, treatment) for group in groups]
-    found = [_known(store, group, key) for group, key in zip(groups, keys, strict=True)]
-    missing = [number for number, layer in enumerate(found) if layer is None]
-    if missing:
-        with (
-            tree(dict(zip(groups, found, strict=True))) as staged,
-            track("compressing", len(missing)) as advance,
-            ThreadPoolExecutor(_AT_ONCE) as pool,
-        ):
-            # One layer is read while another is written out.
-            made = {
-                number: pool.submit(_make, store, groups[number], keys[number], staged, epoch, treatment)
-                for number in missing
-            }
-            for number, layer in made.items():
-                found[number] = layer.result()
-                advance(1)
-    return [layer for layer in found if layer is not None]
+    keys = LayerKeys(lock, application=application, prefix=prefix, epoch=epoch, treatment=treatment)
+    making = _Making(store, groups, keys, prefix, epoch)
+    making.of_pieces()
+    fits = making.environment_fits()
+    if fits and alone:
+        making.application_alone(alone)
+    if not fits or making.missing or not making.application_fits():
+        with tree() as staged:
+            making.of_tree(staged)
+    return [layer for layer in making.found.values() if layer is not None]
 
 
 def known_layers(
@@ -79,46 +85,8 @@ def known_layers(
     treatment: Treatment = AS_THEY_ARE,
 ) -> list[LayerBlob | None]:
     """The layers that `layer_blobs` would not have to make; None for the others."""
-    keys = (_key(group, lock, application, prefix, epoch, treatment) for group in groups)
-    return [_known(store, group, key) for group, key in zip(groups, keys, strict=True)]
-
-
-def _key(
-    group: Group, lock: TargetLock, application: Wheel | None, prefix: str, epoch: int, treatment: Treatment
-) -> dict[str, Any]:
-    """Everything that decides a layer's bytes. Where a package came from is told in conda-meta."""
-    packages: dict[str, list[str]] = {
-        conda_owner(package.name): [package.sha256, *published(package)] for package in lock.conda
-    }
-    python = packages.get(conda_owner("python"))
-    packages |= {wheel_owner(wheel.name): [wheel.sha256] for wheel in lock.wheels_over_conda}
-    if application:
-        packages[APPLICATION] = [application.sha256]
-    return {
-        "format": _FORMAT,
-        "gzip": GZIP_FORMAT,
-        "prefix": prefix,
-        "epoch": epoch,
-        "platform": lock.target.platform,
-        "python": python,
-        "compiler": expected_compiler(lock),
-        "packages": {owner: packages[owner] for owner in group.owners},
-        **_treated(group, treatment),
-    }
-
-
-def _treated(group: Group, treatment: Treatment) -> dict[str, Any]:
-    """What of the treatment decides this layer's bytes; nothing where it leaves the layer as it is."""
-    # The application itself is never trimmed.
-    trims = treatment.trim and set(group.owners) != {APPLICATION}
-    found: dict[str, Any] = {"trim": sorted(treatment.trim), "keep": sorted(treatment.keep)} if trims else {}
-    activated = _activated(group, treatment)
-    return found | ({"activate": activated} if activated else {})
-
-
-def _activated(group: Group, treatment: Treatment) -> list[str]:
-    """The owners in the layer whose activation scripts are run."""
-    return sorted({conda_owner(name) for name in treatment.activate} & set(group.owners))
+    keys = LayerKeys(lock, application=application, prefix=prefix, epoch=epoch, treatment=treatment)
+    return [_known(store, group, keys.layer(group)) for group in groups]
 
 
 def _known(store: Store, group: Group, key: dict[str, Any]) -> LayerBlob | None:
@@ -126,42 +94,6 @@ def _known(store: Store, group: Group, key: dict[str, Any]) -> LayerBlob | None:
     if known is None or store.sound(known["digest"]) is None:
         return None
     return _layer(group, known)
-
-
-def _make(store: Store, group: Group, key: dict[str, Any], tree: Tree, epoch: int, treatment: Treatment) -> LayerBlob:
-    entries = tree.owned_by(group.owners)
-    with store.writer(origin=f"layer {group.name}") as writer, GzipSink(writer) as sink:
-        write_tar(_members(tree, entries), sink, epoch=epoch)
-    activated = _activated(group, treatment)
-    made = {
-        "digest": writer.blob.digest,
-        "size": writer.blob.size,
-        "diff_id": sink.diff_id,
-        "environment": _environment(store, tree, entries, activated),
-        "notes": _notes(group, tree, activated),
-        "trimmed": _trimmed(group, tree),
-    }
-    store.select("layer", key, made)
-    store.sound(writer.blob.digest)  # whoever uses it next need not hash it
-    return _layer(group, made)
-
-
-def _notes(group: Group, tree: Tree, activated: Sequence[str]) -> list[str]:
-    """The tree's notes without those about packages of other layers; of scripts that were run nothing need be said."""
-    others = {note for owner, note in tree.remarks if owner not in group.owners or owner in activated}
-    notes = [note for note in tree.notes if note not in others]
-    for owner in activated:
-        text = scripts_not_run(entry.path for entry in tree.owned_by([owner]) if not is_activation(entry.path))
-        notes += [f"{shown(owner)}: {text}"] if text else []
-    return notes
-
-
-def _trimmed(group: Group, tree: Tree) -> list[list[str | int]]:
-    saved: dict[str, int] = {}
-    for owner, rule, size in tree.trimmed:
-        if owner in group.owners:
-            saved[rule] = saved.get(rule, 0) + size
-    return [[rule, saved[rule]] for rule in sorted(saved)]
 
 
 def _layer(group: Group, made: dict[str, Any]) -> LayerBlob:
@@ -173,30 +105,208 @@ def _layer(group: Group, made: dict[str, Any]) -> LayerBlob:
         media_type=LAYER_GZIP,
         environment=tuple((name, value) for name, value in made["environment"]),
         notes=tuple(made["notes"]),
-        trimmed=tuple((rule, size) for rule, size in made.get("trimmed", ())),
+        trimmed=tuple((rule, size) for rule, size in made["trimmed"]),
     )
 
 
-def _environment(store: Store, tree: Tree, entries: Sequence[Entry], activated: Sequence[str]) -> list[list[str]]:
-    """The variables of the packages' files in `etc/conda/env_vars.d`, each a JSON object of texts, and of scripts."""
-    found: dict[str, str] = {}
-    for entry in entries:
-        if entry.path.startswith(_VARIABLES) and entry.path.endswith(".json"):
-            try:
-                document = json.loads((tree.root / entry.path).read_text(encoding="utf-8"))
-                found |= {str(name): str(value) for name, value in document.items()}
-            except (ValueError, AttributeError):
-                cause = "is not a JSON object of environment variables"
-                step = "Take another build or version of its package."
-                raise PackError(entry.path, cause, step, path=entry.path, owner=entry.owner) from None
-    scripts = activation_scripts(tree.owned_by(activated)) if activated else []
-    if scripts:
-        with store.scratch("activation") as folder:
-            found |= activated_variables(tree, scripts, folder)
-    return [[name, found[name]] for name in sorted(found)]
+class _Making:
+    """The layers of one environment: those that the store has, and those that are made."""
+
+    def __init__(self, store: Store, groups: Sequence[Group], keys: LayerKeys, prefix: str, epoch: int) -> None:
+        self._store = store
+        self._keys = keys
+        self._below = prefix.strip("/")
+        self._epoch = epoch
+        self._pieces = Pieces(store, keys)
+        self._has_application = any(APPLICATION in group.owners for group in groups)
+        self.found: dict[Group, LayerBlob | None] = {group: _known(store, group, keys.layer(group)) for group in groups}
+
+    @property
+    def missing(self) -> list[Group]:
+        """The groups without a layer."""
+        return [group for group, layer in self.found.items() if layer is None]
+
+    # Whether all packages go together
+
+    def environment_fits(self) -> bool:
+        """Whether it is known of everything but the application that it can be installed into one tree."""
+        key = self._keys.together()
+        if self._store.selected("together", key) is not None:
+            return True
+        # Which of the folders with tests a package of another layer needs, staging alone tells.
+        brought = None if self._keys.looks_across else self._pieces.all_brought(self._keys.environment)
+        if brought is None or not go_together(brought):
+            return False
+        self._note("together", key)
+        return True
+
+    def application_fits(self) -> bool:
+        """Whether it is known that the application goes with everything else. Its files may have been edited."""
+        if not self._has_application:
+            return True
+        application = self._pieces.brought(APPLICATION)
+        if application is None:
+            return False
+        key = self._places(application)
+        if self._store.selected("apart", key) is not None:
+            return True
+        others = None if self._keys.looks_across else self._pieces.all_brought(self._keys.environment)
+        if others is None or not go_together([*others, application]):
+            return False
+        if not any(shared(application.files, other) for other in others):
+            self._note("apart", key)
+        return True
+
+    def _places(self, application: Brought) -> dict[str, Any]:
+        """Where the application has files, whatever is in them, and what else is there."""
+        return {"format": 2, "beside": self._keys.together(), "paths": [*application.files, *application.gone]}
+
+    def _note(self, kind: str, key: Mapping[str, object]) -> None:
+        with suppress(ResourceError):  # only time is lost
+            self._store.select(kind, key, {})
+
+    # Making layers
+
+    def of_pieces(self) -> None:
+        """Make what can be made without staging anything."""
+        pieces = {group: found for group in self.missing if (found := self._pieces_of(group))}
+        self._make(pieces, lambda group: self._of_pieces(group, *pieces[group]))
+
+    def application_alone(self, alone: Alone) -> None:
+        """Make the application's layer, if it is the only one that is missing."""
+        interpreter = next((self.found[group] for group in self.found if conda_owner("python") in group.owners), None)
+        if interpreter and [group.owners for group in self.missing] == [(APPLICATION,)]:
+            with alone(interpreter) as tree:
+                self._make(self.missing, lambda group: self._of_tree(group, tree))
+
+    def of_tree(self, tree: Tree) -> None:
+        """Make what is missing, of everything, which goes together."""
+        self._make(self.missing, lambda group: self._of_tree(group, tree))
+        owners = [*self._keys.environment, *([APPLICATION] if self._has_application else [])]
+        unknown = [owner for owner in owners if self._pieces.brought(owner) is None]
+        for owner, brought in brought_in(tree, unknown).items():
+            self._pieces.remember_brought(owner, brought)
+        self._note("together", self._keys.together())
+        application = self._pieces.brought(APPLICATION) if self._has_application else None
+        if application and not any(APPLICATION in entry.owners and entry.also for entry in tree.entries):
+            self._note("apart", self._places(application))
+
+    def _make(self, groups: Collection[Group], make: Callable[[Group], LayerBlob | None]) -> None:
+        if not groups:
+            return
+        # One layer is read while another is written out.
+        with track("compressing", len(groups)) as advance, ThreadPoolExecutor(_AT_ONCE) as pool:
+            for group, made in [(group, pool.submit(make, group)) for group in groups]:
+                self.found[group] = made.result()
+                advance(1)
+
+    def _pieces_of(self, group: Group) -> tuple[list[Brought], dict[str, Piece]] | None:
+        """What the owners of a layer bring, and their pieces; None where it cannot be made of these."""
+        brought = None if self._keys.activated(group) else self._pieces.all_brought(group.owners)
+        if brought is None or not go_together(brought):
+            return None
+        pieces = {owner: piece for owner in group.owners if (piece := self._pieces.find(owner))}
+        return (brought, pieces) if len(pieces) == len(group.owners) else None
+
+    def _of_pieces(self, group: Group, brought: list[Brought], pieces: Mapping[str, Piece]) -> LayerBlob | None:
+        """A layer of pieces; None where one of them turns out to be damaged."""
+
+        def put(owner: str, left_out: Collection[str], sink: GzipSink) -> None:
+            members = pieces[owner].members()
+            if left_out:
+                names = {f"{self._below}/{path}" for path in left_out}
+                for part in without_members(b"".join(map(gunzipped_member, members)), names):
+                    sink.write(part)
+            else:
+                for member in members:
+                    sink.take(member)
+
+        try:
+            made, _ = self._written(group, brought, put)
+        except (DamagedError, OSError):
+            return None
+        made |= {"environment": _rows(variables_of(brought)), "notes": notes_of(brought)}
+        return self._selected(group, made)
+
+    def _of_tree(self, group: Group, tree: Tree) -> LayerBlob:
+        entries = owned(tree, group.owners)
+        brought = brought_in(tree, group.owners)
+
+        def put(owner: str, left_out: Collection[str], sink: GzipSink) -> None:
+            mine = (entry for entry in entries[owner] if entry.path not in left_out)
+            write_members(_members(tree, mine), sink, epoch=self._epoch)
+
+        made, whole = self._written(group, [brought[owner] for owner in group.owners], put)
+        for owner, (start, sizes) in whole.items():
+            self._pieces.remember(owner, made["digest"], start, sizes)
+        for owner in group.owners:
+            self._pieces.remember_brought(owner, brought[owner])
+        return self._selected(group, made | self._told(group, tree, brought))
+
+    def _written(
+        self, group: Group, brought: Sequence[Brought], put: Put
+    ) -> tuple[dict[str, Any], dict[str, tuple[int, list[int]]]]:
+        """A layer's file; and of each owner of which all is in there, where its gzip members begin, and their sizes."""
+        ranges: dict[str, tuple[int, int]] = {}
+        seen: set[str] = set()
+        with self._store.writer(origin=f"layer {group.name}") as writer, GzipSink(writer) as sink:
+            write_members(self._head(group, brought), sink, epoch=self._epoch)
+            for owner, one in zip(group.owners, brought, strict=True):
+                start = sink.cut()
+                left_out = seen & one.files.keys()
+                put(owner, left_out, sink)
+                if not left_out:
+                    ranges[owner] = (start, sink.cut())
+                seen |= one.files.keys()
+            sink.cut()
+            sink.write(TAR_END)
+        blob = writer.blob
+        trimmed = trimmed_of(brought)
+        made = {"digest": blob.digest, "size": blob.size, "diff_id": sink.diff_id, "trimmed": trimmed}
+        return made, {owner: (sum(sink.sizes[:start]), sink.sizes[start:end]) for owner, (start, end) in ranges.items()}
+
+    def _head(self, group: Group, brought: Iterable[Brought]) -> Iterator[Member]:
+        """The folders, and what all conda packages have."""
+        names = [f"{self._below}/{path}" for one in brought for path in one.files]
+        if any(owner.startswith(conda_owner("")) for owner in group.owners):
+            names.append(f"{self._below}/{HISTORY}")
+            yield Member(name=names[-1], mode=0o644, source=b"")
+        for folder in folders_above(names):
+            yield Member(name=folder)
+
+    def _selected(self, group: Group, made: dict[str, Any]) -> LayerBlob:
+        self._store.select("layer", self._keys.layer(group), made)
+        self._store.sound(made["digest"])  # whoever uses it next need not hash it
+        return _layer(group, made)
+
+    def _told(self, group: Group, tree: Tree, brought: Mapping[str, Brought]) -> dict[str, Any]:
+        """The variables of a layer, and what the user should know; of scripts that were run nothing need be said."""
+        activated = self._keys.activated(group)
+        variables = variables_of(brought.values())
+        notes = notes_of([brought[owner] for owner in group.owners])
+        if activated:
+            entries = tree.owned_by(activated)
+            if scripts := activation_scripts(entries):
+                with self._store.scratch("activation") as folder:
+                    variables |= activated_variables(tree, scripts, folder)
+            notes = [note for note in notes if not any(note in brought[owner].remarks for owner in activated)]
+            notes += _other_scripts(activated, tree)
+        return {"environment": _rows(variables), "notes": notes}
 
 
-def _members(tree: Tree, entries: Sequence[Entry]) -> Iterator[Member]:
+def _rows(variables: Mapping[str, str]) -> list[list[str]]:
+    return [[name, variables[name]] for name in sorted(variables)]
+
+
+def _other_scripts(activated: Sequence[str], tree: Tree) -> Iterator[str]:
+    """What is to be said of scripts that were not run, of packages whose activation scripts were."""
+    for owner in activated:
+        text = scripts_not_run(entry.path for entry in tree.owned_by([owner]) if not is_activation(entry.path))
+        if text:
+            yield f"{shown(owner)}: {text}"
+
+
+def _members(tree: Tree, entries: Iterable[Entry]) -> Iterator[Member]:
     below = tree.prefix.strip("/")
     for entry in entries:
         name = f"{below}/{entry.path}"

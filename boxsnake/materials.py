@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from boxsnake.fetch import Wanted
     from boxsnake.target import Target
 
-_APART = "apart"
-"""The kind of selectors for applications that share no file with another package."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
@@ -109,48 +106,24 @@ class StoreMaterials:
         from boxsnake.layer_blobs import layer_blobs
 
         self._environment, self._has_environment = prefix, True
+        application = self._plan.application.wheel
         return layer_blobs(
             self.store,
             groups,
             self._plan.lock,
-            application=self._plan.application.wheel,
+            application=application,
             prefix=prefix,
             epoch=self._plan.epoch,
             treatment=treatment,
-            tree=lambda layers: self._removed_beside(self._tree_of(layers, prefix, treatment)),
+            tree=lambda: self._removed_beside(self.tree(prefix, treatment)),
+            alone=(lambda layer: self._removed_beside(self._alone(application, prefix, layer)))
+            if application
+            else None,
         )
 
     @contextmanager
-    def _tree_of(self, layers: Mapping[Group, LayerBlob | None], prefix: str, treatment: Treatment) -> Iterator[Tree]:
-        """A tree with the groups that have no layer yet, as small as it can be.
-
-        Whoever edits an application has all other layers, and a wheel with the same files as before. For those it is
-        known already that no other package brings one of them, so the wheel is staged by itself.
-        """
-        application = self._plan.application.wheel
-        key = self._places_of(application) if application else {}
-        is_alone = all(group.owners == (APPLICATION,) for group, layer in layers.items() if layer is None)
-        interpreter = next((layer for group, layer in layers.items() if conda_owner("python") in group.owners), None)
-        if application and is_alone and interpreter and self.store.selected(_APART, key) is not None:
-            with self._application_tree(application, prefix, interpreter) as tree:
-                yield tree
-            return
-        with self.tree(prefix, treatment) as tree:
-            if application and not any(APPLICATION in entry.owners and entry.also for entry in tree.entries):
-                self.store.select(_APART, key, {})
-            yield tree
-
-    def _places_of(self, application: Wheel) -> dict[str, object]:
-        """Which files the application has, beside which packages."""
-        from boxsnake.project.wheel_archive import installed_members
-
-        path = self.wheels([application])[application.file_name]
-        others = self._digests()
-        del others[APPLICATION]
-        return {"format": 1, "packages": others, "paths": sorted(installed_members(path, application.file_name))}
-
-    @contextmanager
-    def _application_tree(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
+    def _alone(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
+        """A tree with nothing but the application, compiled by the interpreter of that layer."""
         from boxsnake.binaries import remember_tree
         from boxsnake.bytecode import runs_here
         from boxsnake.stage.staging import stage_application

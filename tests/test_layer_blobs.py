@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake import layer_blobs as module
+from boxsnake import layer_keys as module
 from boxsnake.errors import PackError
 from boxsnake.layers import LayerBlob, group
 from boxsnake.store import Store

@@ -272,7 +272,7 @@ class Materials:
             prefix=prefix,
             epoch=EPOCH,
             treatment=treatment,
-            tree=lambda _: self.tree(prefix, treatment),
+            tree=lambda: self.tree(prefix, treatment),
         )
 
     def known_layers(

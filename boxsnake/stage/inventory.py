@@ -8,6 +8,7 @@ import stat
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from boxsnake.archive import folders_above
 from boxsnake.entries import NOBODY, Entry, Known
 from boxsnake.errors import PackError
 from boxsnake.stage.owners import Owners, shown
@@ -62,13 +63,7 @@ def write_entry(root: Path, path: str, content: bytes, owners: tuple[str, ...]) 
 def with_folders(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """The entries and every folder above one of them, sorted by path."""
     found = {entry.path: entry for entry in entries}
-    folders: set[str] = set()
-    for path in found:
-        folder = path.rpartition("/")[0]
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = folder.rpartition("/")[0]
-    found |= {path: Entry(path=path, kind="folder", mode=_FOLDER, owner=NOBODY) for path in folders}
+    found |= {path: Entry(path=path, kind="folder", mode=_FOLDER, owner=NOBODY) for path in folders_above(found)}
     return tuple(found[path] for path in sorted(found))
 
 

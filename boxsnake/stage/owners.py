@@ -20,6 +20,12 @@ class Owners:
 
     def __init__(self) -> None:
         self._of: dict[str, tuple[str, ...]] = {}
+        self._gone: list[tuple[str, str]] = []
+
+    @property
+    def gone(self) -> tuple[tuple[str, str], ...]:
+        """Who brought a path that was left out, sorted: (owner, path)."""
+        return tuple(sorted(self._gone))
 
     def __contains__(self, path: str) -> bool:
         return path in self._of
@@ -44,6 +50,10 @@ class Owners:
     def drop(self, path: str) -> None:
         """Forget a path that left the tree."""
         self._of.pop(path, None)
+
+    def leave_out(self, path: str) -> None:
+        """Note that a path left the tree: another owner's file there would have been refused all the same."""
+        self._gone += [(owner, path) for owner in self._of.pop(path)]
 
 
 def collision(path: str, one: str, other: str) -> PackError:

@@ -68,9 +68,10 @@ def remove_leftovers(root: Path, owners: Owners, site_packages: str) -> None:
     for path in _LEFTOVERS:
         (root / path).unlink(missing_ok=True)
     for path in [*owners]:
-        if _is_private(path, site_packages) or is_cached_code(path) or _is_code_beside_source(path, owners):
+        is_cached = is_cached_code(path)
+        if is_cached or _is_private(path, site_packages) or _is_code_beside_source(path, owners):
             (root / path).unlink(missing_ok=True)
-            owners.drop(path)
+            (owners.drop if is_cached else owners.leave_out)(path)
 
 
 def _is_private(path: str, site_packages: str) -> bool:
@@ -84,7 +85,9 @@ def is_cached_code(path: str) -> bool:
 
 
 def _is_code_beside_source(path: str, owners: Owners) -> bool:
-    return path.endswith((".pyc", ".pyo")) and path[:-1] in owners
+    # Of the same package: what becomes of a file must not depend on what else is there.
+    source = path[:-1]
+    return path.endswith((".pyc", ".pyo")) and source in owners and {*owners.of(path)} <= {*owners.of(source)}
 
 
 def is_record(path: str, site_packages: str) -> bool:

@@ -96,6 +96,7 @@ def stage(
                 patches=patches,
                 remarks=remarks,
                 trimmed=trimmed,
+                gone=staging.owners.gone,
             )
         finally:
             beside.enter_context(removed_meanwhile(root))
@@ -135,7 +136,7 @@ def stage_application(
         entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
         set_times(root, entries, epoch)
         advance(1)
-        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes)
+        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, gone=staging.owners.gone)
 
 
 def _check(lock: TargetLock) -> None:

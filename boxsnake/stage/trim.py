@@ -58,7 +58,7 @@ def trim(
         for owner in owners.of(path):
             saved[owner, rule] = saved.get((owner, rule), 0) + size
         place.unlink()
-        owners.drop(path)
+        owners.leave_out(path)
     return tuple(Trimmed(owner=owner, rule=rule, size=size) for (owner, rule), size in sorted(saved.items()))
 
 
