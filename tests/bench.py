@@ -20,6 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 RUNS = 3
+KNOWN = ("layer", "together", "apart", "artifact")
+"""The kinds of selectors that lead to finished layers and images."""
+KNOWN_OF_PACKAGES = (*KNOWN, "piece", "brought")
+"""These, and those that lead to what single packages have in layers."""
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Of what is timed. With that variable set, each start of a program would compile its modules anew."""
 
@@ -154,7 +158,7 @@ def bench_image(application: Path, scratch: Path) -> None:
             shutil.rmtree(store / "v1" / "selectors" / name, ignore_errors=True)
 
     def ours() -> None:
-        forget("layer", "artifact")
+        forget(*KNOWN_OF_PACKAGES)
         boxsnake("build", "image", cwd=application)
 
     def theirs() -> None:
@@ -165,7 +169,7 @@ def bench_image(application: Path, scratch: Path) -> None:
     row("image, no layer at hand", figure, ">= 2 times", reached=peers / mine >= 2)
 
     def first_of_all() -> None:
-        forget("layer", "artifact", "bytecode")
+        forget(*KNOWN_OF_PACKAGES, "bytecode")
         boxsnake("build", "image", cwd=application)
 
     first = min(seconds(first_of_all) for _ in range(RUNS))
@@ -385,9 +389,14 @@ def bench_everyday(scratch: Path) -> None:
     row("report: one line edited -> engine", figure, "<= 0.50", reached=mine / peer <= 0.5)
     sys.stdout.write(f"  (docker build of a bare copy of the source: {figures['copied']:.2f} s)\n")
     row("report: loaded a second time", f"{figures['loaded again']:.2f} s", "(no goal)", reached=True)
-    mine, peer = figures["cold"]
-    row("report: no layer at hand", f"{mine:.2f} s, docker build {peer:.2f} s", ">= 4 times", reached=peer / mine >= 4)
+    first, peer = figures["first"]
+    row("report: first build", f"{first:.2f} s, docker build {peer:.2f} s", ">= 4 times", reached=peer / first >= 4)
     least = figures["floor"]
+    figure = f"{first / least:.1f} times tar | igzip | sha256sum ({least:.2f} s)"
+    row("the same, against the floor", figure, "(no goal)", reached=True)
+    mine, peer = figures["cold"]
+    figure = f"{mine:.2f} s, docker build {peer:.2f} s"
+    row("report: no layer, but packages packed before", figure, ">= 4 times", reached=peer / mine >= 4)
     figure = f"{mine / least:.1f} times tar | igzip | sha256sum ({least:.2f} s)"
     row("the same, against the floor", figure, "<= 1.5 times", reached=mine / least <= 1.5)
     mine, peer = figures["size"]

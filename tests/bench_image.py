@@ -1,4 +1,4 @@
-"""The everyday of images: an edit, nothing at all, a cold start, sizes and starts, beside a well-made Dockerfile.
+"""The everyday of images: an edit, nothing at all, no layer at hand, sizes and starts, beside a well-made Dockerfile.
 
 `bench_image.py APPLICATION SCRATCH` prints figures as JSON. The Dockerfile has a `.dockerignore`, copies the source
 last, resolves nothing, and has its tools in its base. It installs the application ("installed"), as boxsnake does, so
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from boxsnake.layers import group
 from boxsnake.lock_file import read
-from tests.bench import INSTALL, ROOT, RUNS, boxsnake, run, seconds, side_by_side
+from tests.bench import INSTALL, KNOWN, KNOWN_OF_PACKAGES, ROOT, RUNS, boxsnake, run, seconds, side_by_side
 
 DOCKERFILE = """
 FROM boxsnake-bench/tools-and-backend:1 AS build
@@ -131,12 +131,14 @@ def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
     theirs()
     figures["loaded again"] = min(seconds(lambda: ours("--load")) for _ in range(RUNS))
 
-    def cold() -> None:
-        for name in ("layer", "artifact", "apart"):
-            shutil.rmtree(store / "v1" / "selectors" / name, ignore_errors=True)
+    def without(*kinds: str) -> None:
+        for kind in kinds:
+            shutil.rmtree(store / "v1" / "selectors" / kind, ignore_errors=True)
         ours()
 
-    figures["cold"] = side_by_side(cold, lambda: theirs("--no-cache"))
+    # The packages were never packed; or they were, and there is no layer of the groups that are wanted.
+    figures["first"] = side_by_side(lambda: without(*KNOWN_OF_PACKAGES), lambda: theirs("--no-cache"))
+    figures["cold"] = side_by_side(lambda: without(*KNOWN), lambda: theirs("--no-cache"))
     figures["floor"] = floor(application, scratch)
     mine = json.loads(boxsnake("build", "image", "--json", "--load", cwd=application))["loaded"][0]
     figures["size"] = [

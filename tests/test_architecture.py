@@ -17,6 +17,7 @@ CORE = {
     "archive",
     "boot_recipe",
     "boot_report",
+    "brought",
     "canonical",
     "dockerfile",
     "entries",
