@@ -30,10 +30,10 @@ from boxsnake.outlook import by_step, outlook
 from boxsnake.pack import pack
 from boxsnake.packagers import packagers
 from boxsnake.store import Store
-from tests.bench import BIN, ROOT, RUNS, compile_own, run
+from tests.bench import BIN, KNOWN_OF_PACKAGES, ROOT, RUNS, compile_own, run
 
 STARTS = 5
-FORGOTTEN = ("layer", "artifact")
+FORGOTTEN = KNOWN_OF_PACKAGES
 # In the host's own shell: how long it takes there, without what the engine adds.
 _TIMED = 'a=$(date +%s%N); "$@" >/dev/null || exit; b=$(date +%s%N); echo $((b - a))'
 _HEADINGS = ("format", "about", "size", "off by", "build", "install", "first start", "start", "on disk")
