@@ -38,6 +38,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LINES = 20  # and how many of its last lines are shown
 
 
+is_awaited = threading.Event()
+"""Set once anybody has waited for a program: from then on there is time for work that can be done beside others'."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A program that has ended. `code` is its exit status, negative for a signal, None where the deadline ended it."""
@@ -173,6 +177,7 @@ def uv_program() -> str:
 def _has_ended(child: subprocess.Popen[bytes], deadline: float) -> bool:
     """Whether it ended in time. It is not reaped yet: as long as it is not, its group's number is nobody else's."""
     handle = os.pidfd_open(child.pid)
+    is_awaited.set()
     try:
         return bool(select.select([handle], [], [], deadline)[0])
     finally:

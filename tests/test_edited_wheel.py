@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from boxsnake import child
+from boxsnake.ingest.wheel import check, wheel_facts
 from boxsnake.project import BuiltWheel, build_wheel, parse_source
 from boxsnake.store import Store
 
@@ -79,6 +80,7 @@ def test_edits_of_modules_need_no_backend(bench: Workbench, tmp_path: Path, pypr
     assert bench.members(bench.build(project))["demo/cli.py"] == "one = 1\n"
     edits = {"src/demo/cli.py": 'é = "ü"\n' * 9999, "src/demo/__init__.py": '"""Other."""\n'}
     edited = bench.build(write(project, edits))
+    assert wheel_facts(bench.store, edited.sha256) == check(bench.store.path(edited.digest))
     assert bench.build(write(project, SOURCES)) == first
     assert bench.programs == programs
     write(project, edits)

@@ -187,8 +187,8 @@ def build_wheel(
     caller's but its PATH, proxies and certificates: it is where the index is named (UV_DEFAULT_INDEX, UV_INDEX …).
     `credentials` are for archives behind a URL. `without` are paths in a source folder that are no part of the
     project, such as the folder for the artifacts. With `offline` no server is asked, and build requirements come
-    from those that earlier builds have fetched. `deadline` is in seconds. `meanwhile` is called in a thread
-    of its own where something is built, as that is another process' work.
+    from those that earlier builds have fetched. `deadline` is in seconds. `meanwhile` is called in a
+    thread of its own where there is a new wheel, once somebody waits for a program: its backend, or what compiles it.
 
     Raises PackError where the project does not build, NetworkError where it or its build requirements cannot be
     fetched, ResourceError where a tool is missing, IntegrityError where an archive is not what it should be.
@@ -267,24 +267,39 @@ def _known(facts: Mapping[str, Any], origin: Origin) -> BuiltWheel:
     return BuiltWheel(**{**values, "origin": origin})
 
 
+def _begin(means: _Means) -> None:
+    """Begin with what can be done while other programs work."""
+    if means.meanwhile is not None:
+        threading.Thread(target=_once_idle, args=[means.meanwhile], name="meanwhile", daemon=True).start()
+
+
+def _once_idle(work: Callable[[], None]) -> None:
+    # Before that it would only take the processor from what it shall be ready for.
+    child.is_awaited.wait()
+    work()
+
+
 def _edited(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel | None:
     """The wheel that the backend would make, out of the last one that it has made."""
     if pinned.tree is None:
         return None
+    from boxsnake.ingest import wheel as ingest_wheel
+
     with store.scratch("edited") as work:
         python = _identity(store, means.python)
         facts = edited.edited(store, pinned.tree, pinned.origin.subdirectory, python, work)
         if facts is None:
             return None
+        _begin(means)
         before = _known(facts, pinned.origin)
         blob = store.put_file(work / before.file_name)
-        _check(store, blob.digest, before.file_name)
-    return dataclasses.replace(before, sha256=blob.digest.removeprefix("sha256:"), size=blob.size)
+        after = dataclasses.replace(before, sha256=blob.digest.removeprefix("sha256:"), size=blob.size)
+        ingest_wheel.passes_as(store, after.sha256, before.sha256, after.size - before.size)
+    return after
 
 
 def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
-    if means.meanwhile is not None:
-        threading.Thread(target=means.meanwhile, name="meanwhile", daemon=True).start()
+    _begin(means)
     with store.scratch("build") as work:
         project = pinned.lay_out(work) / (pinned.origin.subdirectory or "")
         made, is_exact = _run_build(store, pinned.origin, project, work, means)
