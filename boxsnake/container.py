@@ -129,6 +129,10 @@ class Container(Protocol):
         """Every path that differs from the image, sorted; what is mounted into it is left out."""
         ...
 
+    def own_changes(self) -> frozenset[Change]:
+        """Those that any container of this kind begins with. To be asked before anything is done in it."""
+        ...
+
     def keep(self) -> str:
         """Have it stay after its block, for people to look into: the command for that."""
         ...

@@ -58,6 +58,12 @@ def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
     assert (found["faults"], found["missing"], found["files"]) == ({}, [], 4)
 
 
+def test_the_loader_is_not_asked_for_what_its_cache_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(PROGRAM, tmp_path / "ls")
+    monkeypatch.setattr("boxsnake.boot.files.subprocess.run", lambda *_, **__: pytest.fail("the loader was asked"))
+    assert facts(tmp_path)["missing"] == []
+
+
 def test_rights_that_nobody_should_have_are_named(tmp_path: Path) -> None:
     write(tmp_path / "root", "", 0o4755)
     write(tmp_path / "group", "", 0o2755)

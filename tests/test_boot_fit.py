@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from boxsnake import hosts
 from boxsnake.boot.fit import judged, lacking, mismatch
-from boxsnake.boot.room import fitting
+from boxsnake.boot.room import fitting, longest_first
 from boxsnake.boot_recipe import Takes
 from boxsnake.boot_report.document import to_json
 from boxsnake.boot_report.value import BootReport, Report, Step
@@ -100,3 +101,7 @@ def test_a_failure_in_the_dark_fails_with_the_reason() -> None:
 )
 def test_as_many_boxes_are_booted_at_once_as_find_room(wanted: int, gibibytes: int, boxes: int) -> None:
     assert fitting(wanted, gibibytes << 30) == boxes
+
+
+def test_what_takes_long_is_begun_first_and_what_is_alike_in_its_order() -> None:
+    assert longest_first([2.0, math.inf, 0.0, 2.0, 3.0, math.inf]) == [1, 5, 4, 0, 3, 2]

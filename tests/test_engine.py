@@ -227,6 +227,16 @@ def test_files_arrive_with_their_parents_readable_by_all(engine: Engine, image: 
 
 
 @pytest.mark.engine
+def test_what_a_container_begins_with_is_what_others_of_its_kind_began_with(engine: Engine, image: str) -> None:
+    with engine.container(image, sleep=sleeper()) as first, engine.container(image, sleep=sleeper()) as second:
+        begun = first.own_changes()
+        assert begun == set(second.changes())
+        second.execute(["touch", "/srv/new"], seconds=30)
+        assert {change.path for change in second.changes()} - {change.path for change in begun} == {"/srv", "/srv/new"}
+        assert second.own_changes() == begun
+
+
+@pytest.mark.engine
 def test_a_copy_leaves_the_folders_that_are_there_alone(engine: Engine, image: str, tmp_path: Path) -> None:
     (tmp_path / "tool").write_text("x")
     with engine.container(image, sleep=sleeper()) as container:

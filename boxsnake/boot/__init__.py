@@ -54,6 +54,7 @@ def boot(
     note: str = "",
     keep: bool = False,
     offline: bool = False,
+    room: AbstractContextManager[object] | None = None,
 ) -> BootReport:
     """Boot one artifact and report what it has shown. With `keep`, the container of one that fails is left.
 
@@ -62,7 +63,8 @@ def boot(
     is the recipe of an earlier artifact, for those that want one.
 
     `base_of` finds the base images of build contexts, which boot without one only if they carry their base. `note` is
-    what the step tells that starts it.
+    what the step tells that starts it. `room` is waited for and held while the box is proven: the start of its
+    container and its removal are waiting for the most part.
 
     Errors: EngineError where the runtime does not answer or goes away, and whatever making the host raises. Several
     threads may boot at once with one runtime.
@@ -94,12 +96,13 @@ def boot(
 
         steps.take("start", start)
         if box is not None:
-            if scenario is None:
-                carry_out(steps, box, checks, traces)
-            else:
-                scenario.carry_out(Trial(runtime=runtime, steps=steps, box=box, checks=tuple(checks), older=older))
-            if keep and steps.failed:
-                steps.add(f"kept: {box.container.keep()}")
+            with room or contextlib.nullcontext():
+                if scenario is None:
+                    carry_out(steps, box, checks, traces)
+                else:
+                    scenario.carry_out(Trial(runtime=runtime, steps=steps, box=box, checks=tuple(checks), older=older))
+                if keep and steps.failed:
+                    steps.add(f"kept: {box.container.keep()}")
     name = scenario.name if scenario else ""
     return BootReport(artifact=str(artifact), format=format, host=recipe.host, scenario=name, steps=tuple(steps.done))
 

@@ -69,11 +69,15 @@ class Steps:
 def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[str]) -> None:
     """Every step after the start, in order."""
     recipe = box.recipe
-    if recipe.copies:
-        steps.take("copy", lambda: copy(box))
     # Where nothing can be written, nothing needs to be looked for.
     sealed = recipe.host == ARTIFACT_HOST and recipe.read_only
-    clean = frozenset() if steps.failed or sealed else frozenset(box.container.changes())
+    clean = box.container.own_changes() if recipe.expects.locked and not sealed else frozenset()
+    if recipe.copies:
+        steps.take("copy", lambda: copy(box))
+    if not (recipe.expects.locked or sealed or steps.failed):
+        # What the installation brings must be told from folders that were made for the copies.
+        clean = frozenset(box.container.changes())
+    carried = tuple(target for _, target in recipe.copies)
     if recipe.install:
         steps.take("install", lambda: run_as_root(box, recipe.install))
     installed = not steps.failed
@@ -86,13 +90,15 @@ def carry_out(steps: Steps, box: Box, checks: Sequence[Check], traces: Sequence[
     use(steps, box, checks, facts, commands=bool(recipe.commands))
     if recipe.expects.locked:
         why = "written outside of the declared paths"
-        steps.take("writes", lambda: "" if sealed else proofs.check_changes(box, clean, recipe.writes, why))
+        allowed = (*recipe.writes, *carried)
+        steps.take("writes", lambda: "" if sealed else proofs.check_changes(box, clean, allowed, why))
     if recipe.remove:
         # A box that fails may be removable all the same, and then says so; one that is not installed has nothing to.
         steps.take("remove", lambda: run_as_root(box, recipe.remove), anyway=installed)
         removed = installed and steps.done[-1].outcome == "passed"
         left = "left behind by the removal"
-        steps.take("leftovers", lambda: proofs.check_changes(box, clean, recipe.remains, left), anyway=removed)
+        remaining = (*recipe.remains, *carried)
+        steps.take("leftovers", lambda: proofs.check_changes(box, clean, remaining, left), anyway=removed)
 
 
 def brought(box: Box, clean: frozenset[Change]) -> list[str]:

@@ -236,7 +236,8 @@ def _cached_names() -> frozenset[bytes]:
     """The names in the loader's cache, among other strings."""
     try:
         with open("/etc/ld.so.cache", "rb") as stream:  # noqa: PTH123 - as above
-            return frozenset(stream.read().split(b"\0"))
+            # Since glibc 2.33 a name is the end of a path, and stands nowhere by itself.
+            return frozenset(text.rpartition(b"/")[2] for text in stream.read().split(b"\0"))
     except OSError:
         return frozenset()
 

@@ -1,9 +1,10 @@
-"""How many boxes this machine boots at a time."""
+"""How many boxes this machine boots at a time, and which of them first."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _LEAST = 2
@@ -19,6 +20,11 @@ def at_once() -> int:
 def fitting(wanted: int, memory: int) -> int:
     """So many, or as many as so many bytes of free memory have room for."""
     return max(_LEAST, min(wanted, memory // _EACH_BYTES))
+
+
+def longest_first(seconds: Sequence[float]) -> list[int]:
+    """In which order to begin what is expected to take so long: what is long goes on alone when it is begun last."""
+    return sorted(range(len(seconds)), key=lambda number: -seconds[number])
 
 
 def _free_bytes() -> int:

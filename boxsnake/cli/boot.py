@@ -118,7 +118,7 @@ def command(
             scratch = until.enter_context(store.scratch("foreign"))
             chosen += foreign_subjects(others, named.images, runs, said, scratch)
         asked = Asked(hosts=hosts, scenarios=scenarios, older=older and older.absolute())
-        report = compared(boot_all(chosen, asked, runs, store, keep=keep, offline=offline), earlier)
+        report = compared(boot_all(chosen, asked, runs, store, earlier, keep=keep, offline=offline), earlier)
     publish(report, folder)
     if verbose:
         console.show(lambda: render_steps(report.boxes))

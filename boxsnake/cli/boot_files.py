@@ -57,6 +57,12 @@ def earlier_of(folder: Path, against: Path | None) -> Earlier | None:
         return Earlier(name=_BEFORE, report=None, note=error.cause)
 
 
+def took_before(earlier: Earlier | None) -> dict[tuple[str, str, str], float]:
+    """The seconds that boots took in an earlier report, by box, host and scenario."""
+    boxes = earlier.report.boxes if earlier and earlier.report else ()
+    return {(one.format, one.host, one.scenario): one.seconds for one in boxes}
+
+
 def compared(report: Report, earlier: Earlier | None) -> Report:
     """The report with what has changed."""
     if earlier is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,11 +15,12 @@ from boxsnake import __version__
 from boxsnake.boot import boot
 from boxsnake.boot.artifacts import look_into
 from boxsnake.boot.fit import judged, lacking, mismatch
-from boxsnake.boot.room import at_once
+from boxsnake.boot.room import at_once, longest_first
 from boxsnake.boot.scenarios import ALL, SCENARIOS, Scenario
 from boxsnake.boot.scenarios import chosen as chosen_scenarios
 from boxsnake.boot_recipe import ARTIFACT_HOST
 from boxsnake.boot_report.value import EMULATED, BootReport, Report, Step
+from boxsnake.cli.boot_files import took_before
 from boxsnake.errors import UsageError
 from boxsnake.hosts import Host, load_hosts
 from boxsnake.progress import track
@@ -26,6 +29,7 @@ from boxsnake.value import dataclass
 if TYPE_CHECKING:
     from boxsnake.boot.runtime import Runtime
     from boxsnake.boot_recipe import BootRecipe
+    from boxsnake.cli.boot_files import Earlier
     from boxsnake.cli.subjects import Subject
     from boxsnake.store import Store
 
@@ -51,11 +55,18 @@ class _Trial:
 
 
 def boot_all(
-    subjects: Sequence[Subject], asked: Asked, runtime: Runtime, store: Store, *, keep: bool, offline: bool
+    subjects: Sequence[Subject],
+    asked: Asked,
+    runtime: Runtime,
+    store: Store,
+    earlier: Earlier | None,
+    *,
+    keep: bool,
+    offline: bool,
 ) -> Report:
     """Boot some boxes at a time, as most of a boot is waiting for programs to start.
 
-    Errors: UsageError for names of hosts and scenarios that are not, and those of `boxsnake.boot.boot`.
+    What took longest in the `earlier` report is begun first. Errors: UsageError for names of hosts and scenarios that are not, and those of `boxsnake.boot.boot`.
     """
     started = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     hosts = load_hosts()
@@ -67,20 +78,25 @@ def boot_all(
     ]
     # An image that the engine has lies in no file that could be looked into.
     paths = list(dict.fromkeys(subject.path for subject in subjects if not subject.recipe.image))
+    order = longest_first(_expected_seconds(trials, hosts, took_before(earlier)))
+    rooms = at_once()
+    room = threading.Semaphore(rooms)
     with (
         track("boot", len(trials)) as advance,
         ThreadPoolExecutor(max_workers=1) as aside,
-        ThreadPoolExecutor(max_workers=at_once()) as pool,
+        # One more: the container of another box is started, or removed, meanwhile.
+        ThreadPoolExecutor(max_workers=rooms + 1) as pool,
     ):
 
         def booted(trial: _Trial) -> BootReport:
-            report = _booted(trial, asked, hosts, runtime, store, keep=keep, offline=offline)
+            report = _booted(trial, asked, hosts, runtime, store, room, keep=keep, offline=offline)
             advance(1)
             return report
 
         try:
             looking = [aside.submit(look_into, path, store) for path in paths]
-            reports = tuple(pool.map(booted, trials))
+            begun = {number: pool.submit(booted, trials[number]) for number in order}
+            reports = tuple(begun[number].result() for number in range(len(trials)))
             artifacts = tuple(look.result() for look in looking)
         except BaseException:
             # Interrupted, or without an engine: the other boots must not be waited for to their ends.
@@ -104,6 +120,7 @@ def _booted(
     hosts: Mapping[str, Host],
     runtime: Runtime,
     store: Store,
+    room: threading.Semaphore,
     *,
     keep: bool,
     offline: bool,
@@ -128,10 +145,27 @@ def _booted(
             note=f"{EMULATED}programs of {other}, on {runtime.architecture}" if other else "",
             keep=keep,
             offline=offline,
+            room=room,
         )
-    host = hosts.get(trial.host)
-    why = mismatch(recipe.takes, host, subject.glibc, subject.python) if host else ""
+    why = _mismatch(trial, hosts)
     return judged(report, why) if why else report
+
+
+def _mismatch(trial: _Trial, hosts: Mapping[str, Host]) -> str:
+    """Why the box was not made for the host; "" where it was."""
+    host, subject = hosts.get(trial.host), trial.subject
+    return mismatch(subject.recipe.takes, host, subject.glibc, subject.python) if host else ""
+
+
+def _expected_seconds(
+    trials: Sequence[_Trial], hosts: Mapping[str, Host], before: Mapping[tuple[str, str, str], float]
+) -> list[float]:
+    """What trials took before; of one that is new, no more is known than that a refusal takes no time."""
+    found = []
+    for trial in trials:
+        key = (trial.subject.name, trial.host, trial.scenario.name if trial.scenario else "")
+        found.append(before.get(key, 0.0 if _mismatch(trial, hosts) else math.inf))
+    return found
 
 
 def _title(subjects: Sequence[Subject]) -> str:

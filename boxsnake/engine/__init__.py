@@ -117,6 +117,7 @@ class Engine:
         self._connection = Connection(address, environment)
         self._abandoned = threading.Event()
         self._takes_filters: bool | None = None
+        self._begun: dict[object, frozenset[Change]] = {}
 
     @property
     def address(self) -> str:
@@ -401,7 +402,8 @@ class Engine:
         }
         with self._connection.faults(f"starting a container of {image}"):
             created = self._connection.ask("POST", "/containers/create", body=document)
-        container = Container(self._connection, str(created["Id"]))
+        kind = (image, read_only, *memory_folders, *(target for _, target in mounts))
+        container = Container(self._connection, str(created["Id"]), begun=self._begun, kind=kind)
         try:
             self._check_wanted()
             with self._connection.faults(f"starting a container of {image}"):

@@ -40,10 +40,20 @@ _PERIOD = 100_000
 class Container:
     """A running container of ours."""
 
-    def __init__(self, connection: Connection, identity: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        identity: str,
+        *,
+        begun: dict[object, frozenset[Change]] | None = None,
+        kind: object = "",
+    ) -> None:
         self.id = identity
         self.kept = False
         self._connection = connection
+        # What containers of each kind begin with, for all containers of an engine.
+        self._begun = {} if begun is None else begun
+        self._kind = kind
 
     def keep(self) -> str:
         """Have it stay after its block, for people to look into: the command for that."""
@@ -142,6 +152,12 @@ class Container:
         with self._connection.faults("comparing a container with its image"):
             found = self._connection.ask("GET", f"/containers/{self.id}/changes", seconds=TRANSFER_SECONDS) or []
         return tuple(sorted(Change(path=entry["Path"], kind=kinds[entry["Kind"]]) for entry in found))
+
+    def own_changes(self) -> frozenset[Change]:
+        """See `boxsnake.container.Container`. The engine compares whole file systems, and is asked once for a kind."""
+        if self._kind not in self._begun:
+            self._begun[self._kind] = frozenset(self.changes())
+        return self._begun[self._kind]
 
     def export(self, archive: Path) -> None:
         """Write the whole file system, as it is now, as a tar; what is mounted into it is left out."""

@@ -194,6 +194,10 @@ class RunningSandbox:
             found = self._answer(answer, _ANSWER_SECONDS)["changes"]
         return tuple(Change(path=path, kind=kind) for path, kind in found)
 
+    def own_changes(self) -> frozenset[Change]:
+        """See `Container`."""
+        return frozenset(self.changes())
+
     def keep(self) -> str:
         """See `Container`."""
         self._submit({"do": "keep"})
