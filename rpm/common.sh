@@ -261,15 +261,45 @@ check_version() {
 }
 
 # Removes bytecode that was compiled after the installation, and the folders that are then empty; no other file.
-tidy() {
+tidy() { tell_folders "$1" | remove_empty "$1"; }
+
+# Every folder, each behind those that lie in it; bytecode in them is removed.
+tell_folders() {
     for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        if [ -d "$entry" ] && [ ! -L "$entry" ]; then tidy "$entry"; fi
+        if [ -d "$entry" ] && [ ! -L "$entry" ]; then tell_folders "$entry"; fi
     done
     case $1 in
-        */__pycache__) rm -f "$1"/*.pyc "$1"/*.pyc.* ;;
+        */__pycache__) drop_bytecode "$1"/*.pyc "$1"/*.pyc.* ;;
     esac
-    rmdir "$1" 2>/dev/null
+    printf '%s\n' "$1"
 }
+
+drop_bytecode() {
+    for file; do
+        if [ -e "$file" ] || [ -L "$file" ]; then
+            rm -f "$@"
+            return
+        fi
+    done
+}
+
+# Some at a time, as below.
+remove_empty() (
+    top=$1
+    set --
+    while IFS= read -r folder; do
+        # A name with a line feed in it comes as several.
+        case $folder in
+            "$top" | "$top"/*) set -- "$@" "$folder" ;;
+        esac
+        if [ "$#" -ge 100 ]; then
+            rmdir "$@" 2>/dev/null
+            set --
+        fi
+    done
+    if [ "$#" -gt 0 ]; then rmdir "$@" 2>/dev/null; fi
+    [ ! -d "$top" ]
+)
 
 # This version leaves: what came into its folders after the installation, but for what users made.
 tidy_version() {

@@ -68,6 +68,27 @@ def test_values_are_quoted(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]], ids=" ".join)
+def test_bytecode_and_empty_folders_are_cleared_away_and_nothing_else(shell: list[str], tmp_path: Path) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"needs {shell[0]}")
+    other, version = tmp_path / "other", tmp_path / "1.0 of ours"
+    empty = ["a b/c", ".hidden/..odd", *(f"many/{number}" for number in range(250))]
+    for folder in (*empty, "package/__pycache__", "users/__pycache__"):
+        (version / folder).mkdir(parents=True)
+    (other / "tmp").mkdir(parents=True)
+    for name in ("package/__pycache__/x.cpython-311.pyc", "users/__pycache__/y.pyc.123", "users/notes"):
+        (version / name).touch()
+    (version / "users" / "link").symlink_to(other)
+    # The second line of this name is a folder where the script runs.
+    (version / "line\ntmp").mkdir()
+    script = f"version=1 root=. app_version=1\n{text('common.sh')}\ntidy '{version}'\n"
+    subprocess.run(shell, input=script, text=True, cwd=other, check=False, timeout=60)
+    left = {str(path.relative_to(version)) for path in version.rglob("*")}
+    assert left - {"line\ntmp"} == {"users", "users/notes", "users/link"}
+    assert (other / "tmp").is_dir()
+
+
 def test_a_hook_is_told_what_happens(tmp_path: Path) -> None:
     content = b'echo "$BOXSNAKE_ACTION $BOXSNAKE_PREFIX $BOXSNAKE_NAME $BOXSNAKE_VERSION"; echo "${PATH%%:*}"; cat'
     done = run_hook(hook(content), tmp_path)

@@ -168,7 +168,7 @@ def of_cpio(stream: BinaryIO) -> Iterator[Member]:
 def of_squashfs(file: BinaryIO, begin: int) -> Iterator[Member]:
     """Those of a squashfs image that gzip has compressed. Errors: ImageError."""
     image = Image(file, begin)
-    for node in image.nodes():
+    for node in image.nodes:
         if node.target is not None:
             yield Member(path=node.path, size=0, read=bytes, link=node.target)
         elif not node.is_folder:

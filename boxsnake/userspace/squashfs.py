@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 _MAGIC = 0x73717368
@@ -54,9 +55,10 @@ class Image:
         self._kept: dict[int, bytes] = {}
         self._fragment_list = self._read_fragment_list()
 
-    def nodes(self) -> Iterator[Node]:
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
         """Every path below the image's root, folders before what is in them."""
-        yield from self._below("", self._root)
+        return tuple(self._below("", self._root))
 
     def content(self, node: Node) -> Iterator[bytes]:
         """A file's bytes, block by block."""

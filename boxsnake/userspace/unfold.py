@@ -123,7 +123,7 @@ def _extract(image: Image, folder: Path) -> None:
     modes = _modes(unplaced, prefix)
     try:
         aside.mkdir()
-        for node in image.nodes():
+        for node in image.nodes:
             if not node.path.startswith(UNPLACED.rstrip("/")):
                 _write_node(image, node, aside / node.path)
         for path, content in _placed_files(image, unplaced, prefix):
@@ -146,7 +146,7 @@ def _place_beside(image: Image, mounted: Path, prefix: str) -> None:
     aside.mkdir()
     unplaced = _unplaced(image)
     modes = _modes(unplaced, prefix)
-    links = {node.path for node in image.nodes() if node.target is not None}
+    links = {node.path for node in image.nodes if node.target is not None}
     for path, content in _placed_files(image, unplaced, prefix):
         place = aside / path
         if f"{TREE}/{path}" not in links:
@@ -162,7 +162,7 @@ def _place_beside(image: Image, mounted: Path, prefix: str) -> None:
 def _link_the_rest(image: Image, folder: Path, prefix: str) -> None:
     """A placed program looks for its libraries from where it lies: beside it, they are links to the image's."""
     parents = {"", *(f"{entry.name}/" for entry in folder.iterdir() if entry.name != "bin")}
-    for node in image.nodes():
+    for node in image.nodes:
         path = node.path[len(TREE) + 1 :] if node.path.startswith(f"{TREE}/") else ""
         parent, _, name = path.rpartition("/")
         parent = f"{parent}/" if parent else ""
@@ -172,7 +172,7 @@ def _link_the_rest(image: Image, folder: Path, prefix: str) -> None:
 
 def _unplaced(image: Image) -> Mapping[str, Any]:
     """What must be placed: `patches.json`, and the files by their paths."""
-    nodes = {node.path: node for node in image.nodes() if node.path.startswith(f"{SUPPORT}/")}
+    nodes = {node.path: node for node in image.nodes if node.path.startswith(f"{SUPPORT}/")}
     document: dict[str, Any] = json.loads(b"".join(image.content(nodes[PATCHES])))
     return {**document, "nodes": nodes}
 
