@@ -66,7 +66,9 @@ def boot_all(
 ) -> Report:
     """Boot some boxes at a time, as most of a boot is waiting for programs to start.
 
-    What took longest in the `earlier` report is begun first. Errors: UsageError for names of hosts and scenarios that are not, and those of `boxsnake.boot.boot`.
+    What took longest in the `earlier` report is begun first.
+
+    Errors: UsageError for names of hosts and scenarios that are not, and those of `boxsnake.boot.boot`.
     """
     started = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     hosts = load_hosts()
