@@ -32,6 +32,7 @@ from boxsnake.pieces import Piece, Pieces, brought_in, owned
 from boxsnake.progress import track
 from boxsnake.stage.activation import activated as activated_variables
 from boxsnake.stage.activation import activation_scripts, is_activation
+from boxsnake.stage.interpreter import NotStartingError
 from boxsnake.stage.owners import shown
 from boxsnake.stage.scrub import HISTORY, scripts_not_run
 from boxsnake.store import Store
@@ -176,7 +177,8 @@ class _Making:
         """Make the application's layer, if it is the only one that is missing."""
         interpreter = next((self.found[group] for group in self.found if conda_owner("python") in group.owners), None)
         if interpreter and [group.owners for group in self.missing] == [(APPLICATION,)]:
-            with alone(interpreter) as tree:
+            # Where the interpreter does not start, staging everything finds another one to compile with.
+            with suppress(NotStartingError), alone(interpreter) as tree:
                 self._make(self.missing, lambda group: self._of_tree(group, tree))
 
     def of_tree(self, tree: Tree) -> None:

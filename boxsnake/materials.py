@@ -125,7 +125,6 @@ class StoreMaterials:
     def _alone(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
         """A tree with nothing but the application, compiled by the interpreter of that layer."""
         from boxsnake.binaries import remember_tree
-        from boxsnake.bytecode import runs_here
         from boxsnake.stage.staging import stage_application
 
         plan = self._plan
@@ -134,7 +133,7 @@ class StoreMaterials:
             plan.lock,
             wheel=self.wheels([application])[application.file_name],
             application=application,
-            layer=interpreter.digest if runs_here(plan.lock) else None,
+            layer=interpreter.digest,
             prefix=prefix,
             epoch=plan.epoch,
         ) as tree:

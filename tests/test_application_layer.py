@@ -95,3 +95,42 @@ def test_a_file_that_others_bring_as_well_is_compared_each_time(
     with pytest.raises(PackError, match="both bring this path"):
         layers(workshop, store, hello="", shared="CHANGED = 1\n")
     assert staged == ["all", "application", "all"]
+
+
+def test_an_application_beside_packages_that_others_brought_is_staged_alone(
+    workshop: Workshop, tmp_path: Path, staged: list[str]
+) -> None:
+    for name in ("one", "two"):
+        workshop.wheel(name, {f"{name}.py": ""})
+    store = Store(tmp_path / "store")
+    layers(workshop, store, hello="")
+    del workshop.wheels[0]
+    second = layers(workshop, store, other="")
+    assert staged == ["all", "application"]
+    assert layers(workshop, Store(tmp_path / "fresh"), other="") == second
+
+
+def test_where_the_interpreter_does_not_start_everything_is_staged(tmp_path: Path, staged: list[str]) -> None:
+    (tmp_path / "archives").mkdir()
+    workshop = Workshop(tmp_path / "archives")
+    broken = {name: Program("exit 1\n") for name in PYTHON_FILES if name.startswith("bin/python3")}
+    workshop.conda("python", PYTHON_FILES | broken, version=VERSION, url=workshop.folder.as_uri())
+    store = Store(tmp_path / "store")
+    layers(workshop, store, hello="")
+    second = layers(workshop, store, hello="VALUE = 2\n")
+    assert staged == ["all", "application", "all"]
+    assert layers(workshop, Store(tmp_path / "fresh"), hello="VALUE = 2\n") == second
+
+
+def test_for_another_processor_the_application_is_staged_alone_as_well(
+    workshop: Workshop, tmp_path: Path, staged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("boxsnake.bytecode", "boxsnake.stage.staging"):
+        monkeypatch.setattr(f"{module}.runs_here", lambda _: False)
+    store = Store(tmp_path / "store")
+    layers(workshop, store, hello="")
+    second = layers(workshop, store, hello="VALUE = 2\n")
+    assert staged == ["all", "application"]
+    assert [layer.digest for layer in layers(workshop, Store(tmp_path / "fresh"), hello="VALUE = 2\n")] == [
+        layer.digest for layer in second
+    ]

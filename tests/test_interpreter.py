@@ -10,7 +10,7 @@ import pytest
 
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.disk import remove_tree
-from boxsnake.stage.interpreter import kept_interpreter
+from boxsnake.stage.interpreter import NotStartingError, kept_interpreter
 from boxsnake.store import Store
 
 FILES = {
@@ -81,6 +81,7 @@ def test_what_was_changed_in_it_is_laid_out_anew(kept: Kept, harm: str) -> None:
     assert kept.starts == 2
 
 
-def test_one_that_does_not_start_is_none(kept: Kept) -> None:
-    assert kept.folder(works=False) is None
+def test_one_that_does_not_start_is_refused(kept: Kept) -> None:
+    with pytest.raises(NotStartingError):
+        kept.folder(works=False)
     assert kept.folder() is not None

@@ -13,6 +13,7 @@ from typing import Any
 from boxsnake.archive import gunzipped
 from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, remove_tree
+from boxsnake.errors import ResourceError
 from boxsnake.store import Store
 
 _FORMAT = 2
@@ -21,13 +22,15 @@ _CACHE = "interpreters"
 _PACKAGES = "__pycache__|collections|encodings|importlib|json|lib-dynload|re"
 
 
-def kept_interpreter(
-    store: Store, digest: str, *, prefix: str, minor: str, starts: Callable[[Path], bool]
-) -> Path | None:
+class NotStartingError(ResourceError):
+    """The environment's interpreter does not start on this machine."""
+
+
+def kept_interpreter(store: Store, digest: str, *, prefix: str, minor: str, starts: Callable[[Path], bool]) -> Path:
     """The folder of an interpreter out of the layer of this digest, kept for who compiles next.
 
     Its files are compared each time by their times, sizes and inodes: where one was lost or changed, all are laid out
-    anew. None where it does not start here.
+    anew. Errors: NotStartingError; ResourceError.
     """
     key = {"format": _FORMAT, "layer": digest, "prefix": prefix, "minor": minor}
     name = hashlib.sha256(canonical_json(key)).hexdigest()[:32]
@@ -43,7 +46,7 @@ def kept_interpreter(
             fresh.mkdir()
             unpack_interpreter(store.path(digest), prefix, minor, fresh)
             if not starts(fresh):
-                return None
+                raise NotStartingError("the environment's Python", "does not start", "Look at its packages.")
             files = _listed(fresh)
             fresh.rename(folder)
         store.select("interpreter", key, {"files": files})

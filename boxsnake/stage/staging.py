@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, is_compiled, own_compiler
+from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, is_compiled, own_compiler, runs_here
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Known, Patch, Tree, conda_owner, wheel_owner
-from boxsnake.errors import PackError, ResourceError
+from boxsnake.errors import PackError
 from boxsnake.layers import Treatment
 from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
@@ -104,31 +104,28 @@ def stage(
 
 @contextmanager
 def stage_application(
-    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: str | None, prefix: str, epoch: int
+    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: str, prefix: str, epoch: int
 ) -> Iterator[Tree]:
     """The application alone, as `stage` would have it among all others.
 
-    `layer` is the digest of one with the environment's interpreter, which compiles it; None where that does not run
-    here. It is for the caller to know that no other package brings one of its paths. Errors: those of `stage`;
-    ResourceError where the interpreter does not start.
+    `layer` is the digest of one with the environment's interpreter, which compiles it where it can run here. It is for
+    the caller to know whether another package brings one of its paths. Errors: those of `stage`; NotStartingError
+    where the interpreter should run here and does not.
     """
     with staging_folder(store, [wheel]) as folder, disk_faults(folder), track("staging", 2) as advance:
         root = folder / "tree"
         root.mkdir()
         staging = _Staging(store, replace(lock, wheels=()), root, prefix)
-        compiler = None
-        if layer is not None:
-            interpreter = kept_interpreter(
-                store,
-                layer,
-                prefix=prefix,
-                minor=lock.python_minor,
-                starts=lambda place: own_compiler(place, lock) is not None,
-            )
-            if interpreter is None:
-                raise ResourceError("the environment's Python", "does not start", "Build the image again.")
-            staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
-            compiler = compiler_in(interpreter, lock)
+        is_native = runs_here(lock)
+        interpreter = kept_interpreter(
+            store,
+            layer,
+            prefix=prefix,
+            minor=lock.python_minor,
+            starts=lambda place: not is_native or own_compiler(place, lock) is not None,
+        )
+        staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
+        compiler = compiler_in(interpreter, lock) if is_native else None
         advance(1)
         staging.install({application.file_name: wheel}, application)
         remove_leftovers(root, staging.owners, staging.layout.site_packages)
