@@ -144,7 +144,7 @@ def test_what_is_broken_is_told_in_one_line(shop: Workshop) -> None:
         shop.rpm("1.2", postun=":", name="leaves"): ("leftovers", "left behind by the removal: /var/lib/tool (added)"),
         lacking: ("install", "absent>=2"),
         wanted: ("requirements", "tool requires absent, which is not there"),
-        broken: ("files", "the interpreter is not there: /opt/moved/moved/bin/"),
+        broken: ("files", "begins with an interpreter that is not there: /opt/moved/moved/bin/"),
     }
     found = booted(shop, *files, code=10)
     for path, (step, told) in files.items():

@@ -81,17 +81,17 @@ BROKEN = {
     "wrong glibc": Broken(
         step="files",
         install=altered("GLIBC_2.14", "GLIBC_2.99"),
-        told=(f"needs a newer C library than there is: {SITE}/tiny/fast.so (GLIBC_2.99)",),
+        told=("needs a newer version of a library than there is: ", "fast.so (GLIBC_2.99, and the host has 2.36)"),
     ),
     "build path in a shebang": Broken(
         step="files",
         install="sed -i '1s,.*,#!/build/place/bin/python,' /opt/tiny/bin/tiny",
-        told=("the interpreter is not there: /opt/tiny/bin/tiny (#!/build/place/bin/python)",),
+        told=("begins with an interpreter that is not there: /opt/tiny/bin/tiny (#!/build/place/bin/python)",),
     ),
     "build path in a text": Broken(
         step="files",
         install=f"echo 'HOME = \"/build/place/src\"' >{SITE}/tiny/where.py",
-        told=(f"names a place of the build: {SITE}/tiny/where.py (/build/place)",),
+        told=(f"holds a path of the machine that built it: {SITE}/tiny/where.py (/build/place)",),
     ),
     "setuid file": Broken(
         step="files",
@@ -122,7 +122,7 @@ BROKEN = {
         step="check: alive",
         serve="late",
         check=dataclasses.replace(ALIVE, timeout=1),
-        told=("GET / on port 8000: nothing listens there in time: it answered 200 after ",),
+        told=("GET / on port 8000: nothing listens there within 1 s, but it answered 200 after ",),
     ),
     "answers nonsense": Broken(
         step="check: alive",
@@ -137,12 +137,12 @@ BROKEN = {
     "writes no line that it should": Broken(
         step="check: line",
         check=Check(name="line", log="^ready$", timeout=0.3),
-        told=("its log: it has not written what matches '^ready$' after 0.",),
+        told=("its log: it has not written what matches '^ready$' (tried ",),
     ),
     "opens no port that it should": Broken(
         step="check: port",
         check=Check(name="port", tcp=8001, timeout=0.3),
-        told=("port 8001: nothing listens there after 0.",),
+        told=("port 8001: nothing listens there (tried ",),
     ),
     "file that is not there": Broken(
         step="check: file",
@@ -168,7 +168,7 @@ BROKEN = {
     ),
     "unclean removal": Broken(
         step="leftovers",
-        told=(f"left behind by the removal: {PREFIX}", "(added)"),
+        told=(f"left behind by the removal: {PREFIX} (added, with ", " paths below it)"),
         change=lambda recipe: dataclasses.replace(recipe, remove=(("rm", "-r", f"{PREFIX}/bin"),)),
     ),
     "removal that fails": Broken(

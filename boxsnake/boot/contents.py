@@ -38,10 +38,10 @@ _OPTIONAL_LIBRARIES = (
 """Libraries that known packages do without."""
 
 _SENTENCES = {
-    "version": "needs a newer C library than there is",
+    "version": "needs a newer version of a library than there is",
     "search path": "looks for libraries where anybody may put them",
-    "interpreter": "the interpreter is not there",
-    "trace": "names a place of the build",
+    "interpreter": "begins with an interpreter that is not there",
+    "trace": "holds a path of the machine that built it",
     "setuid": "is run with its owner's rights (setuid or setgid)",
     "writable": "may be written by anybody",
 }

@@ -190,11 +190,15 @@ class _Libraries:
             said = self._asked(path)
             newer = _TOO_OLD.search(said)
             if newer:
-                findings.add("version", f"{path} ({newer[1]})")
+                findings.add("version", f"{path} ({newer[1]}{self._told(newer[1])})")
             for name in _ABSENT.findall(said):
                 if is_program or name not in brought:
                     missing.setdefault(name, path)
         return [[name, missing[name]] for name in sorted(missing)][:_TOLD]
+
+    def _told(self, version: str) -> str:
+        """What the host has, where it is the C library that is too old."""
+        return f", and the host has {'.'.join(map(str, self._glibc))}" if version.startswith("GLIBC_") else ""
 
     def _asked(self, path: str) -> str:
         """What the loader says of a file's libraries, as for ldd(1); nothing of the file is run."""

@@ -467,14 +467,16 @@ def _ask(process: _Process, request: Facts, asking: Any) -> Facts:
             break
         time.sleep(_TICK)
     seconds = round(time.monotonic() - started, 3)
+    late = ""
     if status is None:
-        problem += _late_answer(process, request, started, asking)
+        late = _late_answer(process, request, started, asking)
     else:
         problem = asking.fault(request, status, body) or _repeated(process, request, deadline, asking)
     return {
         "status": status,
         "body": body[:2000],
         "problem": problem,
+        "late": late,
         "seconds": seconds,
         "tries": tries,
         "whole": round(time.monotonic() - started, 3),
@@ -500,7 +502,7 @@ def _late_answer(process: _Process, request: Facts, started: float, asking: Any)
         status, _, _ = asking.attempt(request, process.tail, _REQUEST_SECONDS)
         if status is not None:
             answered = f"it answered {status}" if status else "it came"
-            return f" in time: {answered} after {time.monotonic() - started:.1f} s"
+            return f"{answered} after {time.monotonic() - started:.1f} s"
         time.sleep(_TICK)
     return ""
 

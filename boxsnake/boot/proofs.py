@@ -234,7 +234,10 @@ def judge_request(box: Box, check: Check, requests: Sequence[Check], served: Map
             problem = f"the application {_ended_as(application, served)} before it answered"
         started = f"`{shlex.join(box.command)}`: {_asked_for(check)}"
         body = f"\nits answer: {shown(answer['body'])}" if answer["body"] else ""
-        tried = f" after {answer['seconds']:.1f} s and {answer['tries']} tries"
+        if answer["late"]:
+            problem += f" within {check.timeout:g} s, but {answer['late']}: a longer timeout of the check may do"
+        times = "once" if answer["tries"] == 1 else f"{answer['tries']} times"
+        tried = f" (tried {times} in {answer['seconds']:.1f} s)"
         output = application["output"]
         words = because(output) if answer["problem"] == "it ended" else said(output)
         raise NotPassedError(f"{started}: {problem}{tried}{body}{words}", output)
@@ -297,13 +300,26 @@ def check_changes(box: Box, before: frozenset[Change], allowed: Sequence[str], p
     after = box.container.changes()
     paths = {change.path for change in after}
     found = [
-        f"{change.path} ({change.kind})"
+        change
         for change in after
         if change not in before and not is_below(change.path, allowed) and not _is_passage(box, change, paths, allowed)
     ]
     if found:
-        raise NotPassedError(f"{problem}: {listed(found)}")
+        raise NotPassedError(f"{problem}: {listed(_highest(found))}")
     return ""
+
+
+def _highest(changes: Iterable[Change]) -> list[str]:
+    """Changes as people read them: a folder that came or went stands for all in it."""
+    inside: dict[Change, int] = {}
+    for change in sorted(changes, key=lambda one: one.path.split("/")):
+        top = next(reversed(inside), None)
+        if top and top.kind == change.kind != "changed" and change.path.startswith(f"{top.path}/"):
+            inside[top] += 1
+        else:
+            inside[change] = 0
+    below = {one: f", with {counted(count, 'path')} below it" if count else "" for one, count in inside.items()}
+    return [f"{one.path} ({one.kind}{others})" for one, others in below.items()]
 
 
 def is_below(path: str, prefixes: Iterable[str]) -> bool:
