@@ -12,8 +12,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from boxsnake.boot_report.value import CHECK
 
 FORMATS = ("image", "pex", "rpm", "wheelhouse")
+SMOKE = {"packages", "requirements", "files", "imports", "entry points"}
+"""What every box is asked, whatever its check is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +128,27 @@ def prove(name: str, folder: Path) -> bool:
         if done.returncode != 0:
             _say(f"{name}: {verb} ended with {done.returncode}\n{done.stdout}{done.stderr}")
             return False
-    report = json.loads((folder / "dist" / "boot.json").read_text(encoding="utf-8"))
-    facts = {step["name"]: step["detail"] for box in report["boxes"] for step in box["steps"]}
-    boxes = ", ".join(box["format"] for box in report["boxes"])
-    told = f"{facts['packages']}, {facts['imports']}; entry points: {facts['entry points']}"
-    _say(f"{name}: no alarm in {boxes} ({time.monotonic() - started:.0f} s): {told}")
+    boots = json.loads((folder / "dist" / "boot.json").read_text(encoding="utf-8"))["boxes"]
+    if missing := _untried(boots):
+        _say(f"{name}: not tried: {missing}")
+        return False
+    image = {step["name"]: step["detail"] for step in boots[0]["steps"]}
+    formats = ", ".join(boot["format"] for boot in boots)
+    told = f"{image['packages']}, {image['imports']}; entry points: {image['entry points']}"
+    steps = sum(len(boot["steps"]) for boot in boots)
+    _say(f"{name}: no alarm in {formats} ({steps} steps, {time.monotonic() - started:.0f} s): {told}")
     return True
+
+
+def _untried(boots: list[dict[str, Any]]) -> str:
+    """What no success may hide: a format that was not booted, a step that was passed over."""
+    absent = set(FORMATS) - {boot["format"] for boot in boots if boot["verdict"] == "passed"}
+    tried = {boot["format"]: {step["name"] for step in boot["steps"] if step["outcome"] == "passed"} for boot in boots}
+    gaps = [f"{one} of {form}" for form, names in tried.items() for one in sorted(SMOKE - names)]
+    checks = [
+        f"the check of {form}" for form, names in tried.items() if not any(name.startswith(CHECK) for name in names)
+    ]
+    return ", ".join([*sorted(absent), *gaps, *checks])
 
 
 def _say(line: str) -> None:
