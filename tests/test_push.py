@@ -250,7 +250,7 @@ def test_a_registry_without_chunks_gets_blobs_in_one_piece(
         (404, {}, "has no 127.0.0.1:.*/any", "Make the repository"),
         (413, {}, "nothing of this size", "Ask who runs it"),
         (429, {"Retry-After": "900"}, "fewer requests", "come back in 900 s"),
-        (500, {}, "answered 500", "Try again later"),
+        (500, {}, "answered 500", "Try again later, or ask who runs it"),
     ],
 )
 def test_a_registry_that_refuses(
@@ -281,6 +281,14 @@ def test_a_registry_that_lies_about_a_digest_is_told(store: Store, tmp_path: Pat
     proxy.fault = lambda request, _: lie if "/manifests/" in request.path else None
     with pytest.raises(IntegrityError, match="another digest"):
         pushed(store, proxy.address, "lies:1", layout)
+
+
+def test_what_answers_to_everything_is_no_registry(store: Store, tmp_path: Path, proxy: Proxy) -> None:
+    page = b"<html>Please log in to this network</html>"
+    length = {"Content-Length": str(len(page))}
+    proxy.fault = lambda request, _: (200, length, b"" if request.method == "HEAD" else page)
+    with pytest.raises(NetworkError, match="the registry answered 200"):
+        pushed(store, proxy.address, "nothing:1", artifact(tmp_path / "a.tar", random_layer(100)))
 
 
 def test_bytes_that_changed_on_the_way_are_told(store: Store, tmp_path: Path, proxy: Proxy) -> None:

@@ -220,6 +220,11 @@ class Exchange:
         spread = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         return float(min(self.patience.pause * 2 ** (tries - 1), _LONGEST_PAUSE) * spread)
 
+    @property
+    def later(self) -> str:
+        """What can be done about a server that is not well: nothing but it takes what is sent there."""
+        return "Try again later, or ask who runs it." if self.toward == "to" else LATER
+
     def fault(self, url: str, cause: str, next_step: str, **data: object) -> NetworkError:
         """The error of a request."""
         shown = without_credentials(url)
@@ -243,12 +248,12 @@ class Exchange:
         if wait is not None and (wait > self.patience.longest_wait or time.monotonic() + wait > self.deadline):
             when = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
             return self.fault(url, cause, f"It asks to come back in {wait:.0f} s, at {when}.", status=status)
-        return AgainError(self.fault(url, cause, LATER, status=status), wait=wait)
+        return AgainError(self.fault(url, cause, self.later, status=status), wait=wait)
 
     def redirect(self, url: str, status: int, location: str | None) -> str:
         """Where a redirect leads. Errors: NetworkError, PolicyError or IntegrityError where it must not be followed."""
         if not location:
-            raise self.fault(url, f"the server answered {status} without a place to go to", LATER)
+            raise self.fault(url, f"the server answered {status} without a place to go to", self.later)
         target = joined(url, location)
         old, new = urlsplit(url), urlsplit(target)
         shown = without_credentials(target)
@@ -294,17 +299,18 @@ class Exchange:
                 "certificate authority in SSL_CERT_FILE.",
             )
         if _cause_of(error, httpx.InvalidURL):  # the library has a look at the place of a redirect before we do
-            return self.fault(url, "the server redirects to something that is no URL", LATER)
+            return self.fault(url, "the server redirects to something that is no URL", self.later)
         if proxy := _proxy_variable(url):
             hint = f"{proxy} names the proxy that is used: check it, or put the host in NO_PROXY."
         else:
-            hint = LATER
+            hint = self.later
         if isinstance(error, httpx.ProxyError):
             login = str(_PROXY_LOGIN) in str(error)
             cause = "the proxy asks for a login (407)" if login else "the proxy refuses the connection"
             return self.fault(url, cause, hint)
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-            return AgainError(self.fault(url, *_unreachable(url, error, hint)), attempts=_CONNECT_ATTEMPTS)
+            step = hint if self.toward == "to" else f"{hint} With --offline only what is in the cache is used."
+            return AgainError(self.fault(url, _unreachable(url, error), step), attempts=_CONNECT_ATTEMPTS)
         if isinstance(error, httpx.ReadTimeout):
             return AgainError(self.fault(url, f"no bytes for {self.patience.stall:.0f} s", hint))
         return AgainError(self.fault(url, _broken(error), hint))
@@ -347,16 +353,15 @@ def joined(url: str, location: str) -> str:
     return str(httpx.URL(url).join(location).copy_with(fragment=None))
 
 
-def _unreachable(url: str, error: Exception, hint: str) -> tuple[str, str]:
+def _unreachable(url: str, error: Exception) -> str:
     host = urlsplit(url).hostname or ""
-    offline = f"{hint} With --offline only what is in the cache is used."
     if _cause_of(error, socket.gaierror):
-        return f"the name {host} cannot be resolved", offline
+        return f"the name {host} cannot be resolved"
     found = _cause_of(error, OSError)
     reason = (found.strerror if found is not None else None) or (
         "no answer in time" if isinstance(error, httpx.TimeoutException) else "connection failed"
     )
-    return f"{host} cannot be reached ({reason})", offline
+    return f"{host} cannot be reached ({reason})"
 
 
 def _broken(error: httpx.TransportError) -> str:

@@ -151,7 +151,7 @@ class Registry:
             if asked.method not in {"GET", "HEAD"} and answer.status not in _KEEPS_METHOD:
                 return answer
             url = exchange.redirect(url, answer.status, answer.headers.get("Location"))
-        raise exchange.fault(url, f"the server answers with more than {MOST_REDIRECTS} redirects", LATER)
+        raise exchange.fault(url, f"the server answers with more than {MOST_REDIRECTS} redirects", exchange.later)
 
     # Who we are
 

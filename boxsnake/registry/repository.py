@@ -76,8 +76,8 @@ class Repository:
         )
         return self.registry.ask(asked).status == _OK
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether it is there."""
+    def has_blob(self, digest: str, size: int) -> bool:
+        """Whether it is there. What answers to everything, such as a network's page for logins, tells other sizes."""
         asked = Asked(
             name=f"blob {digest}",
             method="HEAD",
@@ -85,7 +85,8 @@ class Repository:
             scope=self.scope,
             fine=(_OK, _MISSING),
         )
-        return self.registry.ask(asked).status == _OK
+        answer = self.registry.ask(asked)
+        return answer.status == _OK and answer.headers.get("Content-Length", str(size)) == str(size)
 
     def fetch_blob(self, store: Store, digest: str, size: int, advance: Advance) -> None:
         """Bring a blob into the store. Errors: those of `boxsnake.fetch`."""
@@ -121,7 +122,7 @@ class Repository:
             except NetworkError as error:
                 if error.data.get("status") != _UNAUTHORIZED:
                     raise
-                self.has_blob(digest)  # A token may have run out: this gets another.
+                self.has_blob(digest, size)  # A token may have run out: this gets another.
                 download()
 
     def put_manifest(self, version: str, content: bytes, media_type: str) -> str:

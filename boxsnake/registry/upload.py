@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from boxsnake.errors import IntegrityError, NetworkError
-from boxsnake.fetch.exchange import LATER, AgainError, Answer, StoppedError, joined
+from boxsnake.fetch.exchange import AgainError, Answer, StoppedError, joined
 from boxsnake.image.layout import Images
 from boxsnake.registry.conversation import Asked, Content
 from boxsnake.registry.repository import Repository
@@ -67,7 +67,7 @@ class Upload:
         if self._doubtful and self._whole:
             self._place = None  # what goes in one piece goes again as a whole, if it did not arrive
         if self._place is None:
-            if self._repository.has_blob(self._parcel.digest):
+            if self._repository.has_blob(self._parcel.digest, self._parcel.size):
                 return "uploaded" if self._doubtful else "there"
             if self._begin() == "mounted":
                 return "mounted"
@@ -122,7 +122,7 @@ class Upload:
         received = _received(answer) if "Range" in answer.headers else start + size
         if not start < received <= start + size:
             cause = f"the registry says that it has {received} bytes after {start + size} were sent"
-            raise self._exchange.fault(self._known_place, cause, LATER, status=_BAD)
+            raise self._exchange.fault(self._known_place, cause, self._exchange.later, status=_BAD)
         self._advance(received - start)
         self._offset = received
 
