@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -269,12 +270,24 @@ def test_a_box_that_is_cut_off_is_damaged(world: World, box: str, tmp_path: Path
     whole = path_of(world, box)
     cut = tmp_path / whole.name
     data = whole.read_bytes()
-    # The end of a zip is what tells that it is one.
-    cut.write_bytes(
-        data[: len(data) * 2 // 3] if box != "pex" else data[: len(data) // 2] + data[len(data) // 2 + 999 :]
-    )
+    cut.write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(IntegrityError, match=r"damaged|cut off|no whole"):
         inspect(cut, digests=True)
+
+
+def test_a_zip_without_its_middle_is_damaged(world: World, tmp_path: Path) -> None:
+    whole = path_of(world, "pex")
+    data = whole.read_bytes()
+    cut = tmp_path / whole.name
+    cut.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 999 :])
+    with pytest.raises(IntegrityError, match="damaged"):
+        inspect(cut, digests=True)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        inspect(tmp_path / "pipe")
 
 
 def test_a_compressed_tar_with_other_bytes_in_it_is_damaged(tmp_path: Path) -> None:

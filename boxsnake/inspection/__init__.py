@@ -63,6 +63,9 @@ def inspect(path: Path, *, digests: bool = False, target: str = "") -> Inspectio
     """
     if not path.exists():
         raise ResourceError(str(path), "there is no such file", "Build it first, or correct the name.")
+    if not (path.is_file() or path.is_dir()):
+        step = "Name one; what comes through a pipe is written to a file first."
+        raise UsageError(str(path), "is neither a file nor a folder", step)
     with _faults(path):
         if path.is_file() and _LOCK.search(_head(path)):
             return _measured(inspect_lock(path, target))
@@ -101,7 +104,7 @@ def _faults(path: Path) -> Iterator[None]:
 
 
 def _kind(path: Path) -> Enter:
-    """How it is read, by what it begins with. Errors: UsageError."""
+    """How it is read, by what it begins with. Errors: UsageError; EOFError for an archive that is cut off."""
     if path.is_dir():
         return _enter_image if (path / "index.json").is_file() and (path / "blobs").is_dir() else enter_folder
     head = _head(path)
@@ -120,6 +123,9 @@ def _kind(path: Path) -> Enter:
         return _enter_image if _is_image(path) else enter_archive
     if _is_compressed(head) or zipfile.is_zipfile(path):
         return enter_archive
+    # A PEX has an interpreter's line before it.
+    if re.match(rb"(?:#![^\n]*\n)?PK\x03\x04", head):
+        raise EOFError("it is a zip without an end")
     known = "an RPM, deb, wheel, PEX, image, conda package, installer, AppImage, lock, zip or tar archive, or a folder"
     raise UsageError(str(path), "is nothing that can be looked into", f"Name {known}.")
 
