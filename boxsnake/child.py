@@ -144,8 +144,8 @@ def _undisturbed() -> Iterator[None]:
 
 def _check_disk(program: str, finished: Finished) -> None:
     """A program that ran out of disk has not judged its input: that is this machine's fault and not the package's."""
-    # Programs of C and Python say "No space left on device", those of Go "no space left on device".
-    if finished.code != 0 and os.strerror(errno.ENOSPC).lower() in finished.output.lower():
+    # Programs of C and Python say "No space left on device", those of Go "no space left on device"; some break lines.
+    if finished.code != 0 and os.strerror(errno.ENOSPC).lower() in " ".join(finished.output.lower().split()):
         name = Path(program).name
         raise ResourceError(
             name,

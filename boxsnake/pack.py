@@ -14,7 +14,7 @@ from typing import Any
 from boxsnake.beside import beside, sweep
 from boxsnake.boot_recipe import BootRules
 from boxsnake.boxes import Box
-from boxsnake.disk import publish_file, publish_tree
+from boxsnake.disk import disk_faults, publish_file, publish_tree
 from boxsnake.errors import PackError
 from boxsnake.image.base_name import FORMATS, MINIMAL
 from boxsnake.lock import SystemLock
@@ -145,7 +145,7 @@ def _unfold(archive: Path, folder: Path) -> None:
     import shutil
     import tarfile
 
-    with tarfile.open(archive) as members:
+    with disk_faults(folder), tarfile.open(archive) as members:
         for member in members:
             path = folder / member.name.partition("/")[2]
             content = members.extractfile(member)

@@ -63,7 +63,10 @@ def test_a_program_with_something_to_undo_is_given_the_time(tmp_path: Path) -> N
     assert run(tmp_path, "import signal, time\nsignal.signal(2, lambda *_: 0)\ntime.sleep(60)", 0.2, 0.1).code is None
 
 
-@pytest.mark.parametrize("words", ["No space left on device", "write /tmp/x: no space left on device"])
+@pytest.mark.parametrize(
+    "words",
+    ["No space left on device", "write /tmp/x: no space left on device", "write /tmp/x: no\n    space left on device"],
+)
 def test_a_full_disk_is_this_machines_fault(tmp_path: Path, words: str) -> None:
     with pytest.raises(ResourceError, match="no space left on the disk"):
         run(tmp_path, f"import sys; sys.exit({words!r})")

@@ -370,6 +370,27 @@ def test_surroundings_change_no_byte(model: World, tmp_path: Path, name: str) ->
     assert len(world.digests()) == 3
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.parametrize("box", [*FORMATS, "wheelhouse folder", "installer"])
+def test_the_disk_that_is_full_is_named(model: World, tmp_path: Path, box: str) -> None:
+    box, _, there_is_room_for_the_tar = box.partition(" ")
+    tar = (model.app / "dist" / "small-1.0.wheelhouse.tar").stat().st_size if there_is_room_for_the_tar else 0
+    app, disk = tmp_path / "app", tmp_path / "disk"
+    shutil.copytree(model.app, app, ignore=shutil.ignore_patterns("dist*"))
+    if box not in FORMATS:
+        with (app / "boxsnake.toml").open("a") as manifest:
+            manifest.write(f"[boxes.{box}]\n")
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={8192 + tar}", "tmpfs", disk], check=True)
+    try:
+        done = dataclasses.replace(model, app=app).run("build", box, "--output", str(disk / "dist"))
+        assert (done.returncode, "space" in done.stderr) == (8, True), done.stderr
+        assert str(disk) in done.stderr or "the disk that it wrote to" in done.stderr
+        assert not list((disk / "dist").iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_a_current_folder_that_is_gone_is_named(model: World, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     before = (*SHELL, 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(gone))

@@ -110,18 +110,17 @@ class Installer:
             )
             payload = as_files(tree, layout, commands_of(plan), scratch, texts=texts, time=plan.epoch)
             packed = scratch / "payload.tar.gz"
-            with disk_faults(packed):
-                with packed.open("xb") as stream, GzipSink(stream) as sink:
-                    write_tar(_members(payload.contents, layout), sink, epoch=plan.epoch)
-                values = scriptlets.assignments(
-                    layout,
-                    app_version=plan.application.version,
-                    needed=payload.needed,
-                    keep=plan.options.keep,
-                    placing=placing,
-                )
-                script = _script(values, hooks, _facts(plan, tree, packed))
-                _write(out, script, packed)
+            with disk_faults(packed), packed.open("xb") as stream, GzipSink(stream) as sink:
+                write_tar(_members(payload.contents, layout), sink, epoch=plan.epoch)
+            values = scriptlets.assignments(
+                layout,
+                app_version=plan.application.version,
+                needed=payload.needed,
+                keep=plan.options.keep,
+                placing=placing,
+            )
+            with disk_faults(out):
+                _write(out, _script(values, hooks, _facts(plan, tree, packed)), packed)
             return [*tree.notes, *environment_notes(plan, "an installer")]
 
     def needs(self, plan: Plan) -> Sequence[str]:  # noqa: ARG002 - part of the contract
