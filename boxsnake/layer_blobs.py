@@ -22,8 +22,8 @@ from boxsnake.archive import (
     write_members,
 )
 from boxsnake.brought import Brought, go_together, notes_of, shared, trimmed_of, variables_of
-from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner
-from boxsnake.errors import ResourceError
+from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
+from boxsnake.errors import PackError, ResourceError
 from boxsnake.layer_keys import LayerKeys
 from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import TargetLock, Wheel
@@ -39,7 +39,8 @@ from boxsnake.store import Store
 
 _AT_ONCE = 2
 
-Alone = Callable[[LayerBlob], AbstractContextManager[Tree]]
+Alone = Callable[[LayerBlob, Collection[str]], AbstractContextManager[Tree]]
+"""Stages the wheels of some owners by themselves, given the layer with the interpreter."""
 Put = Callable[[str, Collection[str], GzipSink], None]
 """Writes what an owner brings, but for these paths, which an earlier one has brought."""
 
@@ -60,16 +61,15 @@ def layer_blobs(
 
     A layer is a pure function of its packages' digests, the Python that they are linked for, `prefix`, `epoch` and
     `treatment`. `tree` stages everything, treated; it is called once, and only where a layer is lacking that cannot be
-    made of pieces, or where it is not known that all of the packages go together. `alone` stages nothing but the
-    application, given the layer with the interpreter. Errors are those of staging, and of `boxsnake.stage.activation`.
+    made of pieces and of what `alone` stages, or where it is not known that all of the packages go together. Errors are
+    those of staging, and of `boxsnake.stage.activation`.
     """
     keys = LayerKeys(lock, application=application, prefix=prefix, epoch=epoch, treatment=treatment)
     making = _Making(store, groups, keys, prefix, epoch)
     making.of_pieces()
-    fits = making.environment_fits()
-    if fits and alone:
-        making.application_alone(alone)
-    if not fits or making.missing or not making.application_fits():
+    if alone:
+        making.of_wheels(alone)
+    if making.missing or not making.environment_fits() or not making.application_fits():
         with tree() as staged:
             making.of_tree(staged)
     return [layer for layer in making.found.values() if layer is not None]
@@ -170,24 +170,36 @@ class _Making:
 
     def of_pieces(self) -> None:
         """Make what can be made without staging anything."""
-        pieces = {group: found for group in self.missing if (found := self._pieces_of(group))}
-        self._make(pieces, lambda group: self._of_pieces(group, *pieces[group]))
+        pieces = {group: self._pieces_of(group) for group in self.missing}
+        whole = [group for group, found in pieces.items() if found.keys() == {*group.owners}]
+        self._make(whole, lambda group: self._layer(group, pieces[group], None))
 
-    def application_alone(self, alone: Alone) -> None:
-        """Make the application's layer, if it is the only one that is missing."""
+    def of_wheels(self, alone: Alone) -> None:
+        """Make what can be made of pieces and of some wheels, which are staged by themselves."""
+        pieces = {group: self._pieces_of(group) for group in self.missing}
+        lacking = {owner for group in pieces for owner in group.owners if owner not in pieces[group]}
         interpreter = next((self.found[group] for group in self.found if conda_owner("python") in group.owners), None)
-        if interpreter and [group.owners for group in self.missing] == [(APPLICATION,)]:
-            # Where the interpreter does not start, staging everything finds another one to compile with.
-            with suppress(NotStartingError), alone(interpreter) as tree:
-                self._make(self.missing, lambda group: self._of_tree(group, tree))
+        if not lacking or interpreter is None or not self._can_be_alone(lacking):
+            return
+        # Where they cannot be had by themselves, staging everything does it, or says why not.
+        with suppress(NotStartingError, PackError), alone(interpreter, lacking) as tree:
+            self._pieces.learn(brought_in(tree, lacking))
+            if lacking == {APPLICATION} or self.environment_fits():
+                self._make(self.missing, lambda group: self._layer(group, pieces[group], tree))
+
+    def _can_be_alone(self, owners: Collection[str]) -> bool:
+        """Whether these are wheels, and of all else it is known what it brings."""
+        if {*owners} == {APPLICATION}:
+            return True
+        wheels = all(owner == APPLICATION or owner.startswith(wheel_owner("")) for owner in owners)
+        others = [owner for owner in self._keys.environment if owner not in owners]
+        return wheels and not self._keys.looks_across and self._pieces.all_brought(others) is not None
 
     def of_tree(self, tree: Tree) -> None:
         """Make what is missing, of everything, which goes together."""
-        self._make(self.missing, lambda group: self._of_tree(group, tree))
-        owners = [*self._keys.environment, *([APPLICATION] if self._has_application else [])]
-        unknown = [owner for owner in owners if self._pieces.brought(owner) is None]
-        for owner, brought in brought_in(tree, unknown).items():
-            self._pieces.remember_brought(owner, brought)
+        self._make(self.missing, lambda group: self._layer(group, {}, tree))
+        unknown = [owner for group in self.found for owner in group.owners if self._pieces.brought(owner) is None]
+        self._pieces.learn(brought_in(tree, unknown))
         self._note("together", self._keys.together())
         application = self._pieces.brought(APPLICATION) if self._has_application else None
         if application and not any(APPLICATION in entry.owners and entry.also for entry in tree.entries):
@@ -202,48 +214,50 @@ class _Making:
                 self.found[group] = made.result()
                 advance(1)
 
-    def _pieces_of(self, group: Group) -> tuple[list[Brought], dict[str, Piece]] | None:
-        """What the owners of a layer bring, and their pieces; None where it cannot be made of these."""
-        brought = None if self._keys.activated(group) else self._pieces.all_brought(group.owners)
-        if brought is None or not go_together(brought):
-            return None
-        pieces = {owner: piece for owner in group.owners if (piece := self._pieces.find(owner))}
-        return (brought, pieces) if len(pieces) == len(group.owners) else None
+    def _pieces_of(self, group: Group) -> dict[str, Piece]:
+        """The pieces that a layer can be made of; none where the scripts of one of its packages are to be run."""
+        if self._keys.activated(group):
+            return {}
+        known = [owner for owner in group.owners if self._pieces.brought(owner) is not None]
+        return {owner: piece for owner in known if (piece := self._pieces.find(owner))}
 
-    def _of_pieces(self, group: Group, brought: list[Brought], pieces: Mapping[str, Piece]) -> LayerBlob | None:
-        """A layer of pieces; None where one of them turns out to be damaged."""
+    def _layer(self, group: Group, pieces: Mapping[str, Piece], tree: Tree | None) -> LayerBlob | None:
+        """A layer of pieces, and of a tree with all else; None where they do not go together, or one is damaged."""
+        staged = [owner for owner in group.owners if owner not in pieces]
+        entries = owned(tree, staged) if tree else {}
+        fresh = brought_in(tree, staged) if tree else {}
+        found = [fresh.get(owner) or self._pieces.brought(owner) for owner in group.owners]
+        brought = [one for one in found if one is not None]
+        if pieces and not go_together(brought):
+            return None
 
         def put(owner: str, left_out: Collection[str], sink: GzipSink) -> None:
-            members = pieces[owner].members()
-            if left_out:
-                names = {f"{self._below}/{path}" for path in left_out}
-                for part in without_members(b"".join(map(gunzipped_member, members)), names):
-                    sink.write(part)
+            if tree and owner in entries:
+                mine = (entry for entry in entries[owner] if entry.path not in left_out)
+                write_members(_members(tree, mine), sink, epoch=self._epoch)
             else:
-                for member in members:
-                    sink.take(member)
+                self._put_piece(pieces[owner], left_out, sink)
 
         try:
-            made, _ = self._written(group, brought, put)
-        except (DamagedError, OSError):
+            made, whole = self._written(group, brought, put)
+        except DamagedError:
             return None
-        made |= {"environment": _rows(variables_of(brought)), "notes": notes_of(brought)}
-        return self._selected(group, made)
+        for owner in fresh.keys() & whole.keys():
+            self._pieces.remember(owner, made["digest"], *whole[owner])
+        self._pieces.learn(fresh)
+        told = self._told(group, tree, dict(zip(group.owners, brought, strict=True)))
+        self._store.select("layer", self._keys.layer(group), made | told)
+        self._store.sound(made["digest"])  # whoever uses it next need not hash it
+        return _layer(group, made | told)
 
-    def _of_tree(self, group: Group, tree: Tree) -> LayerBlob:
-        entries = owned(tree, group.owners)
-        brought = brought_in(tree, group.owners)
-
-        def put(owner: str, left_out: Collection[str], sink: GzipSink) -> None:
-            mine = (entry for entry in entries[owner] if entry.path not in left_out)
-            write_members(_members(tree, mine), sink, epoch=self._epoch)
-
-        made, whole = self._written(group, [brought[owner] for owner in group.owners], put)
-        for owner, (start, sizes) in whole.items():
-            self._pieces.remember(owner, made["digest"], start, sizes)
-        for owner in group.owners:
-            self._pieces.remember_brought(owner, brought[owner])
-        return self._selected(group, made | self._told(group, tree, brought))
+    def _put_piece(self, piece: Piece, left_out: Collection[str], sink: GzipSink) -> None:
+        if left_out:
+            names = {f"{self._below}/{path}" for path in left_out}
+            for part in without_members(b"".join(map(gunzipped_member, piece.members())), names):
+                sink.write(part)
+        else:
+            for member in piece.members():
+                sink.take(member)
 
     def _written(
         self, group: Group, brought: Sequence[Brought], put: Put
@@ -276,17 +290,12 @@ class _Making:
         for folder in folders_above(names):
             yield Member(name=folder)
 
-    def _selected(self, group: Group, made: dict[str, Any]) -> LayerBlob:
-        self._store.select("layer", self._keys.layer(group), made)
-        self._store.sound(made["digest"])  # whoever uses it next need not hash it
-        return _layer(group, made)
-
-    def _told(self, group: Group, tree: Tree, brought: Mapping[str, Brought]) -> dict[str, Any]:
+    def _told(self, group: Group, tree: Tree | None, brought: Mapping[str, Brought]) -> dict[str, Any]:
         """The variables of a layer, and what the user should know; of scripts that were run nothing need be said."""
         activated = self._keys.activated(group)
         variables = variables_of(brought.values())
         notes = notes_of([brought[owner] for owner in group.owners])
-        if activated:
+        if activated and tree:
             entries = tree.owned_by(activated)
             if scripts := activation_scripts(entries):
                 with self._store.scratch("activation") as folder:

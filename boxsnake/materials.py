@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path
@@ -106,38 +106,41 @@ class StoreMaterials:
         from boxsnake.layer_blobs import layer_blobs
 
         self._environment, self._has_environment = prefix, True
-        application = self._plan.application.wheel
         return layer_blobs(
             self.store,
             groups,
             self._plan.lock,
-            application=application,
+            application=self._plan.application.wheel,
             prefix=prefix,
             epoch=self._plan.epoch,
             treatment=treatment,
             tree=lambda: self._removed_beside(self.tree(prefix, treatment)),
-            alone=(lambda layer: self._removed_beside(self._alone(application, prefix, layer)))
-            if application
-            else None,
+            alone=lambda layer, owners: self._removed_beside(self._alone(owners, prefix, layer, treatment)),
         )
 
     @contextmanager
-    def _alone(self, application: Wheel, prefix: str, interpreter: LayerBlob) -> Iterator[Tree]:
-        """A tree with nothing but the application, compiled by the interpreter of that layer."""
+    def _alone(
+        self, owners: Collection[str], prefix: str, interpreter: LayerBlob, treatment: Treatment
+    ) -> Iterator[Tree]:
+        """A tree with nothing but these wheels, compiled by the interpreter of that layer."""
         from boxsnake.binaries import remember_tree
-        from boxsnake.stage.staging import stage_application
+        from boxsnake.stage.staging import stage_wheels
 
         plan = self._plan
-        with stage_application(
+        application = plan.application.wheel if APPLICATION in owners else None
+        wanted = [wheel for wheel in plan.wheels_over_conda if wheel_owner(wheel.name) in owners]
+        digests = {owner: digest for owner, digest in self._digests().items() if owner in owners}
+        with stage_wheels(
             self.store,
             plan.lock,
-            wheel=self.wheels([application])[application.file_name],
+            wheels=self.wheels([*wanted, *([application] if application else [])]),
             application=application,
             layer=interpreter.digest,
             prefix=prefix,
             epoch=plan.epoch,
+            treatment=treatment,
         ) as tree:
-            remember_tree(self.store, tree, {APPLICATION: application.sha256}, plan.target)
+            remember_tree(self.store, tree, digests, plan.target)
             yield tree
 
     def known_layers(

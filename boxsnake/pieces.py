@@ -36,14 +36,17 @@ class Piece:
     sizes: tuple[int, ...]
 
     def members(self) -> Iterator[bytes]:
-        """The gzip members, one after the other. Errors: OSError; DamagedError where the file has not got them."""
-        with self.layer.open("rb", buffering=0) as stream:
-            stream.seek(self.start)
-            for size in self.sizes:
-                member = stream.read(size)
-                if len(member) != size:
-                    raise DamagedError("is cut off")
-                yield member
+        """The gzip members, one after the other. Errors: DamagedError where the file has not got them."""
+        try:
+            with self.layer.open("rb", buffering=0) as stream:
+                stream.seek(self.start)
+                for size in self.sizes:
+                    member = stream.read(size)
+                    if len(member) != size:
+                        raise DamagedError("is cut off")
+                    yield member
+        except OSError as error:
+            raise DamagedError(str(error)) from error
 
 
 class Pieces:
@@ -78,10 +81,12 @@ class Pieces:
             return None
         return Piece(layer=layer, start=told["start"], sizes=tuple(told["sizes"]))
 
-    def remember_brought(self, owner: str, brought: Brought) -> None:
-        """Note what a package brings."""
-        self._read[owner] = brought
-        self._select(_BROUGHT, owner, _document(brought))
+    def learn(self, brought: Mapping[str, Brought]) -> None:
+        """Note what packages bring."""
+        for owner, one in brought.items():
+            if self._read.get(owner) != one:
+                self._read[owner] = one
+                self._select(_BROUGHT, owner, _document(one))
 
     def remember(self, owner: str, layer: str, start: int, sizes: Sequence[int]) -> None:
         """Note where in a layer, by its digest, all lies that a package brings."""

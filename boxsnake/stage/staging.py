@@ -103,19 +103,29 @@ def stage(
 
 
 @contextmanager
-def stage_application(
-    store: Store, lock: TargetLock, *, wheel: Path, application: Wheel, layer: str, prefix: str, epoch: int
+def stage_wheels(
+    store: Store,
+    lock: TargetLock,
+    *,
+    wheels: Mapping[str, Path],
+    application: Wheel | None,
+    layer: str,
+    prefix: str,
+    epoch: int,
+    treatment: Treatment,
 ) -> Iterator[Tree]:
-    """The application alone, as `stage` would have it among all others.
+    """Some wheels over the conda half, or the application, alone: as `stage` would have them among all others.
 
-    `layer` is the digest of one with the environment's interpreter, which compiles it where it can run here. It is for
-    the caller to know whether another package brings one of its paths. Errors: those of `stage`; NotStartingError
-    where the interpreter should run here and does not.
+    `wheels` gives them by their file names. `layer` is the digest of one with the environment's interpreter, which
+    compiles them where it can run here. It is for the caller to know whether another package brings one of their paths,
+    and to ask for no treatment that looks across packages. Errors: those of `stage`; NotStartingError where the
+    interpreter should run here and does not.
     """
-    with staging_folder(store, [wheel]) as folder, disk_faults(folder), track("staging", 2) as advance:
+    with staging_folder(store, wheels.values()) as folder, disk_faults(folder), track("staging", 2) as advance:
         root = folder / "tree"
         root.mkdir()
-        staging = _Staging(store, replace(lock, wheels=()), root, prefix)
+        wanted = tuple(wheel for wheel in lock.wheels_over_conda if wheel.file_name in wheels)
+        staging = _Staging(store, replace(lock, wheels=wanted), root, prefix)
         is_native = runs_here(lock)
         interpreter = kept_interpreter(
             store,
@@ -127,13 +137,15 @@ def stage_application(
         staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
         compiler = compiler_in(interpreter, lock) if is_native else None
         advance(1)
-        staging.install({application.file_name: wheel}, application)
+        staging.install(wheels, application)
         remove_leftovers(root, staging.owners, staging.layout.site_packages)
+        trimmed = staging.trim(treatment)
         notes = staging.compile(application, compiler)
         entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
         set_times(root, entries, epoch)
         advance(1)
-        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, gone=staging.owners.gone)
+        gone = staging.owners.gone
+        yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, trimmed=trimmed, gone=gone)
 
 
 def _check(lock: TargetLock) -> None:
