@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 ENGINE_APT_PACKAGES := docker.io iptables
 APT_PACKAGES := mmdebstrap uidmap ca-certificates curl git squashfs-tools
 TEST_APT_PACKAGES := gcc libc6-dev strace rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static logrotate systemd docker-registry skopeo umoci openssl docker-compose squashfuse fuse3 erofs-utils xorriso podman catatonit chromium
+TEST_PROCESSES ?= 2
 BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse makeself zstd chromium
 # The demo and the tests solve against the channel that the project's recipes make.
 export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
@@ -80,13 +81,13 @@ demo: $(BIN)/boxsnake channel ## box the examples in every format that they ask 
 test: $(BIN)/boxsnake engine channel ## run all tests, the boot matrix among them
 	$(call need,$(TEST_APT_PACKAGES))
 	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 thorough: $(BIN)/boxsnake engine channel ## run the tests that vary what others show, and take too long for each time
 	$(call need,$(TEST_APT_PACKAGES))
 	@$(BIN)/boxsnake --quiet channel build recipes --output build/channel --with python-3.13
 	@for platform in linux-64 linux-aarch64; do $(BIN)/boxsnake --quiet channel build recipes --output build/channel --platform $$platform || exit; done
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m thorough
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m thorough
 
 lint: $(BIN)/boxsnake ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -148,12 +148,17 @@ class Workshop:
             run("docker", "rm", container)
         return archive
 
-    def rpm(self, version: str = "1.0", *, requires: str = "", postun: str = CLEARS, name: str = "good") -> Path:
+    def rpm(
+        self, version: str = "1.0", *, of: str = "", requires: str = "", postun: str = CLEARS, name: str = "good"
+    ) -> Path:
+        """A package of this version, which holds the program of another one where `of` names that."""
         top = self.folder / f"rpm-{name}-{version}"
         top.mkdir()
         spec = top / "tool.spec"
         spec.write_text(
-            SPEC.format(version=version, tree=self.tree(version), postun=postun, requires=requires and f", {requires}")
+            SPEC.format(
+                version=version, tree=self.tree(of or version), postun=postun, requires=requires and f", {requires}"
+            )
         )
         options = (f"_topdir {top}", "_build_id_links none", "__os_install_post true", "_binary_payload w1.gzdio")
         run("rpmbuild", "-bb", "--quiet", *(word for one in options for word in ("--define", one)), spec)

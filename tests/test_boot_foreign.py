@@ -137,11 +137,14 @@ def test_what_is_broken_is_told_in_one_line(shop: Workshop) -> None:
             "install",
             "error: its first line names the interpreter /build/bin/python3, which is not found",
         ),
-        shop.rpm("1.1", requires="libabsent.so.7()(64bit)", name="lacking"): (
+        shop.rpm("1.1", of="1.0", requires="libabsent.so.7()(64bit)", name="lacking"): (
             "install",
             "libabsent.so.7()(64bit) is needed by tool-1.1-1.x86_64",
         ),
-        shop.rpm("1.2", postun=":", name="leaves"): ("leftovers", "left behind by the removal: /var/lib/tool (added)"),
+        shop.rpm("1.2", of="1.0", postun=":", name="leaves"): (
+            "leftovers",
+            "left behind by the removal: /var/lib/tool (added)",
+        ),
         lacking: ("install", "absent>=2"),
         wanted: ("requirements", "tool requires absent, which is not there"),
         broken: ("files", "begins with an interpreter that is not there: /opt/moved/moved/bin/"),

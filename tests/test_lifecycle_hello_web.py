@@ -1,6 +1,8 @@
 """The whole life of examples/hello-web as each kind of package, from signed repositories.
 
-Archives are for thorough runs: the same steps by dnf are gone with a small tree (tests/test_rpm_lifecycle.py).
+Archives and debs are for thorough runs: the same steps by dnf, dpkg and apt are gone with small trees
+(tests/test_rpm_lifecycle.py, tests/test_deb_lifecycle.py), with a user, a service and configuration
+(tests/test_system_lifecycle.py), and the example's deb is installed and removed in the boot matrix.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def follow_the_docs(box: Host) -> None:
     box.follow(APP, "Checking")
 
 
-@pytest.mark.parametrize("row", [FILES, DEB, *thorough(ARCHIVES)], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [FILES, *thorough(ARCHIVES, DEB)], ids=lambda row: row.name)
 def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path: Path) -> None:
     one, two, three = VERSIONS
     config = CONFIG if row.format == "deb" else []  # dpkg leaves it to `purge`; to rpm, what nobody edited is its own
