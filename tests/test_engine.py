@@ -21,7 +21,7 @@ from boxsnake import hosts
 from boxsnake.boot import boot
 from boxsnake.boot.in_engine import InEngine
 from boxsnake.boot_recipe import BootRecipe, Expected
-from boxsnake.engine import Engine, connect, diagnose, places, seccomp, sleeper
+from boxsnake.engine import INSTALLING, Engine, connect, diagnose, places, seccomp, sleeper
 from boxsnake.engine.api import RefusedError
 from boxsnake.engine.connection import Connection
 from boxsnake.engine.owner import OWNER_LABEL, is_leftover
@@ -234,6 +234,45 @@ def test_what_a_container_begins_with_is_what_others_of_its_kind_began_with(engi
         second.execute(["touch", "/srv/new"], seconds=30)
         assert {change.path for change in second.changes()} - {change.path for change in begun} == {"/srv", "/srv/new"}
         assert second.own_changes() == begun
+
+
+# Whatever an overlay can be told, of files of the image and of files that are new.
+ALTER = """\
+set -e
+cd /srv; mkdir -p new/deep; echo 1 >new/deep/file; ln -s nowhere new/link; mkfifo new/pipe
+rm /etc/issue; rm -r /usr/share/doc/libc6; chmod 700 /var/backups; chown 7:7 /etc/hostname-not 2>/dev/null || :
+cd /etc; chmod 600 passwd; echo more >>group; touch shells; cp -p profile p; cat p >profile; touch -r p profile; rm p
+mv debian_version debian-version; ln login.defs login.defs.2; mv nsswitch.conf n; mv n nsswitch.conf
+rm -r skel; mkdir skel; touch skel/.bashrc; rm -r security; echo >security; rm host.conf; mkdir -p host.conf/in
+rm -r cron.daily; ln -s /tmp cron.daily; rm -r /usr/share/dpkg; mkdir -p /usr/share/dpkg/a
+rm -r /etc/apt; mkdir -p /etc/apt/apt.conf.d; rm -r /var/cache/apt; touch /tmp/unseen
+"""
+
+
+@pytest.mark.engine
+def test_what_an_overlays_folders_tell_is_what_the_engine_tells(
+    engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = subprocess.run(["docker", "info", "--format", "{{.Driver}}"], capture_output=True, text=True).stdout
+    if driver.strip() != "overlay2" or os.geteuid() != 0:
+        pytest.skip("needs Docker's overlay2, and root")
+    with engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container:
+        ended = container.execute(["sh", "-c", ALTER], seconds=30)
+        assert ended.exit_code == 0, ended.errors
+        told = container.told_changes()
+        assert {change.kind for change in told} == {"added", "changed", "removed"}
+        with monkeypatch.context() as patch:
+            patch.setattr(container, "told_changes", lambda: pytest.fail("the engine was asked"))
+            assert container.changes() == told
+        with (
+            engine.image_of(container.id) as altered,
+            engine.container(altered, sleep=sleeper(), capabilities=INSTALLING) as other,
+        ):
+            script = (
+                "rm -r /srv/new /etc/apt; mkdir -p /srv/new/deep /etc/apt; touch /etc/issue; rm /etc/host.conf/in -r"
+            )
+            assert other.execute(["sh", "-c", script], seconds=30).exit_code == 0
+            assert other.changes() == other.told_changes() != ()
 
 
 @pytest.mark.engine

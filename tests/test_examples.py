@@ -167,8 +167,8 @@ def layers_of(application: Application) -> list[str]:
     return layers
 
 
-# A tree is made anew from all that a clean cache lacks, as for every format. That each writes the same bytes of the same
-# tree is shown by its own tests, with small trees.
+# A tree is made anew from all that a clean cache lacks, as for every format. That each writes the same bytes of the
+# same tree is shown by its own tests, with small trees.
 @pytest.mark.parametrize("formats", [("image",), *thorough(())], ids=lambda formats: "-".join(formats) or "all")
 def test_a_clean_cache_and_another_environment_give_the_same_bytes(tmp_path: Path, formats: tuple[str, ...]) -> None:
     first = copy_of("hello-web", tmp_path / "a")

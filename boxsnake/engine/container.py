@@ -9,11 +9,12 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from boxsnake.container import Change, Finished, Tail
-from boxsnake.engine import wanted
+from boxsnake.engine import upper, wanted
 from boxsnake.engine.api import LostError, RefusedError
 from boxsnake.engine.connection import ANSWER_SECONDS, TRANSFER_SECONDS, Connection
 from boxsnake.engine.frames import ERRORS, frames
@@ -148,6 +149,18 @@ class Container:
 
     def changes(self) -> tuple[Change, ...]:
         """Every path that differs from the image, sorted."""
+        with contextlib.suppress(upper.UnreadableError):
+            if self._overlay is not None:
+                return upper.read_changes(self._overlay)
+        return self.told_changes()
+
+    @cached_property
+    def _overlay(self) -> upper.Overlay | None:
+        with self._connection.faults("looking at a container"):
+            return upper.overlay_of(self._connection.ask("GET", f"/containers/{self.id}/json"))
+
+    def told_changes(self) -> tuple[Change, ...]:
+        """The same as the engine tells it, which compares whole file systems."""
         kinds = {0: "changed", 1: "added", 2: "removed"}
         with self._connection.faults("comparing a container with its image"):
             found = self._connection.ask("GET", f"/containers/{self.id}/changes", seconds=TRANSFER_SECONDS) or []
