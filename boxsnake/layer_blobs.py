@@ -242,8 +242,8 @@ class _Making:
             made, whole = self._written(group, brought, put)
         except DamagedError:
             return None
-        for owner in fresh.keys() & whole.keys():
-            self._pieces.remember(owner, made["digest"], *whole[owner])
+        for owner, (start, sizes) in whole.items():  # of pieces as well: nobody may want the older layers any more
+            self._pieces.remember(owner, made["digest"], start, sizes)
         self._pieces.learn(fresh)
         told = self._told(group, tree, dict(zip(group.owners, brought, strict=True)))
         self._store.select("layer", self._keys.layer(group), made | told)

@@ -90,8 +90,9 @@ class Pieces:
 
     def remember(self, owner: str, layer: str, start: int, sizes: Sequence[int]) -> None:
         """Note where in a layer, by its digest, all lies that a package brings."""
-        if not self._keys.looks_across:
-            self._select(_PIECE, owner, {"layer": layer, "start": start, "sizes": list(sizes)})
+        told = {"layer": layer, "start": start, "sizes": list(sizes)}
+        if not self._keys.looks_across and self._store.selected(_PIECE, self._keys.piece(owner)) != told:
+            self._select(_PIECE, owner, told)
 
     def _select(self, kind: str, owner: str, value: Mapping[str, object]) -> None:
         with suppress(ResourceError):  # only time is lost

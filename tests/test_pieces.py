@@ -105,6 +105,16 @@ def test_one_large_layer_gives_pieces_for_many(workshop: Workshop, store: Store)
     assert materials.staged == 1
 
 
+def test_a_piece_is_looked_for_in_the_newest_layer(workshop: Workshop, store: Store) -> None:
+    materials = workshop.materials(store)
+    first = layers_of(materials)
+    layers_of(materials, 1)
+    for layer in first:
+        store.quarantine(layer.digest)
+    assert layers_of(materials, 2) == staged_anew(materials, 2)
+    assert materials.staged == 1
+
+
 def test_another_application_with_some_of_the_packages_is_not_staged(
     workshop: Workshop, new_workshop: Callable[..., Workshop], store: Store
 ) -> None:
