@@ -104,28 +104,33 @@ def normalised(name: str | None) -> str:
     return re.sub(r"[-_.]+", "-", name or "").lower()
 
 
-def program_faults(expected: dict) -> Iterator[str]:
-    """Programs whose module or function cannot be imported."""
-    if not expected["programs"]:
+def use_faults(expected: dict) -> Iterator[str]:
+    """Programs that cannot be imported, and checks whose command does not do what it must.
+
+    A program that has done what a check wants was imported for that.
+    """
+    found = [(check, command_fault(check)) for check in expected["checks"]]
+    started = {check["run"][0] for check, fault in found if fault is None and check["exit_code"] == 0}
+    yield from program_faults(expected, [name for name in expected["programs"] if name not in started])
+    for check, fault in found:
+        if fault is not None:
+            yield f"the check {check['name']!r} failed: {fault}"
+
+
+def program_faults(expected: dict, names: list) -> Iterator[str]:
+    """Those of the programs whose module or function cannot be imported."""
+    if not names:
         return
     points = {
         point.name: point
         for point in metadata.distribution(expected["application"]).entry_points
         if point.group == "console_scripts"
     }
-    for name in expected["programs"]:
+    for name in names:
         try:
             points[name].load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an application's import raises
             yield f"the command {name} cannot be imported: {type(error).__name__}: {error}"
-
-
-def command_faults(expected: dict) -> Iterator[str]:
-    """Checks whose command does not do what it must."""
-    for check in expected["checks"]:
-        fault = command_fault(check)
-        if fault is not None:
-            yield f"the check {check['name']!r} failed: {fault}"
 
 
 def command_fault(check: dict) -> str | None:
@@ -157,7 +162,7 @@ def command_fault(check: dict) -> str | None:
     return None
 
 
-ALL = (distribution_faults, program_faults, command_faults)
+ALL = (distribution_faults, use_faults)
 FINDERS = {"present": (distribution_faults,), "quick": ALL, "full": ALL}
 """What each depth of the check looks for, beside the files."""
 

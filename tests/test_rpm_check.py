@@ -69,6 +69,16 @@ def test_a_whole_version_passes(version: Version, depth: str) -> None:
     assert version.check(depth) == (0, "")
 
 
+def test_a_program_that_did_what_a_check_wants_is_not_imported_once_more(version: Version) -> None:
+    # There is no such entry point: only its import could tell.
+    version.expect(programs=["greet"], checks=[command("greet", expect="hello")])
+    assert version.check() == (0, "")
+    for check in (command("greet", expect="goodbye"), command("sh", "-c", "exit 0"), command("greet", exit_code=3)):
+        version.expect(programs=["greet"], checks=[check])
+        code, said = version.check()
+        assert (code, said.startswith("the command greet cannot be imported: KeyError")) == (1, True)
+
+
 def test_what_is_missing_is_named(version: Version) -> None:
     (version.prefix / "bin/greet").unlink()
     (version.prefix / "link").unlink()
