@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import sys
@@ -135,7 +134,7 @@ def _choose(root: Path, lock: TargetLock) -> tuple[Compiler | None, tuple[str, .
 
 def runs_here(lock: TargetLock) -> bool:
     """Whether programs of the target run on this machine."""
-    return sys.platform == "linux" and lock.target.is_linux and platform.machine() == lock.target.machine
+    return sys.platform == "linux" and lock.target.is_linux and os.uname().machine == lock.target.machine
 
 
 @cache

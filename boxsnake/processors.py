@@ -6,7 +6,7 @@ Beside its own, those that its kernel has an emulator started for: binfmt_misc, 
 from __future__ import annotations
 
 import contextlib
-import platform
+import os
 import struct
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _ELF_MACHINE = slice(18, 20)
 
 def own_processor() -> str:
     """The processor of the machine itself."""
-    return OCI_ARCHITECTURES.get(platform.machine(), platform.machine())
+    return OCI_ARCHITECTURES.get(os.uname().machine, os.uname().machine)
 
 
 def emulated(folder: Path = _FOLDER) -> frozenset[str]:

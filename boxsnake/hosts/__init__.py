@@ -7,7 +7,6 @@ puts a Debian together on this machine and the store keeps it.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -127,7 +126,7 @@ def _key(host: Host) -> dict[str, object]:
     bootstrap = _bootstrap_of(host)
     return {
         "format": _FORMAT,
-        "machine": platform.machine(),
+        "machine": os.uname().machine,
         "suite": bootstrap.suite,
         "variant": bootstrap.variant,
         "include": sorted(bootstrap.include),

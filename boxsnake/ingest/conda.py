@@ -28,6 +28,7 @@ from packaging.utils import InvalidName, canonicalize_name
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PolicyError
 from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, escaped, unsafe
+from boxsnake.ingest.conda_scripts import ACTIVATION_SCRIPT, LINK_SCRIPT
 from boxsnake.ingest.tar import TarMember, read_tar
 from boxsnake.ingest.zip import file_type, reading, strict_zip
 from boxsnake.value import dataclass
@@ -55,8 +56,6 @@ _SUBDIR = re.compile(r"noarch|[a-z0-9]+-[a-z0-9_]+")
 _SITE_PACKAGES = re.compile(r"[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
 _DISTRIBUTION = re.compile(r"(?:.*/)?site-packages/[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info)")
 _STARTUP = re.compile(r"(?:.*/)?site-packages/(?:(?:sitecustomize|usercustomize)\.py|[^/]+\.pth)")
-LINK_SCRIPT = re.compile(r"(?:bin/\.|Scripts/\.)[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
-ACTIVATION_SCRIPT = re.compile(r"etc/conda/(?:de)?activate\.d/[^/]+")
 _PATH_KINDS = {"hardlink": "file", "softlink": "link", "directory": "folder"}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from boxsnake import child
 from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError
-from boxsnake.ingest.conda import ACTIVATION_SCRIPT
+from boxsnake.ingest.conda_scripts import ACTIVATION_SCRIPT
 from boxsnake.plain_text import counted
 
 _DEADLINE = 60.0

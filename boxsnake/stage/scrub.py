@@ -17,7 +17,7 @@ from typing import Any
 
 from boxsnake.conda_url import published
 from boxsnake.entries import Entry
-from boxsnake.ingest.conda import ACTIVATION_SCRIPT, LINK_SCRIPT
+from boxsnake.ingest.conda_scripts import ACTIVATION_SCRIPT, LINK_SCRIPT
 from boxsnake.lock import CondaPackage
 from boxsnake.stage.owners import Owners
 
