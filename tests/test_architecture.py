@@ -62,7 +62,7 @@ KNOWN_BY = {
     "backports": {"delta.pieces"},
     "cyclonedx": {"sbom"},
     "deflate": {"archive", "delta.streams"},
-    "httpx": {"fetch.exchange"},
+    "httpx": {"fetch.client"},
     "installer": {"stage"},
     "isal": {"archive", "checksum", "delta.streams"},
     "packageurl": {"sbom"},

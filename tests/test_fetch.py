@@ -15,8 +15,9 @@ import pytest
 from boxsnake.credentials import Credentials
 from boxsnake.errors import BoxsnakeError, IntegrityError, NetworkError, PolicyError, ResourceError
 from boxsnake.fetch import Wanted, fetch, fetch_bytes
+from boxsnake.fetch.client import http_client
 from boxsnake.fetch.download import Download, Request
-from boxsnake.fetch.exchange import Patience, http_client
+from boxsnake.fetch.exchange import Patience
 from boxsnake.store import Store
 from tests.archives import make_conda, make_wheel, wheel_files
 from tests.faulty_server import FaultyServer, faulty_server

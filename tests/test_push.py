@@ -25,8 +25,9 @@ from boxsnake.oci import History, Runtime
 from boxsnake.reference import parse
 from boxsnake.registry import Registries
 from boxsnake.registry import upload as uploading
+from boxsnake.registry.destinations import where_to
 from boxsnake.registry.logins import find_login
-from boxsnake.registry.push import Pushed, push, where_to
+from boxsnake.registry.push import Pushed, push
 from boxsnake.settings import RegistrySettings
 from boxsnake.store import Store
 from tests.registry_server import (

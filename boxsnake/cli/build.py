@@ -101,17 +101,12 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     ]
     wanted += ["boxsnake.bases", "boxsnake.fetch", "boxsnake.binaries", "ctypes"]
     wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
-    wanted += ["boxsnake.registry.push"] if push else []
+    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client", "urllib.request"] if push else []
     for name in wanted:
         importlib.import_module(name)
     from boxsnake.errors import BoxsnakeError
     from boxsnake.image.layout import Layout
 
-    if push:
-        from boxsnake.fetch.exchange import Patience, http_client
-
-        with http_client(1, Patience(), is_plain=True):
-            pass  # the first one imports half of the library
     # What goes wrong is told when it is needed.
     with suppress(BoxsnakeError, OSError):
         # The layers of the last image, which are those of the next, but for one: they are looked at once.
@@ -182,7 +177,7 @@ def _check_images(options: Mapping[str, bool], workspace: Workspace, boxes: Sequ
         raise UsageError(option, "there is no image among what is built", f"Run `boxsnake build image {option}`.")
     if options["--push"]:
         from boxsnake.image.configuration import tags_of
-        from boxsnake.registry.push import where_to
+        from boxsnake.registry.destinations import where_to
 
         for box in images:
             name = f"{box.plan.application.name}:{box.plan.application.version}"

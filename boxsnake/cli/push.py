@@ -28,7 +28,8 @@ def push_images(console: Console, files: Sequence[Path], tags: Sequence[str]) ->
     """Push image layouts under the tags, or under those that they were made for, and say so."""
     from boxsnake.errors import UsageError
     from boxsnake.image.layout import Layout
-    from boxsnake.registry.push import push, where_to
+    from boxsnake.registry.destinations import where_to
+    from boxsnake.registry.push import push
     from boxsnake.store import Store
 
     registries = usual_registries()

@@ -93,8 +93,9 @@ def _reference(console: Console, name: str, base: str, tags: Sequence[str], outp
     from boxsnake.cli.push import tell_pushed, usual_registries
     from boxsnake.errors import UsageError
     from boxsnake.image.layout import StoredImages
+    from boxsnake.registry.destinations import where_to
     from boxsnake.registry.images import images_of
-    from boxsnake.registry.push import push, where_to
+    from boxsnake.registry.push import push
     from boxsnake.store import Store
 
     if output is not None or not tags:

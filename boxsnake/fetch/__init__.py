@@ -22,7 +22,8 @@ from boxsnake.value import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from boxsnake.fetch.exchange import Client, Patience
+    from boxsnake.fetch.client import Client
+    from boxsnake.fetch.exchange import Patience
     from boxsnake.progress import Advance
     from boxsnake.store import Store
 
@@ -113,8 +114,9 @@ def fetch_bytes(
 
     Raises NetworkError, IntegrityError (longer than the limit), PolicyError, ResourceError.
     """
+    from boxsnake.fetch.client import http_client
     from boxsnake.fetch.download import Download, Request
-    from boxsnake.fetch.exchange import Patience, http_client
+    from boxsnake.fetch.exchange import Patience
 
     patience = patience or Patience()
     name = unquote(urlsplit(url).path).rpartition("/")[2] or "document"
@@ -219,7 +221,8 @@ def _fetch_all(
 ) -> dict[str, Path]:
     if all(item.local is not None for item in missing):
         return _in_threads(missing, jobs, lambda item, _: _once(store, item, 60.0, lambda: _copy(store, item, advance)))
-    from boxsnake.fetch.exchange import Patience, http_client
+    from boxsnake.fetch.client import http_client
+    from boxsnake.fetch.exchange import Patience
 
     patience = patience or Patience()
     with http_client(jobs, patience) as client:

@@ -21,11 +21,9 @@ from boxsnake.fetch.exchange import (
     MOST_REDIRECTS,
     REDIRECTS,
     AgainError,
-    Client,
     Exchange,
     Meaning,
     Patience,
-    Response,
     StoppedError,
     origin,
 )
@@ -33,6 +31,7 @@ from boxsnake.urls import without_credentials
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
+    from boxsnake.fetch.client import Client, Response
     from boxsnake.progress import Advance
 
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416

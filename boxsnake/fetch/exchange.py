@@ -1,4 +1,4 @@
-"""Requests over HTTP: the client, how long a server is waited for, how often it is asked, what its answers mean.
+"""Requests over HTTP: how long a server is waited for, how often it is asked, what its answers mean.
 
 HTTP semantics are those of RFC 9110 (redirects, Retry-After). What is asked for is known to others: to `download`,
 which brings one file, and to `boxsnake.registry`.
@@ -6,7 +6,6 @@ which brings one file, and to `boxsnake.registry`.
 
 from __future__ import annotations
 
-import email.utils
 import ipaddress
 import logging
 import os
@@ -15,24 +14,15 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Literal, TypeVar
+from urllib.parse import urldefrag, urljoin, urlsplit
 
-import httpx
-
-from boxsnake import __version__
-from boxsnake.errors import BoxsnakeError, IntegrityError, NetworkError, PolicyError, ResourceError
+from boxsnake.errors import IntegrityError, NetworkError, PolicyError
+from boxsnake.fetch.wire import WireError
 from boxsnake.urls import without_credentials
-
-Client = httpx.Client
-"""What `http_client` opens; who downloads need not know the library."""
-Response = httpx.Response
-"""What its `stream` gives."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
@@ -41,6 +31,7 @@ LATER = "Try again later, or use a mirror."
 _UNAUTHORIZED, _PROXY_LOGIN, _TOO_MANY = 401, 407, 429
 _RETRIED = frozenset({408, 425, _TOO_MANY, 500, 502, 503, 504})
 _CONNECT_ATTEMPTS = 3
+_BROKEN = {"answer": "the answer broke off or is no HTTP", "broken": "the connection broke off"}
 # An attempt that brought this much was worth while: the count of attempts begins anew.
 _PROGRESS = 1 << 20
 _LONGEST_PAUSE = 8.0
@@ -85,97 +76,6 @@ class AgainError(Exception):
         self.error = error
         self.wait = wait
         self.attempts = attempts
-
-
-@contextmanager
-def http_client(
-    connections: int, patience: Patience, *, authority: Path | None = None, is_plain: bool = False
-) -> Iterator[Client]:
-    """Open a client for many threads, with the proxies and the certificates that the environment names.
-
-    `authority` is a file with certificates that are trusted beside those. Raises ResourceError when they cannot be
-    used; with `is_plain`, for servers that are not expected to speak TLS, once one does.
-    """
-    # httpx tells its log every URL as it is, with tokens and signatures.
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    certificates = _Certificates(authority)
-    if not is_plain:
-        certificates.load()
-    try:
-        client = httpx.Client(
-            verify=certificates,
-            timeout=httpx.Timeout(patience.stall, connect=patience.connect, pool=None),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            headers={"User-Agent": f"boxsnake/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
-            follow_redirects=False,
-        )
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise ResourceError(
-            "proxy settings",
-            f"a proxy that the environment names cannot be used ({type(error).__name__})",
-            "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: http:// and https:// proxies are supported.",
-        ) from error
-    with client:
-        yield client
-
-
-class _Certificates(ssl.SSLContext):
-    """Trusts what is named, and the system's authorities and certifi's, or those alone of SSL_CERT_FILE or _DIR.
-
-    They are read before the first connection that is encrypted: that takes longer than a small image's push.
-    """
-
-    def __new__(cls, authority: Path | None) -> Self:  # noqa: ARG004 - the constructor's arguments
-        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-
-    def __init__(self, authority: Path | None) -> None:
-        self._authority = authority
-        self._lock = threading.Lock()
-        self._are_loaded = False
-
-    def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
-        """See `ssl.SSLContext`."""
-        self.load()
-        return super().wrap_socket(*arguments, **more)
-
-    def wrap_bio(self, *arguments: Any, **more: Any) -> ssl.SSLObject:
-        """See `ssl.SSLContext`."""
-        self.load()
-        return super().wrap_bio(*arguments, **more)
-
-    def load(self) -> None:
-        """Read the certificates, once. Raises ResourceError."""
-        with self._lock:
-            if not self._are_loaded:
-                self._load_usual()
-                self._load_authority()
-                self._are_loaded = True
-
-    def _load_usual(self) -> None:
-        file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
-        try:
-            if file or folder:
-                # OpenSSL knows the two variables too, but takes a file that is not there for an empty one.
-                self.load_verify_locations(file, folder)
-                return
-            import certifi
-
-            self.load_default_certs()
-            self.load_verify_locations(certifi.where())
-        except (OSError, ssl.SSLError) as error:
-            raise ResourceError(
-                "certificates", f"cannot be read ({type(error).__name__})", "Correct SSL_CERT_FILE or SSL_CERT_DIR."
-            ) from error
-
-    def _load_authority(self) -> None:
-        if self._authority is None:
-            return
-        try:
-            self.load_verify_locations(self._authority)
-        except (OSError, ssl.SSLError) as error:
-            step = "Correct `ca` in [registries] of your settings: a file of certificates in PEM format."
-            raise ResourceError(str(self._authority), f"cannot be read ({type(error).__name__})", step) from error
 
 
 @dataclass(kw_only=True)
@@ -254,7 +154,8 @@ class Exchange:
         """Where a redirect leads. Errors: NetworkError, PolicyError or IntegrityError where it must not be followed."""
         if not location:
             raise self.fault(url, f"the server answered {status} without a place to go to", self.later)
-        target = joined(url, location)
+        with self.translated(url):
+            target = joined(url, location)
         old, new = urlsplit(url), urlsplit(target)
         shown = without_credentials(target)
         if new.scheme not in ("http", "https") or not new.hostname:
@@ -279,17 +180,13 @@ class Exchange:
 
     @contextmanager
     def translated(self, url: str) -> Iterator[None]:
-        """Turn what the library raises into errors that tell what to do."""
+        """Turn what clients raise into errors that tell what to do."""
         try:
             yield
-        except (BoxsnakeError, StoppedError, AgainError):
-            raise
-        except httpx.InvalidURL as error:
-            raise self.fault(url, "is no URL", "Correct the URL of the channel or index.") from error
-        except httpx.TransportError as error:
+        except WireError as error:
             raise self._transport_fault(url, error) from error
 
-    def _transport_fault(self, url: str, error: httpx.TransportError) -> BaseException:
+    def _transport_fault(self, url: str, error: WireError) -> BaseException:
         certificate = _cause_of(error, ssl.SSLCertVerificationError)
         if certificate is not None:
             return self.fault(
@@ -298,76 +195,43 @@ class Exchange:
                 f"Check the clock of this machine (it says {time.strftime('%Y-%m-%d %H:%M')}), and name your own "
                 "certificate authority in SSL_CERT_FILE.",
             )
-        if _cause_of(error, httpx.InvalidURL):  # the library has a look at the place of a redirect before we do
+        if error.kind == "url":
+            return self.fault(url, "is no URL", "Correct the URL of the channel or index.")
+        if error.kind == "redirect":
             return self.fault(url, "the server redirects to something that is no URL", self.later)
         if proxy := _proxy_variable(url):
             hint = f"{proxy} names the proxy that is used: check it, or put the host in NO_PROXY."
         else:
             hint = self.later
-        if isinstance(error, httpx.ProxyError):
-            login = str(_PROXY_LOGIN) in str(error)
+        if error.kind == "proxy":
+            login = str(_PROXY_LOGIN) in error.words
             cause = "the proxy asks for a login (407)" if login else "the proxy refuses the connection"
             return self.fault(url, cause, hint)
-        if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        if error.kind == "connect":
             step = hint if self.toward == "to" else f"{hint} With --offline only what is in the cache is used."
             return AgainError(self.fault(url, _unreachable(url, error), step), attempts=_CONNECT_ATTEMPTS)
-        if isinstance(error, httpx.ReadTimeout):
+        if error.kind == "silence":
             return AgainError(self.fault(url, f"no bytes for {self.patience.stall:.0f} s", hint))
-        return AgainError(self.fault(url, _broken(error), hint))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A server's answer, whole. `headers` find a name in any case."""
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def ask(
-    client: Client,
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    content: bytes | Iterable[bytes] | None = None,
-    limit: int,
-) -> Answer:
-    """Make one request and read its answer, of which at most `limit` bytes and one more are kept; follows nothing.
-
-    Raises what the library does: to be called within `Exchange.translated`.
-    """
-    with client.stream(method, url, headers=dict(headers), content=content) as response:
-        body = bytearray()
-        for chunk in response.iter_raw():
-            body += chunk
-            if len(body) > limit:
-                break
-        return Answer(url=url, status=response.status_code, headers=response.headers, body=bytes(body[: limit + 1]))
+        return AgainError(self.fault(url, _BROKEN[error.kind], hint))
 
 
 def joined(url: str, location: str) -> str:
-    """Where a Location of an answer from `url` leads."""
-    return str(httpx.URL(url).join(location).copy_with(fragment=None))
+    """Where a Location of an answer from `url` leads. Raises WireError."""
+    try:
+        return urldefrag(urljoin(url, location)).url
+    except ValueError as error:
+        raise WireError("redirect", str(error)) from error
 
 
-def _unreachable(url: str, error: Exception) -> str:
+def _unreachable(url: str, error: WireError) -> str:
     host = urlsplit(url).hostname or ""
     if _cause_of(error, socket.gaierror):
         return f"the name {host} cannot be resolved"
     found = _cause_of(error, OSError)
     reason = (found.strerror if found is not None else None) or (
-        "no answer in time" if isinstance(error, httpx.TimeoutException) else "connection failed"
+        "no answer in time" if error.is_late else "connection failed"
     )
     return f"{host} cannot be reached ({reason})"
-
-
-def _broken(error: httpx.TransportError) -> str:
-    if isinstance(error, httpx.RemoteProtocolError):
-        return "the answer broke off or is no HTTP"
-    return "the connection broke off"
 
 
 def _cause_of(error: BaseException, kind: type[_Error]) -> _Error | None:
@@ -393,6 +257,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _date(text: str) -> float | None:
+    import email.utils
+
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -401,8 +267,9 @@ def _date(text: str) -> float | None:
 
 def origin(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port of a URL."""
-    parts = httpx.URL(url)
-    return parts.scheme, parts.host.lower(), parts.port
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port or usual
 
 
 def is_inside(host: str) -> bool:
@@ -418,6 +285,8 @@ def is_inside(host: str) -> bool:
 
 def _proxy_variable(url: str) -> str | None:
     """Name the variable of the environment that sends this URL through a proxy."""
+    import urllib.request
+
     parts = urlsplit(url)
     if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
         return None

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from boxsnake.credentials import Credentials
 from boxsnake.errors import BoxsnakeError
 from boxsnake.fetch import Wanted
+from boxsnake.fetch.client import Client, http_client
 from boxsnake.fetch.download import Download, Request
-from boxsnake.fetch.exchange import Client, Patience, http_client
+from boxsnake.fetch.exchange import Patience
 from boxsnake.store import Store
 
 _AT_ONCE = 8

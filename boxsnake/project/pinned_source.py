@@ -178,8 +178,9 @@ def _fetched_unseen(store: Store, source: Source, credentials: Credentials) -> t
     """Fetch what nobody has said the digest of: it is asked for again each time, until the lock says it."""
     import threading
 
+    from boxsnake.fetch.client import http_client
     from boxsnake.fetch.download import Download, Request
-    from boxsnake.fetch.exchange import Patience, http_client
+    from boxsnake.fetch.exchange import Patience
 
     patience = Patience()
     request = Request(name=source.file_name, url=source.location, size=None, limit=4 << 30)

@@ -57,7 +57,8 @@ class Registries:
     @contextmanager
     def connect(self, registry: str) -> Iterator[Registry]:
         """Open a conversation with one of them, for many threads. Errors: ResourceError."""
-        from boxsnake.fetch.exchange import Patience, http_client
+        from boxsnake.fetch.client import http_client
+        from boxsnake.fetch.exchange import Patience
         from boxsnake.registry.conversation import Registry, scheme
 
         chosen = self.settings.get(registry, RegistrySettings())

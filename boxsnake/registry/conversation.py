@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from boxsnake.credentials import Credentials, Login
@@ -21,19 +21,20 @@ from boxsnake.fetch.exchange import (
     LATER,
     MOST_REDIRECTS,
     REDIRECTS,
-    Answer,
-    Client,
     Exchange,
     Patience,
-    ask,
     origin,
 )
+from boxsnake.fetch.wire import Answer
 from boxsnake.plain_text import escaped, shortened
 from boxsnake.registry.challenge import Challenge, challenges
 from boxsnake.registry.logins import RegistryLogin, find_login
 from boxsnake.settings import RegistrySettings
 from boxsnake.urls import redact, without_credentials
 from boxsnake.value import dataclass
+
+if TYPE_CHECKING:
+    from boxsnake.fetch.client import Client
 
 _UNAUTHORIZED = 401
 _KEEPS_METHOD = frozenset({307, 308})
@@ -145,7 +146,7 @@ class Registry:
                 headers["Authorization"] = authorization
             content = asked.content() if callable(asked.content) else asked.content
             with exchange.translated(url):
-                answer = ask(self.client, asked.method, url, headers=headers, content=content, limit=asked.limit)
+                answer = self.client.ask(asked.method, url, headers=headers, content=content, limit=asked.limit)
             if answer.status not in REDIRECTS or answer.status in asked.fine:
                 return answer
             if asked.method not in {"GET", "HEAD"} and answer.status not in _KEEPS_METHOD:
@@ -200,7 +201,7 @@ class Registry:
         def attempt() -> Answer:
             method, url, headers, content = _token_request(realm, service, scope, login)
             with exchange.translated(url):
-                answer = ask(self.client, method, url, headers=headers, content=content, limit=_LARGEST_TOKEN)
+                answer = self.client.ask(method, url, headers=headers, content=content, limit=_LARGEST_TOKEN)
             if answer.status != 200:
                 sent = login is not None
                 raise exchange.refusal(url, answer.status, answer.headers, sent_login=sent, words=_words(answer))

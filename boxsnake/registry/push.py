@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from boxsnake import oci
@@ -11,7 +10,7 @@ from boxsnake.errors import NetworkError, UsageError
 from boxsnake.image.layout import Images, LaidOut
 from boxsnake.image.own import BASE_NAME
 from boxsnake.progress import Advance, track
-from boxsnake.reference import DEFAULT_TAG, Reference, parse
+from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.registry.abreast import abreast
 from boxsnake.registry.conversation import Registry
@@ -34,33 +33,8 @@ class Pushed:
     sent: int
 
 
-def where_to(
-    registries: Registries, tags: Sequence[str], *, digests: bool = False, step: str = ""
-) -> tuple[Reference, ...]:
-    """The tags as places in registries; with digests where those make sense.
-
-    Errors: UsageError for what is no tag, or names no registry; `step` says what to do about the latter.
-    """
-    found = []
-    for tag in tags:
-        try:
-            reference = parse(tag)
-        except ValueError as error:
-            raise UsageError(tag, f"is no reference: {error}", f"Name one such as {_EXAMPLE}.") from None
-        meant = registries.meant(reference)
-        if meant is None:
-            usual = f"Name one such as {_EXAMPLE}, or set `default-registry` in your settings."
-            raise UsageError(tag, "names no registry to push it to", step or usual, tag=tag)
-        if meant.digest and not digests:
-            raise UsageError(tag, "has a digest, which what is pushed has by itself", "Name a tag alone.", tag=tag)
-        found.append(replace(meant, tag=meant.tag or DEFAULT_TAG))
-    return tuple(dict.fromkeys(found))
-
-
 _LACKING = frozenset({400, 404})
 """What registries answer to a manifest of blobs that they have not got."""
-
-_EXAMPLE = "registry.example.org/team/name:1.0"
 
 
 def push(store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference]) -> list[Pushed]:

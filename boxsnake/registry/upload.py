@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from boxsnake.errors import IntegrityError, NetworkError
-from boxsnake.fetch.exchange import AgainError, Answer, StoppedError, joined
+from boxsnake.fetch.exchange import AgainError, StoppedError, joined
+from boxsnake.fetch.wire import Answer
 from boxsnake.image.layout import Images
 from boxsnake.registry.conversation import Asked, Content
 from boxsnake.registry.repository import Repository
@@ -172,7 +173,8 @@ class Upload:
         location = answer.headers.get("Location")
         if optional and not location:
             return
-        target = urlsplit(joined(answer.url, location or ""))
+        with self._exchange.translated(answer.url):
+            target = urlsplit(joined(answer.url, location or ""))
         here = urlsplit(self._registry.address)
         if location and target.netloc == here.netloc:
             # Behind a proxy that speaks TLS for it, a registry may take itself for unencrypted.
