@@ -79,9 +79,12 @@ class StoreMaterials:
         wanted = [Wanted(name=p.file_name, url=p.url, sha256=p.sha256, size=p.size, kind="conda") for p in packages]
         return self._under_their_names(wanted)
 
-    @contextmanager
-    def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> Iterator[Tree]:
+    def tree(self, prefix: str | None, treatment: Treatment = AS_THEY_ARE) -> AbstractContextManager[Tree]:
         """See `boxsnake.packagers.Materials`."""
+        return self._tree(prefix, treatment)
+
+    @contextmanager
+    def _tree(self, prefix: str | None, treatment: Treatment, *, has_times: bool = True) -> Iterator[Tree]:
         from boxsnake.binaries import remember_tree
         from boxsnake.stage.staging import stage
 
@@ -97,6 +100,7 @@ class StoreMaterials:
             prefix=prefix,
             epoch=plan.epoch,
             treatment=treatment,
+            has_times=has_times,
         ) as tree:
             remember_tree(self.store, tree, self._digests(), plan.target)
             yield tree
@@ -114,7 +118,7 @@ class StoreMaterials:
             prefix=prefix,
             epoch=self._plan.epoch,
             treatment=treatment,
-            tree=lambda: self._removed_beside(self.tree(prefix, treatment)),
+            tree=lambda: self._removed_beside(self._tree(prefix, treatment, has_times=False)),
             alone=lambda layer, owners: self._removed_beside(self._alone(owners, prefix, layer, treatment)),
         )
 
@@ -137,7 +141,6 @@ class StoreMaterials:
             application=application,
             layer=interpreter.digest,
             prefix=prefix,
-            epoch=plan.epoch,
             treatment=treatment,
         ) as tree:
             remember_tree(self.store, tree, digests, plan.target)

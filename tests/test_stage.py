@@ -181,6 +181,7 @@ def test_conda_meta_is_read_by_conda_tools_and_right(usual: Workshop, store: Sto
             own = {entry.path for entry in tree.owned_by([owner])} - {f"conda-meta/{path.name}", "conda-meta/history"}
             assert {str(name) for name in record.files} == own
             document = json.loads(path.read_text())
+            assert path.read_text() == json.dumps(document, sort_keys=True, indent=2) + "\n"
             assert document["url"] == f"https://channel.example/main/{document['subdir']}/{document['fn']}"
             for listed in document["paths_data"]["paths"]:
                 place = tree.root / listed["_path"]

@@ -53,10 +53,12 @@ def stage(
     prefix: str | None,
     epoch: int,
     treatment: Treatment | None = None,
+    has_times: bool = True,
 ) -> Iterator[Tree]:
     """Install an environment and the application into a folder that lasts for the block, linked for `prefix`.
 
-    Without a prefix the tree is relocatable: see `boxsnake.entries.Tree`.
+    Without a prefix the tree is relocatable: see `boxsnake.entries.Tree`. Unless it `has_times`, those of its files are
+    as they happen to be, and who packs them sees to it.
 
     `conda` and `wheels` give the archives by their file names, under which they lie on disk: the lock's conda half,
     the wheels over it and the application's own. The tree's bytes depend on these, `prefix`, `epoch` and what
@@ -80,7 +82,8 @@ def stage(
             advance(1)
             entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
             advance(1)
-            set_times(root, entries, epoch)
+            if has_times:
+                set_times(root, entries, epoch)
             advance(1)
             remarks = staging.remarks()
             notes += tuple(note for _, note in remarks)
@@ -111,15 +114,14 @@ def stage_wheels(
     application: Wheel | None,
     layer: str,
     prefix: str,
-    epoch: int,
     treatment: Treatment,
 ) -> Iterator[Tree]:
     """Some wheels over the conda half, or the application, alone: as `stage` would have them among all others.
 
     `wheels` gives them by their file names. `layer` is the digest of one with the environment's interpreter, which
     compiles them where it can run here. It is for the caller to know whether another package brings one of their paths,
-    and to ask for no treatment that looks across packages. Errors: those of `stage`; NotStartingError where the
-    interpreter should run here and does not.
+    and to ask for no treatment that looks across packages. The files' times are as they happen to be. Errors: those of
+    `stage`; NotStartingError where the interpreter should run here and does not.
     """
     with staging_folder(store, wheels.values()) as folder, disk_faults(folder), track("staging", 2) as advance:
         root = folder / "tree"
@@ -142,7 +144,6 @@ def stage_wheels(
         trimmed = staging.trim(treatment)
         notes = staging.compile(application, compiler)
         entries = with_folders(staging.enlist([os.fsencode(folder), os.fsencode(folder.resolve())]))
-        set_times(root, entries, epoch)
         advance(1)
         gone = staging.owners.gone
         yield Tree(root=root, prefix=prefix, entries=entries, notes=notes, trimmed=trimmed, gone=gone)
