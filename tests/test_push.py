@@ -144,6 +144,8 @@ def test_after_an_edit_only_that_travels_and_what_was_lost(store: Store, tmp_pat
         edited = artifact(tmp_path / "b.tar", heavy, second)
         done = pushed(store, proxy.address, f"{name}:2", edited)
         asked = proxy.count("HEAD", f"blobs/{sha256(heavy)}")
+        config = proxy.count("HEAD", f"blobs/{edited.images[0].config.digest}")
+        assert config == (1 if loss == "blob" else 0)
         assert (asked, proxy.count("PUT", "manifests/")) == {"": (0, 1), "blob": (1, 2), "everything": (1, 1)}[loss]
         assert (done.uploaded + done.mounted, done.there) == {"": (2, 1), "blob": (1, 2), "everything": (3, 0)}[loss]
         assert read_back(upstream, f"{name}:2", tmp_path) == json.loads(edited.images[0].manifest.content)

@@ -33,6 +33,9 @@ class Pushed:
     sent: int
 
 
+_SMALL = 1 << 16
+"""Bytes. To send so many takes no longer than to ask for them first."""
+
 _LACKING = frozenset({400, 404})
 """What registries answer to a manifest of blobs that they have not got."""
 
@@ -131,7 +134,8 @@ class _Sending:
     ) -> tuple[list[Outcome], str]:
         """Send what is not there: what came of each blob, and the digest under the tag.
 
-        As long as the repository has the `last` image, what that has in common with this one need not be asked for.
+        As long as the repository has the `last` image, what that has in common with this one need not be asked for; and
+        what is small and not in that is new.
         """
         with track(f"pushing {tag}", sum(parcel.size for parcel in self._blobs.values())) as advance:
             outcomes = self._send(advance, last)
@@ -146,7 +150,11 @@ class _Sending:
     def _send(self, advance: Advance, last: Mapping[str, Any]) -> list[Outcome]:
         ordered = sorted(self._blobs.values(), key=lambda one: -one.size)
         likely = [parcel for parcel in ordered if parcel.digest in last.get("blobs", ())]
-        others = [self._job(parcel, advance) for parcel in ordered if parcel not in likely]
+        others = [
+            self._job(parcel, advance, is_new=bool(likely) and parcel.size <= _SMALL)
+            for parcel in ordered
+            if parcel not in likely
+        ]
         if not likely:
             return abreast(self._repository.registry, others)
         is_there: list[bool] = []
@@ -162,12 +170,12 @@ class _Sending:
         there: list[Outcome] = ["there"] * len(likely)
         return outcomes + there
 
-    def _job(self, parcel: Parcel, advance: Advance) -> Callable[[], Outcome]:
+    def _job(self, parcel: Parcel, advance: Advance, *, is_new: bool = False) -> Callable[[], Outcome]:
         def advanced(amount: int) -> None:
             self.sent += amount
             advance(amount)
 
-        upload = Upload(self._repository, parcel, advanced, source=self._origins.get(parcel.digest))
+        upload = Upload(self._repository, parcel, advanced, source=self._origins.get(parcel.digest), is_new=is_new)
         return lambda: _remembered(self._store, self._repository, parcel, upload.run())
 
 

@@ -44,14 +44,27 @@ class Parcel:
 
 
 class Upload:
-    """One blob on its way. `source` is another repository of the same registry that may have it."""
+    """One blob on its way.
 
-    def __init__(self, repository: Repository, parcel: Parcel, advance: Advance, *, source: str | None = None) -> None:
+    `source` is another repository of the same registry that may have it; one that `is_new` is sent without asking
+    whether it is there.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        parcel: Parcel,
+        advance: Advance,
+        *,
+        source: str | None = None,
+        is_new: bool = False,
+    ) -> None:
         self._repository = repository
         self._registry = repository.registry
         self._parcel = parcel
         self._advance = advance
         self._source = source
+        self._is_new = is_new
         self._exchange = self._registry.exchange(f"blob {parcel.digest}", repository.scope)
         self._place: str | None = None
         self._offset = 0
@@ -68,7 +81,8 @@ class Upload:
         if self._doubtful and self._whole:
             self._place = None  # what goes in one piece goes again as a whole, if it did not arrive
         if self._place is None:
-            if self._repository.has_blob(self._parcel.digest, self._parcel.size):
+            is_asked = self._doubtful or not self._is_new
+            if is_asked and self._repository.has_blob(self._parcel.digest, self._parcel.size):
                 return "uploaded" if self._doubtful else "there"
             if self._begin() == "mounted":
                 return "mounted"
