@@ -132,30 +132,14 @@ def conda_record(record: Mapping[str, Any], package: CondaPackage, entries: Iter
     url, channel = published(package)
     own = {entry.path: entry for entry in entries}
     known = {path["_path"]: path for path in record["paths_data"]["paths"]}
-    paths = (_indented(_path_of(own[path], known.get(path)), 8) for path in sorted(own))
-    kept = {key: record[key] for key in _KEPT_OF_RECORD if record.get(key) is not None}
-    kept |= {"channel": channel, "fn": package.file_name, "url": url}
-    texts = {key: json.dumps(value, sort_keys=True, indent=2).replace("\n", "\n  ") for key, value in kept.items()}
-    texts["files"] = _rows(map(json.dumps, sorted(own)), 4)
-    texts["paths_data"] = f'{{\n    "paths": {_rows(paths, 6)},\n    "paths_version": 1\n  }}'
-    return ("{\n" + ",\n".join(f'  "{key}": {texts[key]}' for key in sorted(texts)) + "\n}\n").encode()
-
-
-# The library indents by an encoder of its own, which takes ten times as long: most of a record is rows of plain values.
-
-
-def _rows(texts: Iterable[str], indent: int) -> str:
-    """JSON values as an array with one on each line."""
-    space = " " * indent
-    rows = f",\n{space}".join(texts)
-    return f"[\n{space}{rows}\n{space[2:]}]" if rows else "[]"
-
-
-def _indented(row: Mapping[str, Any], indent: int) -> str:
-    """Plain values as a JSON object with one on each line."""
-    space = " " * indent
-    text = json.dumps(row, sort_keys=True, separators=(f",\n{space}", ": "))
-    return f"{{\n{space}{text[1:-1]}\n{space[2:]}}}"
+    document = {key: record[key] for key in _KEPT_OF_RECORD if record.get(key) is not None} | {
+        "channel": channel,
+        "files": sorted(own),
+        "fn": package.file_name,
+        "paths_data": {"paths": [_path_of(own[path], known.get(path)) for path in sorted(own)], "paths_version": 1},
+        "url": url,
+    }
+    return json.dumps(document, sort_keys=True, indent=2).encode() + b"\n"
 
 
 def _path_of(entry: Entry, known: Mapping[str, Any] | None) -> dict[str, Any]:
