@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -515,8 +516,9 @@ class Engine:
         deadline = time.monotonic() + _REMOVAL_SECONDS
         # A busy engine may refuse a removal, and whoever works in what is left would go on.
         while (left := self.containers()) and time.monotonic() < deadline:
-            for identity in left:
-                self._remove(identity)
+            # All at once: what is removed last would work on until then.
+            with ThreadPoolExecutor(len(left)) as pool:
+                list(pool.map(self._remove, left))
 
     def _check_wanted(self) -> None:
         """Errors: EngineError for one that was created after `abandon` has looked for containers."""
