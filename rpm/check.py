@@ -152,13 +152,13 @@ def command_fault(check: dict) -> str | None:
         except OSError as error:
             return f"{program}: {error.strerror}"
     said = done.stdout.decode("utf-8", "replace")
-    last = " ".join(said.split())[-300:]
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "nothing")[-200:]
     if done.returncode != check["exit_code"]:
         return f"exit status {done.returncode} instead of {check['exit_code']}; it said last: {last}"
     if check["expect"] is not None and check["expect"] not in said:
-        return f"{check['expect']!r} is not in what it said: {last}"
+        return f"{check['expect']!r} is not in what it said, at last: {last}"
     if check["matches"] is not None and not re.search(check["matches"], said, re.MULTILINE):
-        return f"nothing that matches {check['matches']!r} is in what it said: {last}"
+        return f"nothing that matches {check['matches']!r} is in what it said, at last: {last}"
     return None
 
 

@@ -92,6 +92,18 @@ def test_a_full_disk_is_the_cause_of_all_that_fails_after_it() -> None:
     assert because(others).startswith(": error: package 29")
 
 
+def test_what_a_package_gives_up_for_is_the_cause_though_its_manager_goes_on() -> None:
+    given_up = "app 1.0-1: NOT INSTALLED: the post-install hook (a.sh) failed with exit status 3; it said last:"
+    others = "warning: %post(app-1.0-1.x86_64) scriptlet failed, exit status 1"
+    assert because(f"{given_up}\nwho\nknows\n{others}").startswith(f": {given_up} knows\n")
+    earlier = f"{given_up}\nno such database\n{others}"
+    found = because("error: %verify(app-1.0-1.x86_64) scriptlet failed", earlier=earlier)
+    assert found.startswith(f": {given_up} no such database\n")
+    assert because("", earlier=earlier) == f": {given_up} no such database"
+    hook = "app 1.0-1: the pre-remove hook (a.sh) failed with exit status 3"
+    assert because(f"still in use\n{hook}\nerror: app-1.0-1.x86_64: erase failed").startswith(f": {hook}\n")
+
+
 def test_all_that_a_failing_step_has_said_is_kept(runtime: InEngine, store: Store, tmp_path: Path) -> None:
     install = (("seq", "100"), ("sh", "-c", "seq 200 300; printf 'bad \\033[2J\\377 byte\\n' >&2; exit 3"))
     report = boot(runtime, store, tmp_path, dataclasses.replace(recipe_for(write_box(tmp_path)), install=install), [])

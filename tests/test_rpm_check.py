@@ -118,12 +118,12 @@ def test_programs_must_be_importable(version: Version) -> None:
 @pytest.mark.parametrize(
     ("check", "fault"),
     [
-        (command("greet", expect="goodbye"), "'goodbye' is not in what it said: hello"),
-        (command("greet", matches="^bye$"), "nothing that matches '^bye$' is in what it said: hello"),
+        (command("greet", expect="goodbye"), "'goodbye' is not in what it said, at last: hello"),
+        (command("greet", matches="^bye$"), "nothing that matches '^bye$' is in what it said, at last: hello"),
         (command("greet", exit_code=3), "exit status 0 instead of 3; it said last: hello"),
         (command("no-such-program"), "no-such-program: No such file or directory"),
         (command("sleep", "30", timeout=0.1), "it took more than 0.1 s"),
-        (command("sh", "-c", "echo oops >&2; exit 9"), "exit status 9 instead of 0; it said last: oops"),
+        (command("sh", "-c", "seq 99; echo oops >&2; exit 9"), "exit status 9 instead of 0; it said last: oops"),
     ],
 )
 def test_commands_must_do_what_they_should(version: Version, check: dict[str, Any], fault: str) -> None:

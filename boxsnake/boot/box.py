@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ _MARGIN_SECONDS = 30.0
 _COMPLAINT = re.compile(r"error|exception|fatal|cannot|can't|could not|not found|no such|failed", re.IGNORECASE)
 # What package managers say before they complain in general.
 _LACK = re.compile(r"\bis needed by\b|\bdepends on\b|\bconflicts with\b")
-# A disk that is full fails all that comes after it, so whoever says it may have said it long before the end.
-_FULL = re.compile(r"No space left on device|Disk quota exceeded|\bneeds \d.* which has .* free\b")
+# What fails all that comes after it, so whoever says it may have said it long before the end: that a disk is full, and
+# what a package's own scripts say of an installation that they gave up; what they quote follows.
+_DECISIVE = re.compile(
+    r"No space left on device|Disk quota exceeded|\bneeds \d.* which has .* free\b|: NOT INSTALLED: "
+    r"|: the \S+ hook \(.+\) failed with exit status \d"
+)
+_QUOTES = "it said last:"
+_OF_MANAGERS = re.compile(r"\s*(?:(?:warning|error): %|dpkg: |E: |installed \S+ package )")
 _NETWORK = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Name or service not known|Could not resolve host"
 )
@@ -71,16 +78,17 @@ class Box:
 def run_as_root(box: Box, commands: Iterable[tuple[str, ...]]) -> str:
     """Run commands that install or remove; each must exit with 0."""
     environment = dict(box.environment) | {"HOME": "/root"}
-    before, log = "", b""
+    before, log, earlier = "", b"", b""
     for command in commands:
         ended = box.container.execute(command, seconds=_INSTALL_SECONDS, user="0:0", environment=environment)
         words = said(ended.output + ended.errors)
         log += f"$ {shlex.join(command)}\n".encode() + _whole(ended)
         if ended.exit_code != 0 or ended.ended_by:
             # What an earlier command complained of, without failing, may be the cause.
-            reason = because(ended.output + ended.errors)
+            reason = because(ended.output + ended.errors, earlier=earlier)
             raise NotPassedError(f"`{shlex.join(command)}` {ending(ended)}{reason}{before}", log)
         before = f"\nbefore that, `{shlex.join(command)}` said{words}" if words else before
+        earlier += ended.output + ended.errors
     return ""
 
 
@@ -155,20 +163,31 @@ def said(output: str | bytes) -> str:
     return "".join(f"\n  {line}" for line in _last_lines(output))
 
 
-def because(output: str | bytes) -> str:
-    """The end of a sentence about a program that failed: the line of its output that names the cause, and all below."""
+def because(output: str | bytes, *, earlier: str | bytes = b"") -> str:
+    """The end of a sentence about a program that failed: the line of its output that names the cause, and all below.
+
+    The cause may also be what others have said `earlier`, without failing.
+    """
     lines = _last_lines(output)
-    if not lines:
+    cause = _decisive(_lines(output)) or _decisive(_lines(earlier))
+    if not lines and not cause:
         return ""
-    lack = _full_disk(output) or next((line for line in lines if _LACK.search(line)), "")
-    complaint = (lack or next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1])).strip()
-    hint = "; it wants the network, which a box that is booted has not got" if _NETWORK.search("".join(lines)) else ""
-    return f": {complaint}{hint}{said(output)}"
+    cause = cause or next((line for line in lines if _LACK.search(line)), "")
+    cause = (cause or next((line for line in reversed(lines) if _COMPLAINT.search(line)), lines[-1])).strip()
+    wants = _NETWORK.search("".join([cause, *lines]))
+    hint = "; it wants the network, which a box that is booted has not got" if wants else ""
+    return f": {cause}{hint}{said(output)}"
 
 
-def _full_disk(output: str | bytes) -> str:
-    """The last line that tells of a disk without room, by its end where it is long."""
-    line = next((line for line in reversed(_lines(output)) if _FULL.search(line)), "")
+def _decisive(lines: Sequence[str]) -> str:
+    """The last line that tells the cause for sure, with the words that it quotes; by its end where it is long."""
+    number = next((number for number in reversed(range(len(lines))) if _DECISIVE.search(lines[number])), None)
+    if number is None:
+        return ""
+    line = lines[number]
+    if line.endswith(_QUOTES):
+        quoted = list(takewhile(lambda one: not _OF_MANAGERS.match(one), lines[number + 1 :]))
+        line += f" {next((one for one in quoted if _COMPLAINT.search(one)), quoted[-1] if quoted else '').strip()}"
     return shown(line) if len(line) <= _SHOWN_COLUMNS else f"…{shown(line[1 - _SHOWN_COLUMNS :])}"
 
 
