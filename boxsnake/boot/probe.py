@@ -470,6 +470,8 @@ def _ask(process: _Process, request: Facts, asking: Any) -> Facts:
     late = ""
     if status is None:
         late = _late_answer(process, request, started, asking)
+        # While it was given more time; no time would have been enough.
+        problem = "it ended" if process.has_ended() and not late else problem
     else:
         problem = asking.fault(request, status, body) or _repeated(process, request, deadline, asking)
     return {
