@@ -19,7 +19,7 @@ import zstandard
 from boxsnake import oci
 from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import Base, archived, base_image
-from boxsnake.errors import BoxsnakeError, EngineError, IntegrityError, PackError, ResourceError
+from boxsnake.errors import EngineError, IntegrityError, PackError, ResourceError
 from boxsnake.oci import History
 from boxsnake.registry import Registries
 from boxsnake.store import Store
@@ -276,12 +276,12 @@ def test_what_is_no_image_is_refused_by_name(store: Store, tmp_path: Path, conte
 
 def test_an_empty_folder_is_no_image(store: Store, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(BoxsnakeError, match="folder"):
+    with pytest.raises(PackError, match=r"folder: the folder has no index\.json"):
         base(store, tmp_path / "folder")
 
 
 def test_a_file_that_is_not_there_is_a_resource_error(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"absent\.tar"):
+    with pytest.raises(ResourceError, match=r"absent\.tar: there is no such file"):
         base(store, tmp_path / "absent.tar")
 
 

@@ -125,6 +125,15 @@ def test_a_base_without_glibc_is_told(workshop: Workshop, bases: Path) -> None:
     assert (done.returncode, "note: scratch has no glibc; the image needs 2.28" in done.stdout) == (0, True)
 
 
+def test_a_build_looks_at_its_bases_glibc_too(workshop: Workshop, bases: Path) -> None:
+    with pytest.raises(PackError, match=r"needs glibc 2\.28 or newer.* has 2\.17"):
+        built(workshop, f"{bases}/ancient.tar", "ancient.image.tar")
+    plan = plan_of(workshop, options(base="scratch"))
+    materials = workshop.materials(Store(bases / "store"), plan.lock)
+    notes = PACKAGER.pack(plan, materials, bases / "on-nothing.image.tar")
+    assert "scratch has no glibc; the image needs 2.28" in notes
+
+
 def test_an_image_of_others_is_refused(bases: Path, tmp_path: Path) -> None:
     layout = LayoutInTheMaking(tmp_path / "layout")
     layout.index(layout.image((gzip.compress(LOWER), LOWER)))

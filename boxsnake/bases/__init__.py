@@ -140,8 +140,14 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
 def _from_path(store: Store, path: Path, wanted: tuple[str, str]) -> Base:
     from boxsnake.bases.archived import from_file, from_layout
 
-    with disk_faults(f"base image {path}"):
+    name = f"base image {path}"
+    with disk_faults(name):
+        if not path.exists():
+            raise ResourceError(name, "there is no such file", "Correct the path of the base.")
         if path.is_dir():
+            if not (path / "index.json").exists():
+                step = "Name the tar of a root file system, what `docker save` writes, or an OCI image layout."
+                raise PackError(name, "the folder has no index.json, as an OCI image layout has", step, base=str(path))
             digest = store.digest_of_file(path / "index.json")
             key = {"layout": digest, "platform": list(wanted)}
             return _remembered(store, key, lambda: from_layout(store, path, digest, wanted))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
 from boxsnake.image.base_name import MINIMAL, base_for
 from boxsnake.image.configuration import platform_of, runtime
+from boxsnake.image.floor import check_floor
 from boxsnake.layers import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Hook, Plan
 from boxsnake.store import Store
@@ -41,6 +42,8 @@ def contents(plan: Plan, materials: Materials) -> Contents:
         waited_for = beside.submit(_verified_base, plan, materials)
         layers = materials.layers(options.prefix, groups_of(plan), treatment_of(plan))
         base = waited_for.result()
+    name = f"image for {plan.target.name}"
+    without = check_floor(materials.store, plan.target.glibc or "", base, name)
     system, notes = wanted_layer(plan, materials.store)
     # The application stays on top: of all layers it changes most often.
     own = len(layers) - (plan.application.wheel is not None)
@@ -48,7 +51,7 @@ def contents(plan: Plan, materials: Materials) -> Contents:
     packages = _packages(plan, materials, base)
     layers = [*packages, *_with_hooks(plan, materials.store, base, packages, layers)]
     said = sorted({note for layer in (*base.layers, *layers) for note in layer.notes})
-    return Contents(base=base, layers=tuple(layers), notes=(*said, *notes, *hints(plan, layers)))
+    return Contents(base=base, layers=tuple(layers), notes=(*said, *without, *notes, *hints(plan, layers)))
 
 
 def hints(plan: Plan, layers: Sequence[LayerBlob]) -> list[str]:

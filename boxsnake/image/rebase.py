@@ -7,22 +7,18 @@ made by running something in the old base.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from boxsnake import oci
 from boxsnake.bases import Base
-from boxsnake.bases.files import read_files
 from boxsnake.errors import PackError
+from boxsnake.image.floor import check_floor
 from boxsnake.image.layout import LaidOut, Layer
 from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, labels_on, read_label, without_base
 from boxsnake.store import Store
 from boxsnake.value import dataclass
-
-_LIBC = re.compile(r"libc(-2\.[0-9]+)?\.so(\.6)?")
-_VERSION = re.compile(rb"GNU C Library [^\n]{0,80}? version ([0-9]+)\.([0-9]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +53,7 @@ def rebased(store: Store, image: LaidOut, base: Base, *, name: str) -> Rebased:
     if base.platform is not None and base.platform != image.platform:
         cause = f"it is for {'/'.join(image.platform)}, and {base.name} for {'/'.join(base.platform)}"
         raise PackError(name, cause, "Name a base of the image's platform.", platform="/".join(base.platform))
-    notes = _check_glibc(store, own, base, name)
+    notes = check_floor(store, own.glibc, base, name)
     layers = image.layers
     if own.layers > len(layers):
         raise _inconsistent(name, f"{own.layers} layers of its own, of {len(layers)}")
@@ -66,27 +62,6 @@ def rebased(store: Store, image: LaidOut, base: Base, *, name: str) -> Rebased:
     manifest = _manifest(image, config, base, kept)
     there = replace(image, manifest=manifest, config=config, variant=base.variant)
     return Rebased(image=there, own=kept, notes=notes)
-
-
-def _check_glibc(store: Store, own: Own, base: Base, name: str) -> tuple[str, ...]:
-    """Errors: PackError where the base's is older than what the image needs; a note where it has none."""
-    if not own.glibc:
-        return ()
-    found = glibc_in(store, base)
-    if found is None:
-        return (f"{base.name} has no glibc; the image needs {own.glibc}",)
-    if found < tuple(map(int, own.glibc.split("."))):
-        has = ".".join(map(str, found))
-        cause = f"it needs glibc {own.glibc} or newer, and {base.name} has {has}"
-        raise PackError(name, cause, "Name a newer base, or build it for an older glibc.", glibc=has)
-    return ()
-
-
-def glibc_in(store: Store, base: Base) -> tuple[int, int] | None:
-    """The version of the glibc in a base; None where there is none."""
-    files = read_files(store, base, lambda path: _LIBC.fullmatch(path.rpartition("/")[2]) is not None)
-    found = [match for data in files.values() if (match := _VERSION.search(data))]
-    return max(((int(match[1]), int(match[2])) for match in found), default=None)
 
 
 def _config(old: Mapping[str, Any], own: Own, base: Base, name: str) -> oci.Document:
