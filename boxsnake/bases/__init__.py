@@ -27,7 +27,6 @@ from boxsnake.disk import disk_faults
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.image.base_name import ENGINE, HOST, MINIMAL, SCRATCH, is_local
 from boxsnake.lock import BasePin
-from boxsnake.processors import own_processor
 from boxsnake.progress import track
 from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
@@ -134,6 +133,8 @@ def _from_host(store: Store, name: str, *, offline: bool) -> Base:
             lambda: from_rootfs(store, f"{HOST}{name}", store.path(blob.digest), blob.digest),
         )
     # Hosts are made for the machine that makes them.
+    from boxsnake.processors import own_processor
+
     return replace(base, platform=("linux", own_processor()))
 
 

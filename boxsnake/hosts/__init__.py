@@ -20,7 +20,6 @@ from boxsnake.errors import NetworkError, ResourceError
 from boxsnake.hosts.files import Bootstrap, Host, load_host, load_hosts
 from boxsnake.plain_text import shortened
 from boxsnake.progress import track
-from boxsnake.sandbox import as_root
 from boxsnake.store import Blob, Store
 
 if TYPE_CHECKING:
@@ -154,6 +153,8 @@ def _build(bootstrap: Bootstrap, name: str, archive: Path, base: Path | None) ->
     command = _command(program, bootstrap, archive, base, scripts)
     environment = _environment(temporary)
     if os.geteuid() != 0:
+        from boxsnake.sandbox import as_root
+
         command, variables = as_root.command(command)
         environment |= variables
     done = child.run(command, cwd=archive.parent, env=environment, deadline=_BUILD_SECONDS, grace=_STOP_SECONDS)
