@@ -14,7 +14,7 @@ from boxsnake.credentials import Credentials
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.errors import IntegrityError, LockError
 from boxsnake.image.base_name import MINIMAL
-from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
+from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, SystemLock, Wheel
 from boxsnake.plan import Part, Plan
 from boxsnake.registry import Registries
@@ -107,7 +107,7 @@ class StoreMaterials:
 
     def layers(self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE) -> Sequence[LayerBlob]:
         """See `boxsnake.packagers.Materials`."""
-        from boxsnake.layer_blobs import layer_blobs
+        from boxsnake.layers.blobs import layer_blobs
 
         self._environment, self._has_environment = prefix, True
         return layer_blobs(
@@ -150,7 +150,7 @@ class StoreMaterials:
         self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE
     ) -> Sequence[LayerBlob | None]:
         """See `boxsnake.packagers.Materials`."""
-        from boxsnake.layer_blobs import known_layers
+        from boxsnake.layers.blobs import known_layers
 
         plan = self._plan
         application = plan.application.wheel

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from boxsnake.cli.workspace import open_workspace
 from boxsnake.entries import Tree
-from boxsnake.layers import AS_THEY_ARE, Treatment
+from boxsnake.layers.plan import AS_THEY_ARE, Treatment
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers.conda_pack import PACKAGER
 from boxsnake.plan import Plan

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from boxsnake.layers import group
+from boxsnake.layers.plan import group
 from boxsnake.lock_file import read
 from tests.bench import INSTALL, KNOWN, KNOWN_OF_PACKAGES, ROOT, RUNS, boxsnake, run, seconds, side_by_side
 

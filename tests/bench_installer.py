@@ -20,7 +20,7 @@ from pathlib import Path
 
 from boxsnake.cli.workspace import open_workspace
 from boxsnake.entries import Tree
-from boxsnake.layers import AS_THEY_ARE, Treatment
+from boxsnake.layers.plan import AS_THEY_ARE, Treatment
 from boxsnake.materials import StoreMaterials
 from boxsnake.packagers.installer import PACKAGER
 

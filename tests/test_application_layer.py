@@ -9,7 +9,7 @@ import pytest
 
 from boxsnake.credentials import Credentials
 from boxsnake.errors import PackError
-from boxsnake.layers import AS_THEY_ARE, LayerBlob, Treatment, group
+from boxsnake.layers.plan import AS_THEY_ARE, LayerBlob, Treatment, group
 from boxsnake.materials import Access, StoreMaterials
 from boxsnake.packagers.image import ImageOptions
 from boxsnake.plan import Application, Plan

@@ -23,7 +23,7 @@ from boxsnake.container_layers.run import Below, Job, made_layer
 from boxsnake.engine import Change
 from boxsnake.errors import EngineError, PackError
 from boxsnake.hook_script import interpreter_of_hook
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Hook, Plan
 from boxsnake.store import Store

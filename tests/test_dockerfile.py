@@ -26,7 +26,7 @@ from boxsnake.errors import PackError
 from boxsnake.image.contents import contents
 from boxsnake.image.load import load
 from boxsnake.image.own import LABEL
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.lock import BasePin
 from boxsnake.oci import LAYER_GZIP, Runtime
 from boxsnake.packagers.dockerfile import PACKAGER

@@ -18,7 +18,7 @@ from boxsnake.engine import Engine, connect
 from boxsnake.image.layout import Layout, laid_out
 from boxsnake.image.load import load
 from boxsnake.image.write import write_layout
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.store import Store
 from tests.podman_service import Podman, podman_service
 

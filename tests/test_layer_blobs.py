@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from boxsnake import layer_keys as module
 from boxsnake.errors import PackError
-from boxsnake.layers import LayerBlob, group
+from boxsnake.layers import keys as module
+from boxsnake.layers.plan import LayerBlob, group
 from boxsnake.store import Store
 
 from .trees import EPOCH, MINOR, SITE, Link, Materials, Program, Workshop

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from boxsnake.layers import HEAVY, Group, group
+from boxsnake.layers.plan import HEAVY, Group, group
 from boxsnake.lock import CondaPackage, Distribution, Origin, TargetLock, Wheel
 from boxsnake.target import Target
 

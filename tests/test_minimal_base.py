@@ -16,7 +16,7 @@ from boxsnake.container_layers.run import Below, made_layer
 from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, PackError
 from boxsnake.image.base_name import MINIMAL
-from boxsnake.layers import group
+from boxsnake.layers.plan import group
 from boxsnake.lock import SystemLock
 from boxsnake.pack import _check_minimal
 from boxsnake.plan import Application, Hook

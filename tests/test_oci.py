@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boxsnake import oci
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import Document, History, Runtime
 
 LAYERS = tuple(

@@ -15,11 +15,11 @@ from typing import NoReturn
 import pytest
 
 from boxsnake.archive import GzipSink
-from boxsnake.brought import Brought, go_together
 from boxsnake.errors import PackError
-from boxsnake.layer_keys import LayerKeys
-from boxsnake.layers import AS_THEY_ARE, LayerBlob, Treatment, group
-from boxsnake.pieces import Pieces
+from boxsnake.layers.brought import Brought, go_together
+from boxsnake.layers.keys import LayerKeys
+from boxsnake.layers.pieces import Pieces
+from boxsnake.layers.plan import AS_THEY_ARE, LayerBlob, Treatment, group
 from boxsnake.store import Store
 
 from .trees import EPOCH, SITE, Content, Link, Materials, Program, Workshop

@@ -20,7 +20,7 @@ from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, NetworkError, PackError, ResourceError, UsageError
 from boxsnake.fetch.exchange import Patience
 from boxsnake.image.layout import Layout
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import History, Runtime
 from boxsnake.reference import parse
 from boxsnake.registry import Registries

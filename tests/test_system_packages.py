@@ -17,7 +17,7 @@ from boxsnake.bases import base_image
 from boxsnake.bases.files import read_files
 from boxsnake.credentials import Credentials
 from boxsnake.errors import EngineError, NetworkError, PackError, ResourceError, UnsolvableError
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.lock import Lock, SystemLock, TargetLock
 from boxsnake.manifest import Manifest
 from boxsnake.packagers.image import ImageOptions

@@ -15,7 +15,7 @@ import pytest
 from boxsnake.entries import Tree
 from boxsnake.errors import PackError
 from boxsnake.image.contents import hints
-from boxsnake.layers import LayerBlob, Treatment, TrimRule, group
+from boxsnake.layers.plan import LayerBlob, Treatment, TrimRule, group
 from boxsnake.packagers.image import PACKAGER, ImageOptions
 from boxsnake.plan import Application, Plan
 from boxsnake.store import Store

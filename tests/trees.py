@@ -19,8 +19,8 @@ import zstandard
 
 from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
-from boxsnake.layer_blobs import known_layers, layer_blobs
-from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
+from boxsnake.layers.blobs import known_layers, layer_blobs
+from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, Distribution, Noarch, SystemLock, TargetLock, Wheel
 from boxsnake.registry import Registries
 from boxsnake.stage.staging import stage

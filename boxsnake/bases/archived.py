@@ -21,7 +21,7 @@ from boxsnake.bases.value import Base
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError, PackError
 from boxsnake.ingest import MOST_BYTES, MOST_RATIO, RATIO_COUNTS_FROM
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import History, Runtime
 from boxsnake.progress import track
 from boxsnake.store import Store

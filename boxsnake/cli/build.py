@@ -94,7 +94,7 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     """Do what a changed application is packed with or after, while its wheel is built by another process."""
     wanted = [
         "boxsnake.pack",
-        "boxsnake.layer_blobs",
+        "boxsnake.layers.blobs",
         "boxsnake.stage.staging",
         "boxsnake.ingest.wheel",
         "boxsnake.image.write",

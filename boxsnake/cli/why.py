@@ -94,7 +94,7 @@ def _unknown(package: str, chosen: Sequence[TargetLock]) -> Exception:
 
 def _layers(manifest: Manifest, target: TargetLock) -> Mapping[str, str]:
     """The name of the image's layer by the owner of its files; of nobody where the manifest makes no image."""
-    from boxsnake.layers import group
+    from boxsnake.layers.plan import group
     from boxsnake.packagers.image import PACKAGER
 
     if PACKAGER.name not in manifest.boxes:

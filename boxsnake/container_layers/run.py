@@ -13,7 +13,7 @@ from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, file_member, write_t
 from boxsnake.container_layers.changed import changed_members
 from boxsnake.engine import INSTALLING, Container, Engine, Finished, connect, sleeper
 from boxsnake.errors import BootError, EngineError, PackError
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import History, Runtime
 from boxsnake.plain_text import escaped
 from boxsnake.progress import track

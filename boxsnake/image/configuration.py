@@ -12,7 +12,7 @@ from boxsnake import oci
 from boxsnake.errors import PackError
 from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, labels_on, own_names
 from boxsnake.image.startup import commands_of, healthcheck_of, started
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import Document, History, Runtime
 from boxsnake.plain_text import check_plain, escaped
 from boxsnake.plan import Plan

@@ -10,7 +10,7 @@ from boxsnake.container_layers.hooks import FIRST, MOMENTS, hook_job
 from boxsnake.image.base_name import MINIMAL, base_for
 from boxsnake.image.configuration import platform_of, runtime
 from boxsnake.image.floor import check_floor
-from boxsnake.layers import Group, LayerBlob, Treatment, group
+from boxsnake.layers.plan import Group, LayerBlob, Treatment, group
 from boxsnake.plan import Hook, Plan
 from boxsnake.store import Store
 from boxsnake.value import dataclass
@@ -152,7 +152,7 @@ def wanted_layer(plan: Plan, store: Store) -> tuple[Sequence[LayerBlob], Sequenc
     if user is None:
         name = plan.options.user.partition(":")[0]
         return (), [f"no folders and files of [system] are made for a user by name ({name}): give `user` numbers"]
-    from boxsnake.system_layer import system_layer
+    from boxsnake.layers.system import system_layer
 
     layer = system_layer(store, plan.system, user, epoch=plan.epoch)
     return ([layer] if layer else []), ()

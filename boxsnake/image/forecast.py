@@ -23,9 +23,9 @@ from boxsnake.image.contents import (
     wanted_layer,
 )
 from boxsnake.inventory import environment
-from boxsnake.layers import Group, LayerBlob
+from boxsnake.layers.plan import Group, LayerBlob
+from boxsnake.layers.system import known_system_layer
 from boxsnake.plan import Plan
-from boxsnake.system_layer import known_system_layer
 from boxsnake.system_packages.install import install_job
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from boxsnake.layers import AS_THEY_ARE
+from boxsnake.layers.plan import AS_THEY_ARE
 from boxsnake.on_demand import OnDemand
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from boxsnake.boot_recipe import BootRecipe
     from boxsnake.entries import Tree
     from boxsnake.forecast import Forecast
-    from boxsnake.layers import Group, LayerBlob, Treatment
+    from boxsnake.layers.plan import Group, LayerBlob, Treatment
     from boxsnake.lock import CondaPackage, SystemLock, Wheel
     from boxsnake.manifest import Section
     from boxsnake.needs import Step

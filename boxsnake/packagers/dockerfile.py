@@ -29,7 +29,7 @@ from boxsnake.image.base_name import SCRATCH, is_local
 from boxsnake.image.configuration import platform_of, runtime, tags_of
 from boxsnake.image.contents import Contents, base_name, contents, groups_of
 from boxsnake.image.whiteouts import has_whiteouts
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import Runtime
 from boxsnake.packagers.image import Image, ImageOptions
 from boxsnake.value import dataclass

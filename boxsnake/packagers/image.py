@@ -1,7 +1,7 @@
 """Container image: an OCI image layout and a docker archive, a folder or a tar, written without a container engine.
 
-The environment lies in layers by how often they change (`boxsnake.layers`), the application in the last one, all under
-one prefix: images of several applications share what they have in common byte for byte.
+The environment lies in layers by how often they change (`boxsnake.layers.plan`), the application in the last one, all
+under one prefix: images of several applications share what they have in common byte for byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from boxsnake.image.contents import base_of, contents
 from boxsnake.image.layout import LaidOut
 from boxsnake.image.startup import check_startup, commands_of, started
 from boxsnake.image.write import ARCHIVE, write_layout
-from boxsnake.layers import DEFAULT_BUDGET, TrimRule
+from boxsnake.layers.plan import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Limits
 from boxsnake.needs import Step

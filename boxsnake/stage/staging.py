@@ -14,7 +14,7 @@ from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, i
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Known, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
-from boxsnake.layers import Treatment
+from boxsnake.layers.plan import Treatment
 from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from boxsnake.entries import APPLICATION
 from boxsnake.errors import PackError
-from boxsnake.layers import TrimRule
+from boxsnake.layers.plan import TrimRule
 from boxsnake.stage.owners import Owners, shown
 from boxsnake.value import dataclass
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from boxsnake import resources
 from boxsnake.bases import Base
 from boxsnake.container_layers.run import Below, Job, made_layer
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.lock import SystemLock
 from boxsnake.plain_text import counted
 from boxsnake.store import Store

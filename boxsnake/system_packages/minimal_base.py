@@ -15,7 +15,7 @@ from typing import Any
 from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, file_member, write_tar
 from boxsnake.bases.value import Base
 from boxsnake.errors import PackError
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.lock import SystemLock
 from boxsnake.oci import LAYER_GZIP, History, Runtime
 from boxsnake.progress import track

@@ -8,7 +8,7 @@ from boxsnake.archive import GZIP_FORMAT
 from boxsnake.bytecode import expected_compiler
 from boxsnake.conda_url import published
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
-from boxsnake.layers import Group, Treatment
+from boxsnake.layers.plan import Group, Treatment
 from boxsnake.lock import TargetLock, Wheel
 
 _FORMAT = 5

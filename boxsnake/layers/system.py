@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.archive import GZIP_FORMAT, GzipSink, Member, write_tar
-from boxsnake.layers import LayerBlob
+from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import LAYER_GZIP
 from boxsnake.store import Store
 from boxsnake.system import ROOT, System

@@ -21,14 +21,14 @@ from boxsnake.archive import (
     without_members,
     write_members,
 )
-from boxsnake.brought import Brought, go_together, notes_of, shared, trimmed_of, variables_of
 from boxsnake.entries import APPLICATION, Entry, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError, ResourceError
-from boxsnake.layer_keys import LayerKeys
-from boxsnake.layers import AS_THEY_ARE, Group, LayerBlob, Treatment
+from boxsnake.layers.brought import Brought, go_together, notes_of, shared, trimmed_of, variables_of
+from boxsnake.layers.keys import LayerKeys
+from boxsnake.layers.pieces import Piece, Pieces, brought_in, owned
+from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.oci import LAYER_GZIP
-from boxsnake.pieces import Piece, Pieces, brought_in, owned
 from boxsnake.progress import track
 from boxsnake.stage.activation import activated as activated_variables
 from boxsnake.stage.activation import activation_scripts, is_activation

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.archive import DamagedError
-from boxsnake.brought import Brought
 from boxsnake.entries import Entry, Tree
 from boxsnake.errors import PackError, ResourceError
-from boxsnake.layer_keys import LayerKeys
+from boxsnake.layers.brought import Brought
+from boxsnake.layers.keys import LayerKeys
 from boxsnake.stage.scrub import HISTORY
 from boxsnake.store import Store
 from boxsnake.value import dataclass
