@@ -38,7 +38,9 @@ def foreign_checks(text: str, source: str) -> tuple[Check, ...]:
         document = {}
     found = list(reader.structure(document) if "schemaVersion" in document else reader.goss(document))
     if reader.faults:
-        step = "Take these out of the file, or write them as checks with `run` in the manifest."
+        step = "Correct the file, or name another."
+        if all(fault.key for fault in reader.faults):
+            step = "Take these out of the file, or write them as checks with `run` in the manifest."
         raise ManifestError(source, tuple(reader.faults), step)
     return tuple(_each_named_once(found))
 

@@ -83,6 +83,7 @@ def test_goss_files_are_taken_over() -> None:
             "fileExistenceTests[0].shouldExist: has no counterpart",
         ),
         ("process: {sshd: {running: true}}", "process: has no counterpart"),
+        ("process: {sshd: {running: true}}", "Take these out"),
         ("file: {/x: {exists: true, mode: '0644'}}", "file./x.mode: has no counterpart"),
         ("command: {x: {stdout: ['!bad']}}", "what must not be there ('!bad') has no counterpart"),
         ("command: {x: {stdout: ['/(/']}}", "'(' is no regular expression"),
@@ -91,6 +92,7 @@ def test_goss_files_are_taken_over() -> None:
         ("command: {x: {exit-status: none}}", "command.x: cannot be read"),
         ("schemaVersion: 2.0.0\ncommandTests: [{name: a, command: x, args: 3}]", "commandTests[0]: cannot be read"),
         ("a: [", "is no YAML"),
+        ("a: [", "Correct the file"),
         ("- a", "its top is no mapping"),
     ],
 )
