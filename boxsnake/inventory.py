@@ -6,10 +6,10 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from boxsnake.bytecode import is_compiled
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.forecast import Archive
 from boxsnake.pins import unique_wheels
+from boxsnake.stage.bytecode import is_compiled
 
 if TYPE_CHECKING:
     from boxsnake.lock import CondaPackage, TargetLock, Wheel

@@ -125,7 +125,7 @@ def test_where_the_interpreter_does_not_start_everything_is_staged(tmp_path: Pat
 def test_for_another_processor_the_application_is_staged_alone_as_well(
     workshop: Workshop, tmp_path: Path, staged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("boxsnake.bytecode", "boxsnake.stage.staging"):
+    for module in ("boxsnake.stage.bytecode", "boxsnake.stage.staging"):
         monkeypatch.setattr(f"{module}.runs_here", lambda _: False)
     store = Store(tmp_path / "store")
     layers(workshop, store, hello="")

@@ -69,7 +69,7 @@ KNOWN_BY = {
     "platformdirs": {"store", "settings"},
     "pydantic": {"boot_report.document", "manifest"},
     "pydantic_core": {"manifest"},
-    "rattler": {"link_child", "resolve_conda", "channel"},
+    "rattler": {"stage.link_child", "resolve_conda", "channel"},
     "rattler_build": {"channel"},
     "pytest": {"pytest_plugin"},
     "rich": {"cli"},

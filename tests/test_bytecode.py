@@ -11,10 +11,10 @@ from types import CodeType
 
 import pytest
 
-from boxsnake import bytecode
-from boxsnake.bytecode import Sources, compile_sources, expected_compiler
 from boxsnake.errors import PackError
 from boxsnake.lock import TargetLock
+from boxsnake.stage import bytecode
+from boxsnake.stage.bytecode import Sources, compile_sources, expected_compiler
 from boxsnake.store import Store
 from boxsnake.target import Target
 

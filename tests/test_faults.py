@@ -121,7 +121,7 @@ def test_no_secret_is_in_any_byte(world: World, way: str) -> None:
     with command_lines() as seen:
         said = [world.done("lock", **variables), world.done("build", "--json", **variables)]
     assert any(b"compile" in line for line in seen)
-    assert any(b"boxsnake.link" in line for line in seen)
+    assert any(b"boxsnake.stage.link" in line for line in seen)
     assert sorted(box["format"] for box in json.loads(said[1])["boxes"]) == sorted(FORMATS)
     assert not [line for line in seen if CANARY.encode() in line]
     assert CANARY not in "".join(said)

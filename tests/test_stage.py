@@ -458,7 +458,7 @@ def test_a_staging_leaves_nothing_behind(usual: Workshop, store: Store) -> None:
 
 
 def test_code_is_compiled_once_for_every_prefix(usual: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from boxsnake import bytecode
+    from boxsnake.stage import bytecode
 
     def codes(tree: Tree) -> dict[str, str]:
         return {entry.path: entry.sha256 for entry in tree.entries if entry.path.endswith(".pyc")}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from boxsnake.archive import GZIP_FORMAT
-from boxsnake.bytecode import expected_compiler
 from boxsnake.conda_url import published
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.layers.plan import Group, Treatment
 from boxsnake.lock import TargetLock, Wheel
+from boxsnake.stage.bytecode import expected_compiler
 
 _FORMAT = 5
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""

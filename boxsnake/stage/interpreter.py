@@ -18,7 +18,7 @@ from boxsnake.store import Store
 
 _FORMAT = 2
 _CACHE = "interpreters"
-# What `boxsnake.bytecode_child` imports: modules of the top level, a few packages, what is compiled of them.
+# What `boxsnake.stage.bytecode_child` imports: modules of the top level, a few packages, what is compiled of them.
 _PACKAGES = "__pycache__|collections|encodings|importlib|json|lib-dynload|re"
 
 

@@ -10,17 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boxsnake.bytecode import Compiler, Sources, compile_sources, compiler_in, is_compiled, own_compiler, runs_here
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Known, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
 from boxsnake.layers.plan import Treatment
-from boxsnake.link import link, link_folder, unpacked
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.relocation import placed
+from boxsnake.stage.bytecode import (
+    Compiler,
+    Sources,
+    compile_sources,
+    compiler_in,
+    is_compiled,
+    own_compiler,
+    runs_here,
+)
 from boxsnake.stage.interpreter import kept_interpreter
 from boxsnake.stage.inventory import inventory, set_times, with_folders, write_entry
+from boxsnake.stage.link import link, link_folder, unpacked
 from boxsnake.stage.owners import Owners, collision, is_same, shown
 from boxsnake.stage.place import staging_folder
 from boxsnake.stage.removal import removed_meanwhile

@@ -1,4 +1,4 @@
-"""Links conda packages: `python -m boxsnake.link_child JOB`, a process of its own. See `boxsnake.link`.
+"""Links conda packages: `python -m boxsnake.stage.link_child JOB`, a process of its own. See `boxsnake.stage.link`.
 
 Its argument is a JSON file; `prefix` is where the files under `root` will lie, null for a placeholder that fits:
 

@@ -1,7 +1,7 @@
 """Linking conda packages into a folder, in a child process, which alone knows rattler's installer.
 
 rattler's link step can panic, abort, or crash at the interpreter's exit after it has succeeded. So it runs in a child
-(`boxsnake.link_child`), and what tells success is the file that the child writes when it is done.
+(`boxsnake.stage.link_child`), and what tells success is the file that the child writes when it is done.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def link(
         folder.mkdir()
         job.write_text(json.dumps(document), encoding="utf-8")
     # Our own search path goes along, and with it nothing need be set up (-S): the child starts in half the time.
-    search = [*(path for path in sys.path if path), str(Path(__file__).parent.parent)]
+    search = [*(path for path in sys.path if path), str(Path(__file__).parents[2])]
     environment = child.environment(folder, PYTHONPATH=os.pathsep.join(search))
-    argv = [sys.executable, "-S", "-P", "-m", "boxsnake.link_child", str(job)]
+    argv = [sys.executable, "-S", "-P", "-m", "boxsnake.stage.link_child", str(job)]
     finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
     return _judge(result, finished)
 
