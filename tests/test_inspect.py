@@ -55,6 +55,12 @@ def told(world: World, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("words", [("inspect", ""), ("diff", "", "wheelhouse"), ("boot", "")])
+def test_an_empty_name_is_not_the_folder_at_hand(world: World, words: tuple[str, ...]) -> None:
+    refused = world.run(*words)
+    assert (refused.returncode, "an artifact's name: is empty" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("box", BOXES)
 def test_every_format_tells_what_is_in_it(world: World, box: str) -> None:
     found = inspect(path_of(world, box))

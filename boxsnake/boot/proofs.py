@@ -17,7 +17,7 @@ from boxsnake.boot.box import Box, NotPassedError, because, listed, modules_of, 
 from boxsnake.boot_recipe import BootRecipe, Check
 from boxsnake.boot_report.value import MEMORY, START
 from boxsnake.container import Change
-from boxsnake.plain_text import counted
+from boxsnake.plain_text import counted, shortened
 
 # In seconds: a start (what runs longer has started), a whole probe.
 _START_SECONDS = 20.0
@@ -232,7 +232,7 @@ def judge_request(box: Box, check: Check, requests: Sequence[Check], served: Map
         problem = answer["problem"]
         if problem == "it ended":
             problem = f"the application {_ended_as(application, served)} before it answered"
-        started = f"`{shlex.join(box.command)}`: {_asked_for(check)}"
+        started = f"`{shortened(shlex.join(box.command))}`: {_asked_for(check)}"
         body = f"\nits answer: {shown(answer['body'])}" if answer["body"] else ""
         if answer["late"]:
             problem += f" within {check.timeout:g} s, but {answer['late']}: a longer timeout of the check may do"

@@ -13,13 +13,22 @@ def artifact_of(word: str, manifest: Path | None, target: str) -> Path:
     """The path. Errors: UsageError, ResourceError where there is no such file."""
     from boxsnake.packagers import packagers
 
-    path = Path(word)
+    path = path_of(word)
     if path.exists() or word not in packagers():
         return path
     from boxsnake.cli.workspace import open_workspace
 
     boxes = open_workspace(manifest, offline=True).boxes([word], [target] if target else [])
     return _made(boxes[0].path, word)
+
+
+def path_of(word: str) -> Path:
+    """A word as a path. Errors: UsageError for an empty one: a shell gives that for a variable that is not set."""
+    from boxsnake.errors import UsageError
+
+    if not word:
+        raise UsageError("an artifact's name", "is empty", "Name a file or a format; see what variable gave it.")
+    return Path(word)
 
 
 def _made(path: Path, word: str) -> Path:

@@ -58,12 +58,13 @@ def sorted_words(words: Sequence[str], manifest: Path | None, output: Path | Non
 
     What lies where the manifest's boxes do may be one of them, whether it is there or not.
     """
+    from boxsnake.cli.artifact import path_of
     from boxsnake.packagers import packagers
 
     folder = (output.absolute() if output else None) or _folder_of_boxes(manifest)
     own, files, images = [], [], []
     for word in words:
-        path = Path(word)
+        path = path_of(word)
         if word in packagers() or (folder and path.absolute().parent == folder and _folder_of_boxes(manifest)):
             own.append(word)
         elif path.exists():
