@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 ENGINE_APT_PACKAGES := docker.io iptables
 APT_PACKAGES := mmdebstrap uidmap ca-certificates curl git squashfs-tools
 TEST_APT_PACKAGES := gcc libc6-dev strace rpm createrepo-c apt-utils gnupg rpmlint lintian shellcheck busybox-static logrotate systemd docker-registry skopeo umoci openssl docker-compose squashfuse fuse3 erofs-utils xorriso podman catatonit chromium
-TEST_PROCESSES ?= 2
 BENCH_APT_PACKAGES := rpm docker-registry isal squashfs-tools squashfuse makeself zstd chromium
+# One more than there are processors: much of a boot is waiting for programs to start.
+TEST_PROCESSES ?= $(shell expr $$(nproc) + 1)
 # The demo and the tests solve against the channel that the project's recipes make.
 export BOXSNAKE_CONFIG := $(CURDIR)/build/config.toml
 
