@@ -209,6 +209,13 @@ class _Through(http.server.BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def forward(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        try:
+            return self.answer(request)
+        except (OSError, http.client.HTTPException) as error:
+            # Said, as a connection that is closed would tell nobody whose fault it is.
+            return 502, {}, f"the registry itself: {error!r}".encode()
+
+    def answer(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.registry, timeout=_PATIENCE)
         # The registry names itself as this proxy was named, so that it goes on through it.
         connection.request(request.method, request.path, body=request.body, headers=request.headers)

@@ -26,7 +26,8 @@ from tests.thorough import thorough
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("hello-web", *thorough("report"))
 FORMATS = ("appimage", "conda-pack", "deb", "dockerfile", "image", "installer", "pex", "rpm", "wheelhouse")
-KINDS = ("image", "pex", "rpm")
+KINDS = ("image", "pex")
+"""An environment of its own, and wheels on a host's Python; packages that are installed are in thorough runs."""
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index, pytest.mark.long]
 

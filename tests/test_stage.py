@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import dataclasses
@@ -15,6 +16,7 @@ import pytest
 
 from boxsnake.entries import APPLICATION, NOBODY, Tree
 from boxsnake.errors import IntegrityError, PackError, ResourceError
+from boxsnake.stage import link_child
 from boxsnake.stage.inventory import inventory, with_folders
 from boxsnake.stage.owners import Owners
 from boxsnake.stage.wheels import Layout, install_wheel
@@ -442,6 +444,26 @@ def test_folders_that_a_package_lists_are_no_hindrance(workshop: Workshop, store
             "share", "share/data", "share/other",
         ]  # fmt: skip
         assert json.loads(text(tree, "conda-meta/data-1.0-0.json"))["files"] == ["share/data"]
+
+
+def test_folders_are_no_hindrance_where_what_lies_in_them_was_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which of the two the library does is a matter of what it comes to first, so what it does is told to it here.
+    listing, root = tmp_path / "cache" / "data-1.0-0" / "info" / "paths.json", tmp_path / "tree"
+    listing.parent.mkdir(parents=True)
+    folder, file = {"_path": "share", "path_type": "directory"}, {"_path": "share/data", "path_type": "hardlink"}
+    listing.write_text(json.dumps({"paths": [folder, file]}))
+
+    async def install(*_: object) -> None:
+        root.mkdir()
+        if folder in json.loads(listing.read_text())["paths"]:
+            (root / "__clobbers__").mkdir()
+
+    monkeypatch.setattr(link_child, "_install", install)
+    job = {"archives": {}, "cache": str(tmp_path / "cache"), "prefix": "/opt/env", "root": str(root)}
+    assert asyncio.run(link_child._link(job)) == {"prefix": "/opt/env"}
+    assert list(root.iterdir()) == []
 
 
 def test_a_prefix_that_does_not_fit_is_an_error(workshop: Workshop, store: Store) -> None:

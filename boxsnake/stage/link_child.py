@@ -22,6 +22,8 @@ import rattler
 from rattler.exceptions import InstallerError
 from rattler.platform.subdir import Subdir
 
+# Where the library puts all but one of several files for one path.
+_ASIDE = "__clobbers__"
 _LONGEST = 255
 """Of a prefix, in bytes: what conda's own tools leave room for."""
 
@@ -33,14 +35,19 @@ async def _link(job: Mapping[str, Any]) -> dict[str, str]:
     for record, (path, sha256) in zip(records, archives.items(), strict=True):
         if record.sha256 is None or record.sha256.hex() != sha256:
             return {"mismatch": path}
+    failure = None
     try:
         await _install(records, job, prefix)
-    except InstallerError:
-        # The library takes the folders that some packages list for files.
-        if not _leave_out_folders(Path(job["cache"])):
-            raise
-        shutil.rmtree(job["root"])
-        await _install(records, job, prefix)
+    except InstallerError as error:
+        failure = error
+    # The library takes the folders that some packages list for files. It fails for those, or puts what lies in them
+    # aside: which, is decided by what it comes to link first.
+    if failure or Path(job["root"], _ASIDE).exists():
+        if _leave_out_folders(Path(job["cache"])):
+            shutil.rmtree(job["root"])
+            await _install(records, job, prefix)
+        elif failure:
+            raise failure
     return {"prefix": prefix}
 
 
