@@ -31,6 +31,7 @@ CORE = {
     "layers.plan",
     "lock",
     "manifest",
+    "names",
     "needs",
     "on_demand",
     "oci",

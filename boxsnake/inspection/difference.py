@@ -12,7 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from boxsnake.inspection.value import File, Inspection, Package, normal
+from boxsnake.inspection.value import File, Inspection, Package
+from boxsnake.names import normal
 from boxsnake.value import dataclass
 
 _SITE = re.compile(r"(?:^|/)(?:site-packages|dist-packages|[^/]+\.whl)/(?P<rest>.+)$")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from boxsnake.inspection.ledger import Ledger
-from boxsnake.inspection.value import EntryPoint, Package, Part, Share, normal
+from boxsnake.inspection.value import EntryPoint, Package, Part, Share
+from boxsnake.names import normal
 from boxsnake.os_packages import rpm_header
 
 _DISTRIBUTION = re.compile(r"^(?P<root>.*/)?(?P<info>[^/]+\.dist-info)/METADATA$")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
+from boxsnake.names import normal
 from boxsnake.value import dataclass
 
 Kind = Literal["conda", "python", "deb", "rpm"]
@@ -105,8 +105,3 @@ class Inspection:
         """Those of the application, where it has a name and some; else all."""
         own = tuple(one for one in self.entry_points if normal(one.package) == normal(self.name))
         return own or self.entry_points
-
-
-def normal(name: str) -> str:
-    """A distribution's name as names compare (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -17,6 +17,7 @@ from typing import Literal
 
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
+from boxsnake.names import normal
 from boxsnake.value import dataclass
 
 DEFAULT_BUDGET = 12
@@ -119,15 +120,10 @@ def _own(lock: TargetLock, patterns: Sequence[str]) -> set[str]:
     """The owners of what changes at the team's own pace."""
 
     def named(name: str) -> bool:
-        return any(fnmatchcase(_normal(name), _normal(pattern)) for pattern in patterns)
+        return any(fnmatchcase(normal(name), normal(pattern)) for pattern in patterns)
 
     wheels = {wheel_owner(wheel.name) for wheel in lock.wheels_over_conda if _is_no_indexs(wheel) or named(wheel.name)}
     return wheels | {conda_owner(package.name) for package in lock.conda if named(package.name)}
-
-
-def _normal(name: str) -> str:
-    """A name, or a pattern of names, as they compare (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_no_indexs(wheel: Wheel) -> bool:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError
+from boxsnake.names import normal
 from boxsnake.project.source_tree import SourceFile, SourceTree, digest_of
 from boxsnake.project.wheel_archive import members_by_hash, rewrite
 from boxsnake.value import dataclass
@@ -133,7 +134,7 @@ def _is_plain(document: Mapping[str, Any]) -> bool:
     (required,) = system["requires"]
     name = _NAME.fullmatch(required)
     tool, is_plain = _BACKENDS[system["build-backend"]]
-    if name is None or re.sub(r"[-_.]+", "-", name[1]).lower() != tool or set(system) - {"requires", "build-backend"}:
+    if name is None or normal(name[1]) != tool or set(system) - {"requires", "build-backend"}:
         return False
     return not project.get("dynamic") and "version" in project and is_plain(document.get("tool", {}))
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from boxsnake.errors import NetworkError
 from boxsnake.lock import Origin, OriginKind
+from boxsnake.names import normal
 from boxsnake.project import git_source, source_tree
 from boxsnake.value import dataclass
 
@@ -123,7 +124,7 @@ def _reads_history(folder: Path) -> bool:
         document = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
         lines = document.get("build-system", {}).get("requires", ())
         found = [_NAME.match(line) for line in lines]
-        names = {re.sub(r"[-_.]+", "-", match[1]).lower() for match in found if match}
+        names = {normal(match[1]) for match in found if match}
         scm = document.get("tool", {}).get("pdm", {}).get("version", {}).get("source") == "scm"
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError, TypeError):
         return False
