@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from boxsnake.urls import without_credentials
+from boxsnake.urls import USUAL_PORTS, without_credentials
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 # Anaconda-style channel tokens: what stands before them, the token, and the channel.
 _TOKEN = re.compile(r"(?P<before>.*?)/t/(?P<token>[^/]+)(?P<channel>/.*|)")
 _VARIABLE = re.compile(r"BOXSNAKE_INDEX_(?P<name>[A-Z0-9_]+)_URL")
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,4 +170,4 @@ def _place(url: str) -> tuple[tuple[str, str, int], str]:
         port = parts.port
     except ValueError:
         port = -1
-    return (parts.scheme, (parts.hostname or "").lower(), port or _PORTS.get(parts.scheme, 0)), parts.path
+    return (parts.scheme, (parts.hostname or "").lower(), port or USUAL_PORTS.get(parts.scheme, 0)), parts.path

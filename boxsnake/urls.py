@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
+USUAL_PORTS = {"http": 80, "https": 443}
+"""The ports of URLs that name none."""
+
 # Anaconda-style channel tokens sit in the path: /t/<token>/channel.
 _TOKEN = re.compile(r"/t/[^/]+(?=/|$)")
 # In free text quotes and brackets end a URL, but those in a password before the host do not.

@@ -22,7 +22,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from boxsnake.errors import IntegrityError, NetworkError, PolicyError
 from boxsnake.fetch.wire import WireError
-from boxsnake.urls import without_credentials
+from boxsnake.urls import USUAL_PORTS, without_credentials
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
@@ -268,7 +268,7 @@ def _date(text: str) -> float | None:
 def origin(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port of a URL."""
     parts = urlsplit(url)
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    usual = USUAL_PORTS.get(parts.scheme)
     return parts.scheme, parts.hostname or "", parts.port or usual
 
 

@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
 
+from boxsnake.urls import USUAL_PORTS
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
     import ssl
 
-_PORTS = {"http": 80, "https": 443}
 # What may stand in a path and query as it is.
 _PLAIN = "!#$%&'()*+,/:;=?@[]~"
 
@@ -168,7 +168,7 @@ def _parsed(url: str) -> tuple[Place, str]:
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
-        place = (scheme, host or "", port or _PORTS[scheme])
+        place = (scheme, host or "", port or USUAL_PORTS[scheme])
     except (ValueError, KeyError) as error:
         raise WireError("url", str(error)) from error
     if not host:
