@@ -58,9 +58,9 @@ def earlier_of(folder: Path, against: Path | None) -> Earlier | None:
 
 
 def took_before(earlier: Earlier | None) -> dict[tuple[str, str, str], float]:
-    """The seconds that boots took in an earlier report, by box, host and scenario."""
+    """The seconds that boots took in an earlier report, by their keys."""
     boxes = earlier.report.boxes if earlier and earlier.report else ()
-    return {(one.format, one.host, one.scenario): one.seconds for one in boxes}
+    return {one.key: one.seconds for one in boxes}
 
 
 def compared(report: Report, earlier: Earlier | None) -> Report:

@@ -53,6 +53,11 @@ class _Trial:
     host: str
     scenario: Scenario | None
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """That of its report: see `BootReport.key`."""
+        return self.subject.name, self.host, self.scenario.name if self.scenario else ""
+
 
 def boot_all(
     subjects: Sequence[Subject],
@@ -163,11 +168,7 @@ def _expected_seconds(
     trials: Sequence[_Trial], hosts: Mapping[str, Host], before: Mapping[tuple[str, str, str], float]
 ) -> list[float]:
     """What trials took before; of one that is new, no more is known than that a refusal takes no time."""
-    found = []
-    for trial in trials:
-        key = (trial.subject.name, trial.host, trial.scenario.name if trial.scenario else "")
-        found.append(before.get(key, 0.0 if _mismatch(trial, hosts) else math.inf))
-    return found
+    return [before.get(trial.key, 0.0 if _mismatch(trial, hosts) else math.inf) for trial in trials]
 
 
 def _title(subjects: Sequence[Subject]) -> str:
@@ -244,7 +245,5 @@ def _obstacle(subject: Subject, name: str, runtime: Runtime, hosts: Mapping[str,
 
 def _not_booted(trial: _Trial, why: str) -> BootReport:
     step = Step(name="start", outcome="skipped", seconds=0.0, detail=why)
-    subject, scenario = trial.subject, trial.scenario.name if trial.scenario else ""
-    return BootReport(
-        artifact=str(subject.path), format=subject.name, host=trial.host, scenario=scenario, steps=(step,)
-    )
+    box, host, scenario = trial.key
+    return BootReport(artifact=str(trial.subject.path), format=box, host=host, scenario=scenario, steps=(step,))
