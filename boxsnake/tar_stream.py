@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from boxsnake.archive import TAR_END
 from boxsnake.disk import disk_faults
 
 _CHUNK = 1 << 20
@@ -24,7 +25,7 @@ def tar_stream(source: Path, name: str) -> Iterator[bytes]:
         for depth in range(1, len(parts)):
             yield _folder("/".join(parts[:depth]))
         yield from _entry(source, name)
-        yield tar_end()
+        yield TAR_END
 
 
 def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) -> Iterator[bytes]:
@@ -42,7 +43,7 @@ def retold(archive: Path, change: Callable[[tarfile.TarInfo], tuple[str, int]]) 
             stream.seek(member.offset_data)
             yield from _content(stream, size)
             stream.seek(member.offset_data)
-        yield tar_end()
+        yield TAR_END
 
 
 def tar_file(name: str, content: bytes) -> Iterator[bytes]:
@@ -59,11 +60,6 @@ def tar_part(name: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
     # A file that has become shorter is filled up: the header has promised its size.
     yield bytes(max(left, 0) + -size % tarfile.BLOCKSIZE)
-
-
-def tar_end() -> bytes:
-    """What a tar ends with: two empty blocks."""
-    return bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _entry(source: Path, name: str) -> Iterator[bytes]:

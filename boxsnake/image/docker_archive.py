@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from boxsnake import oci
+from boxsnake.archive import TAR_END
 from boxsnake.disk import file_chunks
 from boxsnake.errors import BootError, PackError
 from boxsnake.image.layout import Layout, Place, places
 from boxsnake.processors import own_processor
-from boxsnake.tar_stream import tar_end, tar_file, tar_part
+from boxsnake.tar_stream import tar_file, tar_part
 from boxsnake.value import dataclass
 
 _MANIFEST = "manifest.json"
@@ -43,7 +44,7 @@ class DockerArchive:
             place = self.places[name]
             size = 0 if name in empty else place.size
             yield from tar_part(name, size, file_chunks(place.path, place.offset, size))
-        yield tar_end()
+        yield TAR_END
 
 
 def read_archive(path: Path) -> DockerArchive:
