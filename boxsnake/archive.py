@@ -5,7 +5,8 @@ belong to 0:0 and have one time unless they say otherwise, and never belong to a
 which of two names would be the link depends on what happened to the files before.
 
 The gzip stream is a row of members of one fixed size each (RFC 1952, 2.2: their concatenation is a valid file), so
-that several threads can compress it and its bytes do not depend on how many there are.
+that several threads can compress it and its bytes do not depend on how many there are. Where a writer cuts, a member
+ends before its size, and what follows can be taken into another stream as it is.
 """
 
 from __future__ import annotations
