@@ -301,14 +301,15 @@ def test_builds_of_one_artifact_at_once_end_well(world: World) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *thorough(signal.SIGTERM, signal.SIGHUP)])
 def test_a_signal_leaves_no_program_running(world: World, number: signal.Signals) -> None:
-    slow = world.app / "backend.py"
-    slow.write_text(f"import time\ntime.sleep(60)\n{slow.read_text()}")
+    backend, project, asked = world.app / "backend.py", world.app / "pyproject.toml", world.folder / "asked"
+    backend.write_text(f"import time\nopen({str(asked)!r}, 'w').close()\ntime.sleep(60)\n{backend.read_text()}")
+    project.write_text(project.read_text().replace("dependencies = []", 'dynamic = ["dependencies"]'))
     process = world.start("lock")
-    processes: set[int] = set()
-    while len(processes) < 3:  # boxsnake, uv, the build
+    while not asked.exists():
         assert process.poll() is None
-        processes = family(process.pid)
         time.sleep(0.01)
+    processes = family(process.pid)
+    assert len(processes) >= 3  # boxsnake, uv, the build
     process.send_signal(number)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) in {130, 143}
