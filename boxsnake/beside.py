@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ _PREFIX = ".boxsnake-"
 
 
 @contextlib.contextmanager
-def beside(final: Path) -> Iterator[Path]:
+def beside(final: Path, *, lingers: bool = False) -> Iterator[Path]:
     """A folder of one's own in `final`'s folder, gone at the end of the block.
+
+    One that `lingers` is removed by a thread of its own, which the end of the process waits for: to remove what a disk
+    has may take as long as to write it.
 
     What killed runs left there is removed first: the lock on each such folder tells whether somebody works in it, in
     whichever container that is. Errors: ResourceError.
@@ -29,10 +33,17 @@ def beside(final: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with contextlib.suppress(OSError):
-            remove_tree(folder)
-        if handle is not None:
-            flock.release(handle)
+        if lingers:
+            threading.Thread(target=_clear, args=(folder, handle), name="clear").start()
+        else:
+            _clear(folder, handle)
+
+
+def _clear(folder: Path, handle: int | None) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(folder)
+    if handle is not None:
+        flock.release(handle)
 
 
 def sweep(parent: Path) -> None:

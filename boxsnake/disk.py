@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from boxsnake.errors import ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _CHUNK = 1 << 20
+_AT_ONCE = 4
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 # File systems which do not know a call answer with one of these, and a slower way is taken instead.
@@ -139,6 +140,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def sync_all(paths: Iterable[Path]) -> None:
+    """Make files and folders durable: a few at once, as a disk takes them together nearly as fast as one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(sync, paths):
+            pass
+
+
 def publish_file(temporary: Path, final: Path) -> None:
     """Put a finished file under its final name, durably and atomically; a file of that name is replaced.
 
@@ -151,10 +161,11 @@ def publish_file(temporary: Path, final: Path) -> None:
         sync_folder(final.parent)
 
 
-def publish_tree(temporary: Path, final: Path, *, is_durable: bool = False) -> None:
+def publish_tree(temporary: Path, final: Path, *, is_durable: bool = False, leaves_old: bool = False) -> None:
     """Put a finished folder under its final name, durably and atomically; a folder of that name is replaced.
 
-    `is_durable`: what is in it has been made durable already.
+    `is_durable`: what is in it has been made durable already. `leaves_old`: what was replaced is under the temporary
+    name then, instead of being removed.
 
     Both names lie on one file system. Who looks sees the old folder or the new one, never a mixture. Raises
     ResourceError, and then the final name is what it was before.
@@ -167,7 +178,7 @@ def publish_tree(temporary: Path, final: Path, *, is_durable: bool = False) -> N
         if is_replaced:
             _exchange(temporary, final)
         sync_folder(final.parent)
-        if is_replaced:
+        if is_replaced and not leaves_old:
             remove_tree(temporary)
 
 

@@ -79,7 +79,7 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
 def _make(box: Box, materials: StoreMaterials) -> tuple[tuple[str, ...], str]:
     """Write the artifact: its notes and digest. It lies beside its final name first: a rename publishes it."""
     box.path.parent.mkdir(parents=True, exist_ok=True)
-    with beside(box.path) as folder:
+    with beside(box.path, lingers=True) as folder:
         temporary = folder / box.path.name
         notes = (
             *box.packager.pack(box.plan, materials, temporary),

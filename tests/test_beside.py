@@ -31,6 +31,22 @@ def test_the_folder_goes_with_its_block(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+LINGERS = """
+import sys
+from pathlib import Path
+from boxsnake.beside import beside
+with beside(Path(sys.argv[1]), lingers=True) as folder:
+    (folder / "old").mkdir()
+    for number in range(1000):
+        (folder / "old" / str(number)).touch()
+"""
+
+
+def test_one_that_lingers_goes_before_the_process_has_ended(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LINGERS, tmp_path / "final"], check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "final"], check=False)
     assert done.returncode == -signal.SIGKILL

@@ -10,7 +10,7 @@ from pathlib import Path
 from boxsnake import oci
 from boxsnake.archive import Member, file_member, write_tar
 from boxsnake.beside import beside
-from boxsnake.disk import disk_faults, publish_file, publish_tree, sync
+from boxsnake.disk import disk_faults, publish_file, publish_tree, sync_all
 from boxsnake.errors import BoxsnakeError, UsageError
 from boxsnake.image.layout import LaidOut, Layout
 from boxsnake.store import Store
@@ -33,9 +33,12 @@ def write_layout(store: Store, image: LaidOut, tags: Sequence[str], out: Path, *
 
 
 def publish_layout(temporary: Path, final: Path) -> None:
-    """Put what `write_layout` has written under its final name, atomically. Errors: ResourceError."""
+    """Put what `write_layout` has written under its final name, atomically. Errors: ResourceError.
+
+    A folder that was there is under the temporary name then.
+    """
     if temporary.is_dir():
-        publish_tree(temporary, final, is_durable=True)
+        publish_tree(temporary, final, is_durable=True, leaves_old=True)
     else:
         publish_file(temporary, final)
 
@@ -99,8 +102,7 @@ def _write_folder(files: Mapping[str, bytes | Path], out: Path) -> None:
             elif not _linked(source, path):
                 shutil.copyfile(source, path)
                 fresh.append(path)
-        for path in (*fresh, *(folder for folder in out.rglob("*") if folder.is_dir()), out):
-            sync(path)
+        sync_all([*fresh, *(folder for folder in out.rglob("*") if folder.is_dir()), out])
 
 
 def _linked(source: Path, path: Path) -> bool:

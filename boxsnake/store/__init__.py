@@ -207,12 +207,11 @@ class Store:
 
     @contextlib.contextmanager
     def writer(self, expected: str | None = None, origin: str = "data") -> Iterator[BlobWriter]:
-        """Open a stream into the store: published, durably, when the block ends without an exception.
+        """Open a stream into the store: published, all of it durable, when the block ends without an exception.
 
         Bytes with another digest than `expected` go into quarantine and raise IntegrityError, which names `origin`.
         """
-        with self.scratch("blob") as folder:
-            temporary = folder / "blob"
+        with self._ground.temporary() as temporary:
             with disk_faults(self.root):
                 stream = temporary.open("xb", buffering=_CHUNK)
             try:
@@ -278,8 +277,7 @@ class Store:
         path = self._selector_path(kind, key)
         document = canonical_json({"key": key, "result": result, "sha256": _selector_sum(kind, key, result)})
         self._ground.make_folder(path.parent)
-        with self.scratch("selector") as folder, disk_faults(path):
-            temporary = folder / "selector"
+        with self._ground.temporary() as temporary, disk_faults(path):
             temporary.write_bytes(document)
             temporary.chmod(0o444)
             temporary.rename(path)

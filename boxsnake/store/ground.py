@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -42,6 +43,7 @@ class Ground:
         self.caches = self.top / "caches"
         self.lease: Lease | None = None
         self._joining = threading.Lock()
+        self._numbers = itertools.count()
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -125,6 +127,19 @@ class Ground:
             if lease.pid == os.getpid():  # and not a child that was forked within the block
                 with contextlib.suppress(OSError):
                     remove_tree(folder)
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """Name a file on the store's file system that is to be made and renamed, or else removed, within the block.
+
+        It lies in no folder of its own: a file system may take longer to remove one than to write what was in it.
+        """
+        path = self.join().folder / f"file-{next(self._numbers)}"
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def reap(self) -> None:
         """Remove what killed processes left."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from boxsnake.disk import disk_faults, publish_file
+from boxsnake.disk import disk_faults
 from boxsnake.value import dataclass
 
 
@@ -64,9 +64,14 @@ class BlobWriter:
         return self._blob
 
     def publish(self, final: Path, temporary: Path) -> None:
-        """Put the bytes under their final name; the store calls this."""
+        """Put the bytes, made durable, under their final name; the store calls this.
+
+        The name is not made durable: what a power cut takes from the store as a whole is brought or made again.
+        """
         with disk_faults(self._place):
             self._stream.flush()
             os.fchmod(self._stream.fileno(), 0o444)
-        publish_file(temporary, final)
+        with disk_faults(final):
+            os.fsync(self._stream.fileno())
+            temporary.rename(final)
         self._blob = Blob(digest=self.digest, size=self._size)
