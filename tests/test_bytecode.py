@@ -179,7 +179,7 @@ def test_an_interpreter_that_does_not_start_is_replaced_by_another(store: Store,
 
 def test_a_compiler_that_dies_is_an_error_and_keeps_nothing(store: Store, tmp_path: Path) -> None:
     root = tree(tmp_path / "root", module=SOURCE)
-    dying = f'#!/bin/sh\ncase "$*" in *job.json*) echo dying; exit 9;; esac\nexec {sys.executable} "$@"\n'
+    dying = f'#!/bin/sh\ncase "$*" in */job*) echo dying; exit 9;; esac\nexec {sys.executable} "$@"\n'
     (root / "bin" / f"python{MINOR}").write_text(dying)
     with pytest.raises(PackError, match=r"ended with status 9(.|\n)*dying"):
         compile_sources(store, root, [sources_of(root)], LOCK)

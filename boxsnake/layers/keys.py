@@ -11,7 +11,7 @@ from boxsnake.layers.plan import Group, Treatment
 from boxsnake.lock import TargetLock, Wheel
 from boxsnake.stage.bytecode import expected_compiler
 
-_FORMAT = 5
+_FORMAT = 6
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
 
 

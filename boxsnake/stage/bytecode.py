@@ -28,7 +28,7 @@ from boxsnake.value import dataclass
 DEADLINE = 1800.0
 """Seconds that compiling one environment may take."""
 
-_FORMAT = 2
+_FORMAT = 3
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
 _NONE = "none"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -166,26 +166,22 @@ def _probe(program: Path) -> Compiler | None:
 
 def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder: Path) -> dict[str, str]:
     """Compile: the `.pyc` of each source that compiles, both as paths below the root."""
-    units = _units(sources)
-    job, result = folder / "job.json", folder / "result.json"
-    document = {
-        "root": str(root),
-        "units": units,
-        "processes": len(os.sched_getaffinity(0)),
-        "result": str(result),
-    }
+    job, result = folder / "job", folder / "result"
+    words = [str(root), str(len(os.sched_getaffinity(0)))]
+    for unit in _units(sources):
+        words += [str(len(unit)), *unit]
     with disk_faults(folder):
-        job.write_text(json.dumps(document), encoding="utf-8")
+        job.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
     script = Path(__file__).with_name("bytecode_child.py").read_text(encoding="utf-8")
     # Not -I: it would make the interpreter ignore PYTHONHASHSEED.
-    argv = [str(compiler.program), "-s", "-S", "-B", "-W", "ignore", "-c", script, str(job)]
+    argv = [str(compiler.program), "-s", "-S", "-B", "-W", "ignore", "-c", script, str(job), str(result)]
     finished = child.run(argv, cwd=folder, env=child.environment(folder), deadline=DEADLINE)
     try:
-        compiled: dict[str, str] = json.loads(result.read_text(encoding="utf-8"))["compiled"]
-    except (OSError, ValueError):
+        told = [os.fsdecode(word) for word in result.read_bytes().split(b"\0")[:-1]]
+    except OSError:
         cause = f"compiling to byte-code {finished.why(DEADLINE)}\n{finished.last_lines}"
         raise PackError(f"Python {compiler.version}", cause, "Run it again; if it returns, report it.") from None
-    return compiled
+    return dict(zip(told[::2], told[1::2], strict=True))
 
 
 def _units(sources: Iterable[Sources]) -> list[list[str]]:

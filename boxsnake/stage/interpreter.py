@@ -16,10 +16,10 @@ from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import ResourceError
 from boxsnake.store import Store
 
-_FORMAT = 2
+_FORMAT = 3
 _CACHE = "interpreters"
-# What `boxsnake.stage.bytecode_child` imports: modules of the top level, a few packages, what is compiled of them.
-_PACKAGES = "__pycache__|collections|encodings|importlib|json|lib-dynload|re"
+# What starting it and `boxsnake.stage.bytecode_child` import: the top level, a few packages, what is compiled of them.
+_PACKAGES = "__pycache__|collections|encodings|importlib|lib-dynload|re"
 
 
 class NotStartingError(ResourceError):
