@@ -91,7 +91,12 @@ def _boxes(
 
 
 def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
-    """Do what a changed application is packed with or after, while its wheel is built by another process."""
+    """Do what a changed application is packed with or after, while its wheel is built."""
+    from boxsnake import child
+
+    _look_at_layers(workspace)
+    # Before another process is waited for, imports would only take time from what they shall be ready for.
+    child.is_awaited.wait()
     wanted = [
         "boxsnake.pack",
         "boxsnake.layers.blobs",
@@ -104,12 +109,15 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     wanted += ["boxsnake.registry.push", "boxsnake.fetch.client", "urllib.request"] if push else []
     for name in wanted:
         importlib.import_module(name)
+
+
+def _look_at_layers(workspace: Workspace) -> None:
+    """Have those of the last image compared, which are those of the next, but for one: that is done once."""
     from boxsnake.errors import BoxsnakeError
     from boxsnake.image.layout import Layout
 
     # What goes wrong is told when it is needed.
     with suppress(BoxsnakeError, OSError):
-        # The layers of the last image, which are those of the next, but for one: they are looked at once.
         for folder in workspace.output.glob("*.image"):
             for layer in (layer for image in Layout(folder).images for layer in image.layers):
                 workspace.store.sound(layer.digest)

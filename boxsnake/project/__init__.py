@@ -188,7 +188,7 @@ def build_wheel(
     `credentials` are for archives behind a URL. `without` are paths in a source folder that are no part of the
     project, such as the folder for the artifacts. With `offline` no server is asked, and build requirements come
     from those that earlier builds have fetched. `deadline` is in seconds. `meanwhile` is called in a
-    thread of its own where there is a new wheel, once somebody waits for a program: its backend, or what compiles it.
+    thread of its own where there is a new wheel.
 
     Raises PackError where the project does not build, NetworkError where it or its build requirements cannot be
     fetched, ResourceError where a tool is missing, IntegrityError where an archive is not what it should be.
@@ -270,13 +270,7 @@ def _known(facts: Mapping[str, Any], origin: Origin) -> BuiltWheel:
 def _begin(means: _Means) -> None:
     """Begin with what can be done while other programs work."""
     if means.meanwhile is not None:
-        threading.Thread(target=_once_idle, args=[means.meanwhile], name="meanwhile", daemon=True).start()
-
-
-def _once_idle(work: Callable[[], None]) -> None:
-    # Before that it would only take the processor from what it shall be ready for.
-    child.is_awaited.wait()
-    work()
+        threading.Thread(target=means.meanwhile, name="meanwhile", daemon=True).start()
 
 
 def _edited(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel | None:
