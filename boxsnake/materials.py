@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from boxsnake.binaries import Binaries
     from boxsnake.entries import Tree
     from boxsnake.fetch import Wanted
+    from boxsnake.layers.keys import LayerKeys
     from boxsnake.target import Target
 
 
@@ -113,11 +114,7 @@ class StoreMaterials:
         return layer_blobs(
             self.store,
             groups,
-            self._plan.lock,
-            application=self._plan.application.wheel,
-            prefix=prefix,
-            epoch=self._plan.epoch,
-            treatment=treatment,
+            self._layer_keys(prefix, treatment),
             tree=lambda: self._removed_beside(self._tree(prefix, treatment, has_times=False)),
             alone=lambda layer, owners: self._removed_beside(self._alone(owners, prefix, layer, treatment)),
         )
@@ -152,17 +149,14 @@ class StoreMaterials:
         """See `boxsnake.packagers.Materials`."""
         from boxsnake.layers.blobs import known_layers
 
+        return known_layers(self.store, groups, self._layer_keys(prefix, treatment))
+
+    def _layer_keys(self, prefix: str, treatment: Treatment) -> LayerKeys:
+        from boxsnake.layers.keys import LayerKeys
+
         plan = self._plan
         application = plan.application.wheel
-        return known_layers(
-            self.store,
-            groups,
-            plan.lock,
-            application=application,
-            prefix=prefix,
-            epoch=plan.epoch,
-            treatment=treatment,
-        )
+        return LayerKeys(plan.lock, application=application, prefix=prefix, epoch=plan.epoch, treatment=treatment)
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         """See `boxsnake.packagers.Materials`."""

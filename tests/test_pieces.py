@@ -17,12 +17,11 @@ import pytest
 from boxsnake.archive import GzipSink
 from boxsnake.errors import PackError
 from boxsnake.layers.brought import Brought, go_together
-from boxsnake.layers.keys import LayerKeys
 from boxsnake.layers.pieces import Pieces
 from boxsnake.layers.plan import AS_THEY_ARE, LayerBlob, Treatment, group
 from boxsnake.store import Store
 
-from .trees import EPOCH, SITE, Content, Link, Materials, Program, Workshop
+from .trees import SITE, Content, Link, Materials, Program, Workshop
 
 PREFIX = "/opt/env"
 LONG = f"share/{'ö' * 60}/{'x' * 90}.txt"
@@ -85,9 +84,7 @@ def names(store: Store, layer: LayerBlob) -> list[str]:
 
 
 def pieces_of(materials: Materials) -> Pieces:
-    application = materials.workshop.application
-    keys = LayerKeys(materials.lock, application=application, prefix=PREFIX, epoch=EPOCH, treatment=AS_THEY_ARE)
-    return Pieces(materials.store, keys)
+    return Pieces(materials.store, materials.layer_keys(PREFIX))
 
 
 def test_in_other_groups_nothing_is_staged(workshop: Workshop, store: Store) -> None:

@@ -20,6 +20,7 @@ import zstandard
 from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
 from boxsnake.layers.blobs import known_layers, layer_blobs
+from boxsnake.layers.keys import LayerKeys
 from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
 from boxsnake.lock import CondaPackage, Distribution, Noarch, SystemLock, TargetLock, Wheel
 from boxsnake.registry import Registries
@@ -265,28 +266,17 @@ class Materials:
 
     def layers(self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE) -> Sequence[LayerBlob]:
         return layer_blobs(
-            self.store,
-            groups,
-            self.lock,
-            application=self.workshop.application,
-            prefix=prefix,
-            epoch=EPOCH,
-            treatment=treatment,
-            tree=lambda: self.tree(prefix, treatment),
+            self.store, groups, self.layer_keys(prefix, treatment), tree=lambda: self.tree(prefix, treatment)
         )
 
     def known_layers(
         self, prefix: str, groups: Sequence[Group], treatment: Treatment = AS_THEY_ARE
     ) -> Sequence[LayerBlob | None]:
-        return known_layers(
-            self.store,
-            groups,
-            self.lock,
-            application=self.workshop.application,
-            prefix=prefix,
-            epoch=EPOCH,
-            treatment=treatment,
-        )
+        return known_layers(self.store, groups, self.layer_keys(prefix, treatment))
+
+    def layer_keys(self, prefix: str, treatment: Treatment = AS_THEY_ARE) -> LayerKeys:
+        application = self.workshop.application
+        return LayerKeys(self.lock, application=application, prefix=prefix, epoch=EPOCH, treatment=treatment)
 
     def base(self, name: str, platform: tuple[str, str]) -> Base:
         root = self.workshop.folder.parent

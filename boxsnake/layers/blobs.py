@@ -26,8 +26,7 @@ from boxsnake.errors import PackError, ResourceError
 from boxsnake.layers.brought import Brought, go_together, notes_of, shared, trimmed_of, variables_of
 from boxsnake.layers.keys import LayerKeys
 from boxsnake.layers.pieces import Piece, Pieces, brought_in, owned
-from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
-from boxsnake.lock import TargetLock, Wheel
+from boxsnake.layers.plan import Group, LayerBlob
 from boxsnake.oci import LAYER_GZIP
 from boxsnake.progress import track
 from boxsnake.stage.activation import activated as activated_variables
@@ -48,24 +47,18 @@ Put = Callable[[str, Collection[str], GzipSink], None]
 def layer_blobs(
     store: Store,
     groups: Sequence[Group],
-    lock: TargetLock,
+    keys: LayerKeys,
     *,
-    application: Wheel | None,
-    prefix: str,
-    epoch: int,
-    treatment: Treatment = AS_THEY_ARE,
     tree: Callable[[], AbstractContextManager[Tree]],
     alone: Alone | None = None,
 ) -> list[LayerBlob]:
-    """One compressed layer for each group, in order, whose paths lie below `prefix`.
+    """One compressed layer for each group, in order, whose paths lie below the keys' prefix.
 
-    A layer is a pure function of its packages' digests, the Python that they are linked for, `prefix`, `epoch` and
-    `treatment`. `tree` stages everything, treated; it is called once, and only where a layer is lacking that cannot be
-    made of pieces and of what `alone` stages, or where it is not known that all of the packages go together. Errors are
-    those of staging, and of `boxsnake.stage.activation`.
+    A layer is a pure function of what its key tells. `tree` stages everything, treated; it is called once, and only
+    where a layer is lacking that cannot be made of pieces and of what `alone` stages, or where it is not known that all
+    of the packages go together. Errors are those of staging, and of `boxsnake.stage.activation`.
     """
-    keys = LayerKeys(lock, application=application, prefix=prefix, epoch=epoch, treatment=treatment)
-    making = _Making(store, groups, keys, prefix, epoch)
+    making = _Making(store, groups, keys)
     making.of_pieces()
     if alone:
         making.of_wheels(alone)
@@ -75,18 +68,8 @@ def layer_blobs(
     return [layer for layer in making.found.values() if layer is not None]
 
 
-def known_layers(
-    store: Store,
-    groups: Sequence[Group],
-    lock: TargetLock,
-    *,
-    application: Wheel | None,
-    prefix: str,
-    epoch: int,
-    treatment: Treatment = AS_THEY_ARE,
-) -> list[LayerBlob | None]:
+def known_layers(store: Store, groups: Sequence[Group], keys: LayerKeys) -> list[LayerBlob | None]:
     """The layers that `layer_blobs` would not have to make; None for the others."""
-    keys = LayerKeys(lock, application=application, prefix=prefix, epoch=epoch, treatment=treatment)
     return [_known(store, group, keys.layer(group)) for group in groups]
 
 
@@ -113,11 +96,10 @@ def _layer(group: Group, made: dict[str, Any]) -> LayerBlob:
 class _Making:
     """The layers of one environment: those that the store has, and those that are made."""
 
-    def __init__(self, store: Store, groups: Sequence[Group], keys: LayerKeys, prefix: str, epoch: int) -> None:
+    def __init__(self, store: Store, groups: Sequence[Group], keys: LayerKeys) -> None:
         self._store = store
         self._keys = keys
-        self._below = prefix.strip("/")
-        self._epoch = epoch
+        self._below = keys.prefix.strip("/")
         self._pieces = Pieces(store, keys)
         self._has_application = any(APPLICATION in group.owners for group in groups)
         self.found: dict[Group, LayerBlob | None] = {group: _known(store, group, keys.layer(group)) for group in groups}
@@ -234,7 +216,7 @@ class _Making:
         def put(owner: str, left_out: Collection[str], sink: GzipSink) -> None:
             if tree and owner in entries:
                 mine = (entry for entry in entries[owner] if entry.path not in left_out)
-                write_members(_members(tree, mine), sink, epoch=self._epoch)
+                write_members(_members(tree, mine), sink, epoch=self._keys.epoch)
             else:
                 self._put_piece(pieces[owner], left_out, sink)
 
@@ -266,7 +248,7 @@ class _Making:
         ranges: dict[str, tuple[int, int]] = {}
         seen: set[str] = set()
         with self._store.writer(origin=f"layer {group.name}") as writer, GzipSink(writer) as sink:
-            write_members(self._head(group, brought), sink, epoch=self._epoch)
+            write_members(self._head(group, brought), sink, epoch=self._keys.epoch)
             for owner, one in zip(group.owners, brought, strict=True):
                 start = sink.cut()
                 left_out = seen & one.files.keys()

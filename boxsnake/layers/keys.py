@@ -16,7 +16,7 @@ _FORMAT = 6
 
 
 class LayerKeys:
-    """The keys of one environment that is linked for a prefix, with the application."""
+    """The keys of one environment that is linked for a prefix, with the application; `epoch` is its files' time."""
 
     def __init__(
         self, lock: TargetLock, *, application: Wheel | None, prefix: str, epoch: int, treatment: Treatment
@@ -31,6 +31,8 @@ class LayerKeys:
         """The owners of all but the application."""
         if application:
             packages[APPLICATION] = [application.sha256]
+        self.prefix = prefix
+        self.epoch = epoch
         self._packages = packages
         self._treatment = treatment
         self._common = {
