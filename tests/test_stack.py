@@ -45,7 +45,7 @@ redis = "service:nothing"
 
 [services.idle]
 image = "service:redis"
-command = ["sh", "-c", "echo cannot go on; exit 3"]
+command = ["sh", "-c", "sleep 0.3; echo cannot go on; exit 3"]
 
 [environments.failing]
 without = ["database", "redis"]
@@ -289,8 +289,11 @@ def test_a_box_that_is_no_image_is_started_where_it_was_installed(application: A
 @pytest.mark.channel
 @pytest.mark.engine
 @pytest.mark.index
-def test_what_does_not_become_ready_is_named_with_its_last_words(application: Application, engine: Engine) -> None:
-    done = application.run("run", "--environment", "failing")
+@pytest.mark.parametrize("command", ["run", "up"])
+def test_what_does_not_become_ready_is_named_with_its_last_words(
+    application: Application, engine: Engine, command: str
+) -> None:
+    done = application.run(command, "--environment", "failing")
     assert done.returncode == 10, done.stdout + done.stderr
     assert "idle: ended with 3" in done.stderr
     assert "cannot go on" in done.stderr

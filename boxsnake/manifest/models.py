@@ -348,7 +348,7 @@ class Service(Section):
     ports: Ports = ()
     """TCP ports that `boxsnake run` publishes on this machine as well; the application reaches all of them anyway."""
     check: Command = ()
-    """What exits with 0 in it once it is ready (["redis-cli", "ping"]). Left out: it is ready when it is started."""
+    """What exits with 0 in it when it is ready (["redis-cli", "ping"]). Left out: it is after running for a second."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ _SHORT_SECONDS = 5
 _REQUEST_SECONDS = 5.0
 _SHOWN_LINES = 15
 _PAUSES = (0.03, 0.05, 0.1, 0.2)
+# How long a program goes on that cannot be asked whether it is ready, and is not about to fail.
+_SETTLING_SECONDS = 1.0
 
 Say = Callable[[str, str], None]
 """(unit, text)"""
@@ -80,11 +82,13 @@ class Running:
         container = self.engine.launch(launch)
         self.containers[unit.name] = container.id
         self._terms.watch(unit.name, container.id)
-        listed = _wait(self.engine, unit, container.id, started)
+        is_application = unit is self.stack.application
+        listed = _wait(self.engine, unit, container.id, started, may_end=is_application)
         self.ports[unit.name] = listed.ports
-        if unit is not self.stack.application and listed.address and self.engine.is_podman:
+        if not is_application and listed.address and self.engine.is_podman:
             self._addresses[unit.name] = listed.address
-        self._terms.say(unit.name, f"ready after {time.monotonic() - started:.1f} s")
+        done = "ready" if listed.state == "running" else "ended with 0"
+        self._terms.say(unit.name, f"{done} after {time.monotonic() - started:.1f} s")
 
     def bring_again(self) -> None:
         """Start the application anew, at its ports; its services go on. Errors: those of `bring`."""
@@ -212,16 +216,18 @@ def _free(port: int) -> int:
     return port
 
 
-def _wait(engine: Engine, unit: Unit, identity: str, started: float) -> Listed:
-    """Wait until the unit is ready. Errors: BootError."""
+def _wait(engine: Engine, unit: Unit, identity: str, started: float, *, may_end: bool) -> Listed:
+    """Wait until the unit is ready, or has done its work where it may end. Errors: BootError."""
     request = unit.request
     seconds = max(READY_SECONDS, request.timeout if request else 0.0)
     last = ""
     for number in range(1_000_000):
         listed = engine.look(identity)
+        if listed and listed.state == "exited" and listed.exit_code == 0 and may_end:
+            return listed
         if listed is None or listed.state != "running":
             raise _not_ready(engine, unit, identity, _ended(listed))
-        last = _lack(engine, unit, listed, seconds)
+        last = _lack(engine, unit, listed, started, seconds)
         if not last:
             return listed
         if time.monotonic() - started > seconds:
@@ -234,7 +240,7 @@ def _ended(listed: Listed | None) -> str:
     return "went away" if listed is None else f"ended with {listed.exit_code}"
 
 
-def _lack(engine: Engine, unit: Unit, listed: Listed, seconds: float) -> str:
+def _lack(engine: Engine, unit: Unit, listed: Listed, started: float, seconds: float) -> str:
     """What it lacks of being ready; "" where it is."""
     if unit.check:
         try:
@@ -247,7 +253,9 @@ def _lack(engine: Engine, unit: Unit, listed: Listed, seconds: float) -> str:
         return "" if done.exit_code == 0 else f"its check exits with {done.exit_code}: {words[-1] if words else ''}"
     request = unit.request
     port = listed.ports.get(request.port or 0) if request else None
-    return _answer(request, port) if request and port else ""
+    if request and port:
+        return _answer(request, port)
+    return "" if time.monotonic() - started > _SETTLING_SECONDS else "it has only just started"
 
 
 def _answer(check: Check, port: int) -> str:
