@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import field
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from boxsnake.binaries import Binaries
     from boxsnake.entries import Tree
     from boxsnake.fetch import Wanted
+    from boxsnake.image.layout import LaidOut
     from boxsnake.layers.keys import LayerKeys
     from boxsnake.target import Target
 
@@ -50,10 +51,14 @@ class Access:
 class StoreMaterials:
     """The materials of one plan. A context manager: the folders that it hands out last until it is left."""
 
-    def __init__(self, store: Store, plan: Plan, access: Access) -> None:
+    def __init__(
+        self, store: Store, plan: Plan, access: Access, announce: Callable[[LaidOut], None] | None = None
+    ) -> None:
+        """`announce` is told of an image when all of its layers are in the store."""
         self.store = store
         self._plan = plan
         self._access = access
+        self._announce = announce
         self._folders = ExitStack()
         self._environment: str | None = None
         self._has_environment = False
@@ -234,6 +239,11 @@ class StoreMaterials:
     def scratch(self) -> AbstractContextManager[Path]:
         """See `boxsnake.packagers.Materials`."""
         return self.store.scratch("pack")
+
+    def announce(self, image: LaidOut) -> None:
+        """See `boxsnake.packagers.Materials`."""
+        if self._announce is not None:
+            self._announce(image)
 
     @contextmanager
     def _removed_beside(self, staged: AbstractContextManager[Tree]) -> Iterator[Tree]:

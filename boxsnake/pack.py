@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boxsnake.beside import beside, sweep
 from boxsnake.boot_recipe import BootRules
@@ -26,6 +26,9 @@ from boxsnake.store import Store
 from boxsnake.system import System
 from boxsnake.value import dataclass
 
+if TYPE_CHECKING:
+    from boxsnake.image.layout import LaidOut
+
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
@@ -39,9 +42,12 @@ class Made:
     notes: tuple[str, ...]
 
 
-def pack(box: Box, store: Store, access: Access) -> Made:
-    """Make one box, unless its artifact lies there already, made from the same inputs and unharmed since."""
-    with StoreMaterials(store, box.plan, access) as materials:
+def pack(box: Box, store: Store, access: Access, announce: Callable[[LaidOut], None] | None = None) -> Made:
+    """Make one box, unless its artifact lies there already, made from the same inputs and unharmed since.
+
+    `announce` is told of an image that is made anew, once its layers are in the store and before it is laid out.
+    """
+    with StoreMaterials(store, box.plan, access, announce) as materials:
         return _pack(box, materials)
 
 

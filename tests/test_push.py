@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
 import subprocess
 import tarfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from boxsnake.registry import Registries
 from boxsnake.registry import upload as uploading
 from boxsnake.registry.destinations import where_to
 from boxsnake.registry.logins import find_login
-from boxsnake.registry.push import Pushed, push
+from boxsnake.registry.push import Pushed, push, pushing
 from boxsnake.settings import RegistrySettings
 from boxsnake.store import Store
 from tests.registry_server import (
@@ -149,6 +151,34 @@ def test_after_an_edit_only_that_travels_and_what_was_lost(store: Store, tmp_pat
         assert (asked, proxy.count("PUT", "manifests/")) == {"": (0, 1), "blob": (1, 2), "everything": (1, 1)}[loss]
         assert (done.uploaded + done.mounted, done.there) == {"": (2, 1), "blob": (1, 2), "everything": (3, 0)}[loss]
         assert read_back(upstream, f"{name}:2", tmp_path) == json.loads(edited.images[0].manifest.content)
+
+
+def test_blobs_go_ahead_of_a_tag_that_is_written_when_all_is_well(store: Store, tmp_path: Path, proxy: Proxy) -> None:
+    layout = artifact(tmp_path / "a.tar", rootfs(word="ahead"))
+    registries = Registries(patience=HASTY)
+    tags = where_to(registries, [f"{proxy.address}/ahead:1", f"{proxy.address}/ahead:2"])
+
+    def is_on_its_way() -> bool:
+        return proxy.count("PUT", "blobs/") > 0
+
+    with contextlib.suppress(PackError), pushing(store, registries, [layout], tags):
+        wait_until(is_on_its_way)
+        raise PackError("it", "cannot be packed after all", "Try another.")
+    assert (is_on_its_way(), proxy.count("PUT", "manifests/")) == (True, 0)
+    with pushing(store, registries, [layout], tags) as finish:
+        one, other = finish()
+    assert (one.there + one.uploaded, other.there, proxy.count("PUT", "manifests/")) == (2, 2, 2)
+    proxy.fault = lambda request, _: (403, {}, b"") if request.method == "PUT" else None
+    edited = artifact(tmp_path / "b.tar", rootfs(word="edited"))
+    with pushing(store, registries, [edited], tags) as finish, pytest.raises(NetworkError, match="may push to"):
+        finish()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """As long as a slow machine may take."""
+    end = time.monotonic() + 30
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 @pytest.mark.engine

@@ -19,6 +19,7 @@ import zstandard
 
 from boxsnake.bases import Base, base_image
 from boxsnake.entries import Tree
+from boxsnake.image.layout import LaidOut
 from boxsnake.layers.blobs import known_layers, layer_blobs
 from boxsnake.layers.keys import LayerKeys
 from boxsnake.layers.plan import AS_THEY_ARE, Group, LayerBlob, Treatment
@@ -287,3 +288,6 @@ class Materials:
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self.store.scratch("pack")
+
+    def announce(self, image: LaidOut) -> None:
+        pass

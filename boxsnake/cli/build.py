@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace
+    from boxsnake.cli.push import BuildPush
     from boxsnake.pack import Made
 
 
@@ -50,7 +51,7 @@ def command(
     """Make the boxes that the manifest asks for, from its lock."""
     _check_only({"--spec": "rpm"} if spec else {}, {"--since": "wheelhouse"} if since else {}, chosen.formats)
     started = time.monotonic()
-    with console.progress():
+    with console.progress(), ExitStack() as until:
         workspace = chosen.open()
         made: list[Made] = []
         ahead = partial(_prepare, workspace, load=load, push=push)
@@ -59,13 +60,14 @@ def command(
 
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
+        pushing = _push(workspace, boxes, until) if push else None
         for box in boxes:
-            result = pack(box, workspace.store, workspace.access)
+            result = pack(box, workspace.store, workspace.access, pushing.begin if pushing else None)
             _tell(console, result, width)
             made.append(result)
         indexed = _index(console, workspace, made) if index else []
         loaded = _load(console, made) if load else []
-        pushed = _push(console, made) if push else []
+        pushed = [vars(one) for one in pushing.finish(console)] if pushing else []
     console.say(f"{len(made)} {'box' if len(made) == 1 else 'boxes'} in {time.monotonic() - started:.2f} s")
     told = {"loaded": loaded, "pushed": pushed, "indexes": indexed}
     console.result(lambda: {"boxes": [_facts(result) for result in made], **told})
@@ -216,12 +218,11 @@ def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list
     return [{"path": str(out), "digest": digest, "platforms": platforms}]
 
 
-def _push(console: Console, made: Sequence[Made]) -> list[dict[str, Any]]:
-    from boxsnake.cli.push import push_images
+def _push(workspace: Workspace, boxes: Sequence[Box], until: ExitStack) -> BuildPush:
+    from boxsnake.cli.push import BuildPush
     from boxsnake.packagers.image import PACKAGER
 
-    images = [result.box.path for result in made if result.box.packager.name == PACKAGER.name]
-    return [vars(one) for one in push_images(console, images, ())]
+    return BuildPush(workspace, [box for box in boxes if box.packager.name == PACKAGER.name], until)
 
 
 def _facts(made: Made) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from boxsnake.cli.console import Console
 from boxsnake.plain_text import human_size
 
 if TYPE_CHECKING:
+    from boxsnake.boxes import Box, Workspace
+    from boxsnake.image.layout import LaidOut
+    from boxsnake.reference import Reference
     from boxsnake.registry import Registries
     from boxsnake.registry.push import Pushed
 
@@ -22,6 +26,50 @@ def usual_registries() -> Registries:
 
     configured = settings.load()
     return Registries.of(configured, Credentials.from_environment(settings=configured.credentials))
+
+
+class BuildPush:
+    """The push of the images that a build makes. The blobs of a single one go while it is still laid out."""
+
+    def __init__(self, workspace: Workspace, images: Sequence[Box], until: ExitStack) -> None:
+        """What has begun ends with `until`, if nothing else has ended it."""
+        self._store = workspace.store
+        self._registries = workspace.access.registries
+        self._images = images
+        self._until = until
+        self._finish: Callable[[], list[Pushed]] | None = None
+
+    def begin(self, image: LaidOut) -> None:
+        """Send what is in the store. Of several images, what names them is known when all are there: not before."""
+        from boxsnake.image.layout import StoredImages
+        from boxsnake.registry.push import pushing
+
+        if len(self._images) == 1:
+            # A blob that the store has lost is missed where it is read.
+            name = str(self._images[0].path)
+            stored = StoredImages(name=name, images=(image,), store=self._store, bring=lambda _: None)
+            begun = pushing(self._store, self._registries, [stored], self._places)
+            self._finish = self._until.enter_context(begun)
+
+    def finish(self, console: Console) -> list[Pushed]:
+        """Write the tags, once all is made, and say so."""
+        from boxsnake.image.layout import Layout
+        from boxsnake.registry.push import push
+
+        if self._finish is not None:
+            pushed = self._finish()
+        else:
+            layouts = [Layout(box.path) for box in self._images]
+            pushed = push(self._store, self._registries, layouts, self._places)
+        tell_pushed(console, pushed)
+        return pushed
+
+    @property
+    def _places(self) -> Sequence[Reference]:
+        from boxsnake.image.configuration import tags_of
+        from boxsnake.registry.destinations import where_to
+
+        return where_to(self._registries, [tag for box in self._images for tag in tags_of(box.plan)])
 
 
 def push_images(console: Console, files: Sequence[Path], tags: Sequence[str]) -> list[Pushed]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from boxsnake.boot_recipe import BootRecipe
     from boxsnake.entries import Tree
     from boxsnake.forecast import Forecast
+    from boxsnake.image.layout import LaidOut
     from boxsnake.layers.plan import Group, LayerBlob, Treatment
     from boxsnake.lock import CondaPackage, SystemLock, Wheel
     from boxsnake.manifest import Section
@@ -80,6 +81,10 @@ class Materials(Protocol):
 
     def scratch(self) -> AbstractContextManager[Path]:
         """An empty folder on the store's file system, removed after the block."""
+        ...
+
+    def announce(self, image: LaidOut) -> None:
+        """Say what an image is, once its layers are in the store: who sends it somewhere may begin with them."""
         ...
 
 

@@ -124,6 +124,7 @@ class Image:
         made = contents(plan, materials)
         config, manifest = documents(plan, made.base, made.layers)
         laid = LaidOut(manifest=manifest, config=config, platform=platform_of(plan), variant=made.base.variant)
+        materials.announce(laid)
         write_layout(materials.store, laid, tags_of(plan), out, epoch=plan.epoch)
         return made.notes
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from boxsnake import oci
@@ -46,12 +49,84 @@ def push(store: Store, registries: Registries, layouts: Sequence[Images], tags: 
     What was pushed where is remembered in the store, as other repositories of the same registry can take blobs from
     there. Errors: UsageError where two images are for one platform, NetworkError, IntegrityError, ResourceError.
     """
+    return _push(store, registries, layouts, tags, _Gate(is_open=True))
+
+
+@contextmanager
+def pushing(
+    store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference]
+) -> Iterator[Callable[[], list[Pushed]]]:
+    """Send the blobs of images while the block runs, and what names them when it calls what it is given.
+
+    That does what `push` does, and fails as that does. Where it is not called, no tag is written; blobs that nothing
+    names are the registry's to remove.
+    """
+    gate = _Gate(is_open=False)
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(_push, store, registries, layouts, tags, gate)
+
+        def finished() -> list[Pushed]:
+            gate.open()
+            return pushed.result()
+
+        try:
+            yield finished
+        finally:
+            gate.close()
+
+
+class _AbandonedError(Exception):
+    """What was sent shall not be named."""
+
+
+class _Gate:
+    """What names images waits here until it is known whether it shall."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        self._changed = threading.Condition()
+        self._is_open = is_open
+        self._is_closed = False
+        self._registry: Registry | None = None
+
+    def meet(self, registry: Registry) -> None:
+        """Have requests to a registry end when the gate is closed."""
+        with self._changed:
+            self._registry = registry
+            if self._is_closed:
+                registry.stop.set()
+
+    def open(self) -> None:
+        """Let all through."""
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody through who is not yet."""
+        with self._changed:
+            self._is_closed = True
+            if self._registry is not None:
+                self._registry.stop.set()
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Go through. Raises _AbandonedError."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_open or self._is_closed)
+            if self._is_closed:
+                raise _AbandonedError
+
+
+def _push(
+    store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference], gate: _Gate
+) -> list[Pushed]:
     images = _images(layouts)
     top = _top([image for _, image in images])
     done = []
     for tag in tags:
         with registries.connect(tag.registry) as registry:
-            done.append(_pushed(store, registry, images, top, tag))
+            gate.meet(registry)
+            done.append(_pushed(store, registry, images, top, tag, gate))
     return done
 
 
@@ -75,7 +150,12 @@ def _top(images: Sequence[LaidOut]) -> oci.Document:
 
 
 def _pushed(
-    store: Store, registry: Registry, images: Sequence[tuple[Images, LaidOut]], top: oci.Document, tag: Reference
+    store: Store,
+    registry: Registry,
+    images: Sequence[tuple[Images, LaidOut]],
+    top: oci.Document,
+    tag: Reference,
+    gate: _Gate,
 ) -> Pushed:
     blobs = {parcel.digest: parcel for layout, image in images for parcel in _parcels(layout, image)}
     origins = {
@@ -86,7 +166,7 @@ def _pushed(
     }
     sources = tuple(sorted({source for source in origins.values() if source}))
     repository = Repository(registry, tag.repository, writes=True, sources=sources)
-    sending = _Sending(store, repository, blobs, origins)
+    sending = _Sending(store, repository, blobs, origins, gate)
     last = _last(store, repository)
     try:
         outcomes, digest = sending.run(images, top, tag, last)
@@ -120,12 +200,18 @@ class _Sending:
     """The blobs of images on their way into a repository, and what names them after these."""
 
     def __init__(
-        self, store: Store, repository: Repository, blobs: Mapping[str, Parcel], origins: Mapping[str, str | None]
+        self,
+        store: Store,
+        repository: Repository,
+        blobs: Mapping[str, Parcel],
+        origins: Mapping[str, str | None],
+        gate: _Gate,
     ) -> None:
         self._store = store
         self._repository = repository
         self._blobs = blobs
         self._origins = origins
+        self._gate = gate
         self.sent = 0
         """Bytes."""
 
@@ -139,6 +225,7 @@ class _Sending:
         """
         with track(f"pushing {tag}", sum(parcel.size for parcel in self._blobs.values())) as advance:
             outcomes = self._send(advance, last)
+        self._gate.wait()
         for _, image in images:
             if image.manifest is not top:
                 self._put(image.manifest.digest, image.manifest)
