@@ -160,6 +160,17 @@ def test_an_exempt_module_is_not_imported_nor_an_exempt_program_started(
     assert boot(runtime, store, tmp_path, dataclasses.replace(recipe, expects=expects), []).failure is None
 
 
+@pytest.mark.parametrize(("skip", "told"), [((), ("commands", "broken --help")), (("broken",), None)])
+def test_an_exempt_command_is_not_started(
+    runtime: InEngine, store: Store, tmp_path: Path, skip: tuple[str, ...], told: tuple[str, str] | None
+) -> None:
+    recipe = recipe_for(write_box(tmp_path))
+    expects = dataclasses.replace(recipe.expects, rules=BootRules(exempt=skip))
+    recipe = dataclasses.replace(recipe, expects=expects, commands=("broken",))
+    found = boot(runtime, store, tmp_path, recipe, []).failure
+    assert (found and (found.name, found.detail[: len("broken --help")])) == told
+
+
 @pytest.mark.parametrize(("lacking", "outcome"), [("aiohttp", "passed"), ("libmissing", "failed")])
 def test_a_module_may_want_an_extra_that_nobody_asked_for(
     runtime: InEngine, store: Store, tmp_path: Path, lacking: str, outcome: str
