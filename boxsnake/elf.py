@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 MAGIC = b"\x7fELF\x02\x01"
 
@@ -35,8 +35,7 @@ class ElfError(ValueError):
     """The file is not an ELF file of a kind that is known here."""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """One program header."""
 
     kind: int
@@ -50,25 +49,14 @@ class Segment:
 
     def packed(self) -> bytes:
         """The header's bytes."""
-        return SEGMENT.pack(
-            self.kind,
-            self.flags,
-            self.offset,
-            self.address,
-            self.physical,
-            self.file_size,
-            self.memory_size,
-            self.align,
-        )
+        return SEGMENT.pack(*self)
 
 
-@dataclass(frozen=True)
 class Elf:
     """One ELF image, read. Addresses are those of the file, before the loader moves it."""
 
-    image: bytes
-
-    def __post_init__(self) -> None:
+    def __init__(self, image: bytes) -> None:
+        self.image = image
         if self.image[: len(MAGIC)] != MAGIC or len(self.image) < HEADER.size:
             raise ElfError("not a 64-bit little-endian ELF file")
         try:
@@ -95,10 +83,8 @@ class Elf:
     def segments(self) -> tuple[Segment, ...]:
         """The program headers, in the order of the file."""
         start, count = self.header[4], self.header[9]
-        names = ("kind", "flags", "offset", "address", "physical", "file_size", "memory_size", "align")
         return tuple(
-            Segment(**dict(zip(names, SEGMENT.unpack_from(self.image, start + i * SEGMENT.size), strict=True)))
-            for i in range(count)
+            Segment(*SEGMENT.unpack_from(self.image, start + number * SEGMENT.size)) for number in range(count)
         )
 
     @cached_property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from boxsnake.value import dataclass
 
 EntryKind = Literal["file", "link", "folder"]
 
@@ -30,7 +32,7 @@ def wheel_owner(name: str) -> str:
     return f"wheel:{name}"
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, order=True)
 class Entry:
     """One path of a tree.
 
@@ -54,7 +56,7 @@ class Entry:
         return (self.owner, *self.also)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Known:
     """What is known of a file without reading it: its size and the SHA-256 of its content."""
 

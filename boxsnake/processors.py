@@ -10,11 +10,9 @@ import os
 import struct
 from pathlib import Path
 
-from boxsnake.elf import EM_AARCH64, EM_X86_64
 from boxsnake.target import OCI_ARCHITECTURES
 
 _FOLDER = Path("/proc/sys/fs/binfmt_misc")
-_MACHINES = {EM_X86_64: "amd64", EM_AARCH64: "arm64"}
 _ELF_MACHINE = slice(18, 20)
 
 
@@ -28,6 +26,9 @@ def emulated(folder: Path = _FOLDER) -> frozenset[str]:
 
     In containers run those alone whose emulator the kernel has opened already (the flag F): they have no file of it.
     """
+    from boxsnake.elf import EM_AARCH64, EM_X86_64
+
+    machines = {EM_X86_64: "amd64", EM_AARCH64: "arm64"}
     found = set()
     with contextlib.suppress(OSError):  # the kernel knows nothing of it, or it is not mounted
         for entry in folder.iterdir():
@@ -36,7 +37,7 @@ def emulated(folder: Path = _FOLDER) -> frozenset[str]:
             magic = bytes.fromhex(facts.get("magic", "")) if is_fit else b""
             if len(magic) >= _ELF_MACHINE.stop:
                 (machine,) = struct.unpack("<H", magic[_ELF_MACHINE])
-                found.add(_MACHINES.get(machine, ""))
+                found.add(machines.get(machine, ""))
     return frozenset(found - {""})
 
 

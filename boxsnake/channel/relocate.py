@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from boxsnake.elf import (
     DT_RELA,
@@ -87,7 +86,7 @@ class _Addition:
         if self.before is not None:
             whole = self.before.file_size + size
             table = [
-                replace(s, file_size=whole, memory_size=whole) if s is self.before else s for s in self.elf.segments
+                s._replace(file_size=whole, memory_size=whole) if s is self.before else s for s in self.elf.segments
             ]
         else:
             place = {"offset": self.offset, "address": self.address, "physical": self.address}

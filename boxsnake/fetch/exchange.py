@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from boxsnake.errors import IntegrityError, NetworkError, PolicyError
 from boxsnake.fetch.wire import WireError
 from boxsnake.urls import USUAL_PORTS, without_credentials
+from boxsnake.value import dataclass
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
@@ -78,18 +78,26 @@ class AgainError(Exception):
         self.attempts = attempts
 
 
-@dataclass(kw_only=True)
 class Exchange:
     """What the requests for one thing have in common: its name in messages, patience, and how answers are read."""
 
-    name: str
-    patience: Patience
-    stop: threading.Event
-    meaning: Meaning
-    toward: Literal["from", "to"] = "from"
-    retries: int = 0
-    deadline: float = 0.0
-    """On the monotonic clock."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        patience: Patience,
+        stop: threading.Event,
+        meaning: Meaning,
+        toward: Literal["from", "to"] = "from",
+    ) -> None:
+        self.name = name
+        self.patience = patience
+        self.stop = stop
+        self.meaning = meaning
+        self.toward = toward
+        self.retries = 0
+        self.deadline = 0.0
+        """On the monotonic clock."""
 
     def attempts(self, attempt: Callable[[], _Result], progress: Callable[[], int] = lambda: 0) -> _Result:
         """Do it until it succeeds, or patience ends. `progress` is the number of bytes that have come through so far.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -227,6 +226,8 @@ def places(path: Path) -> dict[str, Place]:
             }
         if not path.is_file():
             raise ResourceError(str(path), "there is no such file", "Build it first, or correct the name.")
+        import tarfile
+
         try:
             with tarfile.open(path, mode="r:") as archive:
                 return {

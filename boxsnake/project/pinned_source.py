@@ -109,7 +109,9 @@ def _pin_archive(store: Store, source: Source, credentials: Credentials | None, 
     digest, size = bring(store, source, "sdist", credentials=credentials, offline=offline)
 
     def lay_out(work: Path) -> Path:
-        return source_tree.unpack(store.path(digest), work / "source", shown=source.shown, epoch=SOURCE_EPOCH)
+        from boxsnake.project.source_archive import unpack
+
+        return unpack(store.path(digest), work / "source", shown=source.shown, epoch=SOURCE_EPOCH)
 
     bare = digest.removeprefix("sha256:")
     # A sdist is laid out as its specification says; of other archives nothing is known but that they are some.

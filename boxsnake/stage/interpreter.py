@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +57,8 @@ def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None
 
     The paths in the layer lie below `prefix`; those in `root` are without it.
     """
+    import tarfile
+
     below = prefix.strip("/")
     library = rf"lib/python{re.escape(minor)}t?"
     wanted = re.compile(

@@ -45,7 +45,6 @@ from boxsnake.stage.scrub import (
     remove_leftovers,
     scripts_not_run,
 )
-from boxsnake.stage.trim import trim
 from boxsnake.stage.wheels import Layout, install_wheel
 from boxsnake.store import Store
 
@@ -272,6 +271,8 @@ class _Staging:
         """Leave out what the treatment says: (owner, rule, bytes)."""
         if not treatment.trim:
             return ()
+        from boxsnake.stage.trim import trim
+
         site_packages = self.layout.site_packages
         found = trim(self._root, self.owners, treatment.trim, site_packages=site_packages, keep=treatment.keep)
         return tuple((one.owner, one.rule, one.size) for one in found)
