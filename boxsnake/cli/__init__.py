@@ -5,15 +5,21 @@ A command's module is imported when the command runs, and its `command` taken: `
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
 import sys
-from typing import Any
+import threading
 
-import click
+# Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
+gc.set_threshold(200_000, *gc.get_threshold()[1:])
 
-from boxsnake import __version__
+from typing import NoReturn  # noqa: E402 - imports a lot as well
+
+import click  # noqa: E402 - the most of all
+
+from boxsnake import __version__  # noqa: E402 - after the others
 
 COMMANDS = {
     "init": "Write a manifest from what lies in a folder.",
@@ -99,15 +105,24 @@ def boxsnake(context: click.Context, quiet: bool) -> None:
     context.obj["quiet"] = quiet
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     from boxsnake.cli.console import run
 
     # It would look for its plug-ins among everything that is installed, each time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
-    gc.set_threshold(200_000, *gc.get_threshold()[1:])
-    code = run(boxsnake, arguments)
-    # Nor does looking through all of them once more on the way out.
-    gc.freeze()
-    sys.exit(code)
+    _leave(run(boxsnake, arguments))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as `sys.exit` would, but leave all that was imported as it is: taking it apart helps nobody.
+
+    Threads are waited for, and what is to be done at the end is done.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what Python itself calls at its end
+        atexit._run_exitfuncs()  # noqa: SLF001 - as above
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
