@@ -16,10 +16,9 @@ import struct
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from boxsnake.errors import PackError
 
@@ -50,8 +49,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member of a tar, by its relative POSIX name.
 
     A file where `source` gives its bytes or the file to read them from, a symbolic link where `link` gives its text,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from boxsnake.value import dataclass
 
@@ -32,8 +31,7 @@ def wheel_owner(name: str) -> str:
     return f"wheel:{name}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, order=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a tree.
 
     `path` is relative to the prefix, in POSIX form. `owner` is "conda:<name>", "wheel:<name>", APPLICATION, or NOBODY
@@ -56,8 +54,7 @@ class Entry:
         return (self.owner, *self.also)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Known:
+class Known(NamedTuple):
     """What is known of a file without reading it: its size and the SHA-256 of its content."""
 
     size: int

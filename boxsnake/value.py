@@ -4,8 +4,8 @@
 a class, and a command imports a hundred of which it makes values of a few. Here frozen, keyword-only classes share
 methods, and a class's fields are read when somebody asks for them: mostly when its first value is made. All else about
 them is the standard library's: `fields`, `replace`, `asdict` and `field` work as they do there. Modules that are handed
-to other interpreters as text, and classes of which there are hundreds of thousands of values, stay with the standard
-library's decorator, whose values take less memory.
+to other interpreters as text stay with the standard library's decorator; classes of which there are hundreds of
+thousands of values are named tuples, which take less memory and are made faster.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _folder(plan: Plan) -> str:
 
 
 def _within(folder: str, members: Iterable[Member]) -> list[Member]:
-    return [dataclasses.replace(member, name=f"{folder}/{member.name}") for member in members]
+    return [member._replace(name=f"{folder}/{member.name}") for member in members]
 
 
 def _archive_name(layer: LayerBlob) -> str:
@@ -148,7 +148,7 @@ def _dockerfile(plan: Plan, made: Contents, archives: Sequence[str]) -> Member:
     # BuildKit sends a file only if its size or time are others than those of what it was sent from this folder before.
     # The name cannot tell this one from its predecessor, so the time does.
     moved = int.from_bytes(hashlib.sha256(text).digest()[:3], "big")
-    return dataclasses.replace(file_member("Dockerfile", text), time=plan.epoch + moved)
+    return file_member("Dockerfile", text)._replace(time=plan.epoch + moved)
 
 
 def _pinned(plan: Plan, base: Base) -> str:
