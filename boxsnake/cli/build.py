@@ -108,7 +108,7 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     ]
     wanted += ["boxsnake.bases", "boxsnake.fetch", "boxsnake.binaries", "ctypes"]
     wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
-    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client", "urllib.request"] if push else []
+    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client", "urllib.request", "encodings.idna"] if push else []
     for name in wanted:
         importlib.import_module(name)
 
@@ -121,7 +121,8 @@ def _look_at_layers(workspace: Workspace) -> None:
     # What goes wrong is told when it is needed.
     with suppress(BoxsnakeError, OSError):
         for folder in workspace.output.glob("*.image"):
-            for layer in (layer for image in Layout(folder).images for layer in image.layers):
+            # The base's, which lie lowest, are looked at by another thread when it comes to packing.
+            for layer in (layer for image in Layout(folder).images for layer in reversed(image.layers)):
                 workspace.store.sound(layer.digest)
 
 

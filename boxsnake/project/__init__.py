@@ -207,6 +207,7 @@ def build_wheel(
     key = {"format": _FORMAT, "python": _identity(store, python), **pinned.key}
     built = _remembered(store, key, pinned.origin)
     if built is None:
+        _begin(means)
         name = hashlib.sha256(canonical_json(key)).hexdigest()
         with store.lock(f"build-{name}", wait=deadline):
             built = _remembered(store, key, pinned.origin)
@@ -284,7 +285,6 @@ def _edited(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel | None:
         facts = edited.edited(store, pinned.tree, pinned.origin.subdirectory, python, work)
         if facts is None:
             return None
-        _begin(means)
         before = _known(facts, pinned.origin)
         blob = store.put_file(work / before.file_name)
         after = dataclasses.replace(before, sha256=blob.digest.removeprefix("sha256:"), size=blob.size)
@@ -293,7 +293,6 @@ def _edited(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel | None:
 
 
 def _build(store: Store, pinned: Pinned, means: _Means) -> BuiltWheel:
-    _begin(means)
     with store.scratch("build") as work:
         project = pinned.lay_out(work) / (pinned.origin.subdirectory or "")
         made, is_exact = _run_build(store, pinned.origin, project, work, means)

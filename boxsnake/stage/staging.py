@@ -17,6 +17,7 @@ from boxsnake.layers.plan import Treatment
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
 from boxsnake.relocation import placed
+from boxsnake.remembered import remembered
 from boxsnake.stage.bytecode import (
     Compiler,
     Sources,
@@ -143,7 +144,13 @@ def stage_wheels(
             minor=lock.python_minor,
             starts=lambda place: not is_native or own_compiler(place, lock) is not None,
         )
-        staging.layout = layout_of(lock.conda, read_records(interpreter), prefix)
+        # The interpreter's record lists thousands of files.
+        staging.layout = remembered(
+            store,
+            "layout",
+            {"layer": layer, "prefix": prefix, "python": lock.python},
+            lambda: layout_of(lock.conda, read_records(interpreter), prefix),
+        )
         compiler = compiler_in(interpreter, lock) if is_native else None
         advance(1)
         staging.install(wheels, application)

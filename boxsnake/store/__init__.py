@@ -23,6 +23,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ class Store:
         self.root = self._ground.root
         self.quarantine_folder = self._ground.quarantine
         self._verified: dict[str, tuple[int, ...]] = {}
+        self._looks: dict[str, threading.Lock] = {}
 
     @staticmethod
     def default_root() -> Path:
@@ -140,8 +142,11 @@ class Store:
         their size and CRC-32 are compared: that finds what a disk has changed.
         """
         known = self.selected("checksum", _checksum_key(digest))
-        if known is not None and self.has(digest) and self._has_checksum(digest, known):
-            return self._blob_path(digest)
+        if known is not None and self.has(digest):
+            # Who wants to know what another thread is about to find out waits for it.
+            with self._looks.setdefault(digest, threading.Lock()):
+                if self._has_checksum(digest, known):
+                    return self._blob_path(digest)
         found = self.intact(digest)
         if found is not None and known is None:
             with contextlib.suppress(OSError):  # only time is lost
