@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from boxsnake import child
-from boxsnake.disk import disk_faults
+from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import IntegrityError, PackError, ResourceError
 from boxsnake.lock import CondaPackage
 from boxsnake.target import Platform
@@ -65,24 +65,34 @@ def link(
     search = [*(path for path in sys.path if path), str(Path(__file__).parents[2])]
     environment = child.environment(folder, PYTHONPATH=os.pathsep.join(search))
     argv = [sys.executable, "-S", "-P", "-m", "boxsnake.stage.link_child", str(job)]
-    finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
-    return _judge(result, finished)
+    while True:
+        finished = child.run(argv, cwd=folder, env=environment, deadline=DEADLINE)
+        outcome = _outcome(result, finished)
+        if "again" not in outcome:
+            return _judge(outcome)
+        with disk_faults(root):
+            result.unlink()
+            remove_tree(root)
 
 
-def _judge(result: Path, finished: child.Finished) -> str:
+def _outcome(result: Path, finished: child.Finished) -> dict[str, str]:
     try:
-        outcome = json.loads(result.read_text(encoding="utf-8"))
+        outcome: dict[str, str] = json.loads(result.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         cause = f"the linking process {finished.why(DEADLINE)} before it was done\n{finished.last_lines}"
         step = "Free some memory and disk, and run it again; if it returns, report it with these lines."
         raise ResourceError("conda packages", cause, step) from None
+    return outcome
+
+
+def _judge(outcome: Mapping[str, str]) -> str:
     if "mismatch" in outcome:
         name = Path(outcome["mismatch"]).name
         step = "Run `boxsnake cache verify`, then run it again."
         raise IntegrityError(name, "the archive is not the one that was locked", step, archive=name)
     if "error" in outcome:
         raise _refused(outcome["error"])
-    return str(outcome["prefix"])
+    return outcome["prefix"]
 
 
 def _refused(text: str) -> PackError | ResourceError:

@@ -4,6 +4,9 @@ Its argument is a JSON file; `prefix` is where the files under `root` will lie, 
 
     {"archives": {path: sha256}, "cache": folder, "platform": text, "prefix": path, "result": file, "root": folder}
 
+The result has one key: the `prefix` that was linked for, the archive of a `mismatch`, an `error`, or `again` where the
+same job can be done once its root is removed.
+
 It imports no more than it needs, as the one who started it waits for it.
 """
 
@@ -12,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,12 +43,12 @@ async def _link(job: Mapping[str, Any]) -> dict[str, str]:
     except InstallerError as error:
         failure = error
     # The library takes the folders that some packages list for files. It fails for those, or puts what lies in them
-    # aside: which, is decided by what it comes to link first.
+    # aside: which, is decided by what it comes to link first. It goes on in the background where it has failed, so what
+    # it does next is for another process.
     if failure or Path(job["root"], _ASIDE).exists():
         if _leave_out_folders(Path(job["cache"])):
-            shutil.rmtree(job["root"])
-            await _install(records, job, prefix)
-        elif failure:
+            return {"again": "folders were listed"}
+        if failure:
             raise failure
     return {"prefix": prefix}
 
