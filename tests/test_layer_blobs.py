@@ -147,10 +147,13 @@ def test_secrets_of_a_channel_do_not_decide_the_layer(workshop: Workshop, store:
     assert materials.staged == 1
 
 
-def test_the_format_is_part_of_the_key(workshop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["_FORMAT", "BYTECODE_FORMAT"])
+def test_the_format_is_part_of_the_key(
+    workshop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     materials = workshop.materials(store)
     layers_of(materials)
-    monkeypatch.setattr(module, "_FORMAT", module._FORMAT + 1)
+    monkeypatch.setattr(module, name, getattr(module, name) + 1)
     layers_of(materials)
     assert materials.staged == 2
 

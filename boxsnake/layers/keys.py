@@ -9,6 +9,7 @@ from boxsnake.conda_url import published
 from boxsnake.entries import APPLICATION, conda_owner, wheel_owner
 from boxsnake.layers.plan import Group, Treatment
 from boxsnake.lock import TargetLock, Wheel
+from boxsnake.stage.bytecode import FORMAT as BYTECODE_FORMAT
 from boxsnake.stage.bytecode import expected_compiler
 
 _FORMAT = 6
@@ -43,6 +44,7 @@ class LayerKeys:
             "platform": lock.target.platform,
             "python": python,
             "compiler": expected_compiler(lock),
+            "byte-code": BYTECODE_FORMAT,
         }
 
     @property

@@ -28,7 +28,8 @@ from boxsnake.value import dataclass
 DEADLINE = 1800.0
 """Seconds that compiling one environment may take."""
 
-_FORMAT = 3
+FORMAT = 4
+"""To be raised whenever the same sources shall give other byte-code."""
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
 _NONE = "none"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -115,7 +116,7 @@ def compile_sources(
 
 def _key(sources: Sources, version: str) -> dict[str, object]:
     # The paths as well: where a noarch package's files go is decided by the Python that it is linked for.
-    return {"format": _FORMAT, "python": version, "package": sources.digest, "paths": list(sources.paths)}
+    return {"format": FORMAT, "python": version, "package": sources.digest, "paths": list(sources.paths)}
 
 
 # Choosing a Python
