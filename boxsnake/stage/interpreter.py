@@ -15,7 +15,7 @@ from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import ResourceError
 from boxsnake.store import Store
 
-_FORMAT = 3
+_FORMAT = 4
 _CACHE = "interpreters"
 # What starting it and `boxsnake.stage.bytecode_child` import: the top level, a few packages, what is compiled of them.
 _PACKAGES = "__pycache__|collections|encodings|importlib|lib-dynload|re"
@@ -82,8 +82,8 @@ def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None
                 place.chmod(member.mode)
 
 
-def _listed(folder: Path) -> list[list[str | int]]:
-    """Every file of a folder: its path, and what changes whenever its bytes do."""
+def _listed(folder: Path) -> str:
+    """The digest of a list of every file of a folder: its path, and what changes whenever its bytes do."""
     found: list[list[str | int]] = []
     top = str(folder)
     for parent, folders, names in os.walk(top):
@@ -92,7 +92,7 @@ def _listed(folder: Path) -> list[list[str | int]]:
             there = os.lstat(path)
             identity = (there.st_mode, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
             found.append([path[len(top) :], *identity])
-    return sorted(found)
+    return hashlib.sha256(canonical_json(sorted(found))).hexdigest()
 
 
 def _is_whole(folder: Path, known: dict[str, Any] | None) -> bool:

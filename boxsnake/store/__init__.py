@@ -67,6 +67,7 @@ class Store:
         self.quarantine_folder = self._ground.quarantine
         self._verified: dict[str, tuple[int, ...]] = {}
         self._looks: dict[str, threading.Lock] = {}
+        self._sound: dict[str, tuple[int, ...]] = {}
 
     @staticmethod
     def default_root() -> Path:
@@ -141,17 +142,26 @@ class Store:
         Who could change those on purpose could as well change the selector. So they are hashed once, and from then on
         their size and CRC-32 are compared: that finds what a disk has changed.
         """
-        known = self.selected("checksum", _checksum_key(digest))
-        if known is not None and self.has(digest):
-            # Who wants to know what another thread is about to find out waits for it.
-            with self._looks.setdefault(digest, threading.Lock()):
-                if self._has_checksum(digest, known):
-                    return self._blob_path(digest)
+        # Who wants to know what another thread is about to find out waits for it.
+        with self._looks.setdefault(digest, threading.Lock()):
+            if self.has(digest) and self._was_sound(digest):
+                return self._blob_path(digest)
+            known = self.selected("checksum", _checksum_key(digest))
+            if known is not None and self.has(digest) and self._has_checksum(digest, known):
+                self._sound[digest] = self._verified[digest]
+                return self._blob_path(digest)
         found = self.intact(digest)
         if found is not None and known is None:
             with contextlib.suppress(OSError):  # only time is lost
                 self._remember_checksum(digest, found.stat(), checksum(found))
         return found
+
+    def _was_sound(self, digest: str) -> bool:
+        """Whether this process has compared it already, and its times are those of then."""
+        try:
+            return self._sound.get(digest) == identity(self._blob_path(digest).lstat())
+        except OSError:
+            return False
 
     def is_file_of(self, digest: str, path: Path) -> bool:
         """Whether a path is a further name of a blob's file (a hard link)."""
@@ -366,6 +376,7 @@ class Store:
         from boxsnake.store.upkeep import verify
 
         self._verified.clear()
+        self._sound.clear()
         return verify(self._ground)
 
     def clean(self, older_than: timedelta | None = None) -> Cleaned:
@@ -374,6 +385,7 @@ class Store:
 
         cleaned = clean(self._ground, older_than)
         self._verified.clear()
+        self._sound.clear()
         return cleaned
 
     # Inside
