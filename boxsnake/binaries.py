@@ -18,6 +18,7 @@ from boxsnake import elf
 from boxsnake.disk import disk_faults
 from boxsnake.entries import Tree
 from boxsnake.errors import PackError
+from boxsnake.pattern import pattern
 from boxsnake.store import Store
 from boxsnake.target import Target
 from boxsnake.value import dataclass
@@ -29,11 +30,11 @@ _MACHINES = {"linux-64": elf.EM_X86_64, "linux-aarch64": elf.EM_AARCH64}
 _LARGEST = 4 << 30  # bytes of one library
 
 # The libraries of glibc itself. That of crypt(3) and the old one of NIS left it long ago.
-_OF_GLIBC = re.compile(
+_OF_GLIBC = pattern(
     r"(ld-linux[a-z0-9-]*|lib(c|m|mvec|pthread|dl|rt|util|anl|resolv|nss_[a-z]+|thread_db|BrokenLocale|c_malloc_debug))"
     r"\.so\.\d+"
 )
-_PYTHON = re.compile(r"libpython3[0-9.t]*\.so[0-9.]*")
+_PYTHON = pattern(r"libpython3[0-9.t]*\.so[0-9.]*")
 # Packages of RPM systems whose names do not follow from the library's.
 _RPM_NAMES = {
     "libcrypt.so.1": {"libxcrypt-compat", "libxcrypt"},

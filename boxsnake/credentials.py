@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import netrc
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from boxsnake.pattern import pattern
 from boxsnake.urls import USUAL_PORTS, without_credentials
 from boxsnake.value import dataclass
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # Anaconda-style channel tokens: what stands before them, the token, and the channel.
-_TOKEN = re.compile(r"(?P<before>.*?)/t/(?P<token>[^/]+)(?P<channel>/.*|)")
-_VARIABLE = re.compile(r"BOXSNAKE_INDEX_(?P<name>[A-Z0-9_]+)_URL")
+_TOKEN = pattern(r"(?P<before>.*?)/t/(?P<token>[^/]+)(?P<channel>/.*|)")
+_VARIABLE = pattern(r"BOXSNAKE_INDEX_(?P<name>[A-Z0-9_]+)_URL")
 
 
 @dataclass(frozen=True, kw_only=True)

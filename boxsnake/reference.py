@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from boxsnake.pattern import pattern
 from boxsnake.value import dataclass
 
 # distribution's "reference" package; a registry's name in brackets is an IPv6 address.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])"
-_REGISTRY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?", re.ASCII)
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_REGISTRY = pattern(rf"{_HOST}(?::[0-9]{{1,5}})?", re.ASCII)
+_REPOSITORY = pattern(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_DIGEST = pattern(r"sha256:[0-9a-f]{64}", re.ASCII)
 _LONGEST_REPOSITORY = 255
 
 DEFAULT_TAG = "latest"

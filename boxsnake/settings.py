@@ -15,6 +15,7 @@ from typing import Any
 
 from boxsnake.errors import Fault, ManifestError, UsageError
 from boxsnake.reference import is_registry
+from boxsnake.user_folders import settings_folder
 from boxsnake.value import dataclass
 
 DEFAULT_CHANNELS = ("conda-forge",)
@@ -86,9 +87,7 @@ def path_of_settings() -> Path:
     named = os.environ.get("BOXSNAKE_CONFIG")
     if named:
         return Path(named).absolute()
-    import platformdirs
-
-    return platformdirs.user_config_path("boxsnake") / "config.toml"
+    return settings_folder() / "config.toml"
 
 
 def load() -> Settings:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit, urlunsplit
+
+from boxsnake.pattern import pattern
 
 USUAL_PORTS = {"http": 80, "https": 443}
 """The ports of URLs that name none."""
 
 # Anaconda-style channel tokens sit in the path: /t/<token>/channel.
-_TOKEN = re.compile(r"/t/[^/]+(?=/|$)")
+_TOKEN = pattern(r"/t/[^/]+(?=/|$)")
 # In free text quotes and brackets end a URL, but those in a password before the host do not.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)*[^\s'\"<>)\]]+")
+_URL = pattern(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@]*@)*[^\s'\"<>)\]]+")
 
 
 def without_credentials(url: str) -> str:

@@ -38,6 +38,7 @@ CORE = {
     "os_packages.deb_version",
     "os_packages.package_version",
     "os_packages.rpm_version",
+    "pattern",
     "plain_text",
     "pins",
     "pipeline",
@@ -67,7 +68,6 @@ KNOWN_BY = {
     "installer": {"stage"},
     "isal": {"archive", "checksum", "delta.streams"},
     "packageurl": {"sbom"},
-    "platformdirs": {"store", "settings"},
     "pydantic": {"boot_report.document", "manifest"},
     "pydantic_core": {"manifest"},
     "rattler": {"stage.link_child", "resolve_conda", "channel"},
@@ -156,7 +156,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from boxsnake.cli import boxsnake\n"
         "assert run(boxsnake, ['--help']) == 0\n"
         "heavy = {'rattler', 'rattler_build', 'http.client', 'httpx', 'pydantic', 'isal', 'zstandard', 'rich', 'yaml', "
-        "'deflate', 'packaging', 'platformdirs', 'uv', 'pex'}\n"
+        "'deflate', 'packaging', 'uv', 'pex'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -126,6 +126,31 @@ def test_inheritance() -> None:
         _ = Ours(name="a") < made
     with pytest.raises(ValueError, match="negative"):
         Below(name="a", size=-1)
+
+
+@pytest.mark.parametrize("read", ["none", "the upper", "both"])
+def test_fields_are_the_same_whoever_reads_them_first(read: str) -> None:
+    @value.dataclass(frozen=True, kw_only=True)
+    class Upper:
+        kind: ClassVar[str] = "upper"
+        name: str
+        parts: dict[str, int] = field(default_factory=dict)
+        size: int = field(default=1, compare=False)
+
+    @value.dataclass(frozen=True, kw_only=True)
+    class Lower(Upper):
+        name: str = "b"
+        more: tuple[str, ...] = ()
+
+    if read != "none":
+        fields(Upper)
+    if read == "both":
+        fields(Lower)
+    assert repr(Lower()).rpartition(".")[2] == "Lower(name='b', parts={}, size=1, more=())"
+    assert Lower(size=2) == Lower()
+    assert [spec.name for spec in fields(Lower())] == ["name", "parts", "size", "more"]
+    with pytest.raises(TypeError, match="name"):
+        Upper()  # type: ignore[call-arg]  # what is tried
 
 
 def test_replaced_and_copied() -> None:

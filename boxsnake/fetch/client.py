@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -65,6 +66,9 @@ class Client:
     @cached_property
     def is_proxied(self) -> bool:
         """Whether there is a proxy for anything, as httpx sees it."""
+        if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+            # There it looks at nothing else, and importing it takes as long as some requests.
+            return False
         import urllib.request
 
         proxies = urllib.request.getproxies()

@@ -21,7 +21,6 @@ A `variant` of "extract" unpacks the packages and installs nothing; its setup is
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,10 +28,11 @@ from typing import Any
 
 from boxsnake import resources, settings
 from boxsnake.errors import Fault, ManifestError
+from boxsnake.pattern import pattern
 from boxsnake.value import dataclass
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-_LIBC = re.compile(r"[a-z]+ [0-9]+(\.[0-9]+)*")
+_NAME = pattern(r"[a-z0-9][a-z0-9.-]{0,63}")
+_LIBC = pattern(r"[a-z]+ [0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from boxsnake.image.own import LABEL, Own, base_annotations, environment_on, lab
 from boxsnake.image.startup import commands_of, healthcheck_of, started
 from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import Document, History, Runtime
+from boxsnake.pattern import pattern
 from boxsnake.plain_text import check_plain, escaped
 from boxsnake.plan import Plan
 from boxsnake.reference import parse
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from boxsnake.packagers.image import ImageOptions
 
 _LABEL = "org.opencontainers.image."
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def platform_of(plan: Plan) -> tuple[str, str]:

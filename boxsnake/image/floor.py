@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from boxsnake.bases import Base
 from boxsnake.bases.files import read_files
 from boxsnake.errors import PackError
+from boxsnake.pattern import pattern
 from boxsnake.remembered import remembered
 from boxsnake.store import Store
 
-_LIBC = re.compile(r"libc(-2\.[0-9]+)?\.so(\.6)?")
-_VERSION = re.compile(rb"GNU C Library [^\n]{0,80}? version ([0-9]+)\.([0-9]+)")
+_LIBC = pattern(r"libc(-2\.[0-9]+)?\.so(\.6)?")
+_VERSION = pattern(rb"GNU C Library [^\n]{0,80}? version ([0-9]+)\.([0-9]+)")
 
 
 def check_floor(store: Store, floor: str, base: Base, thing: str) -> tuple[str, ...]:

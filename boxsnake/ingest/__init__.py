@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from boxsnake.errors import IntegrityError
+from boxsnake.pattern import pattern
 
 CHECK_VERSION = 1
 """Changes whenever a check does: facts that an older check recorded are not used any more."""
@@ -34,14 +35,14 @@ _SHOWN = 200
 _MOST_WARNINGS = 100
 
 # Names that Windows reads as devices, and the marks that make a terminal show another text than there is.
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$)", re.IGNORECASE)
+_DEVICES = pattern(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$)", re.IGNORECASE)
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # A command of this name would take the place of what everything else in an environment starts with.
-_RESERVED_COMMAND = re.compile(r"(?:python|pythonw|pypy)[0-9.]*t?|sh|bash|dash|env|sudo")
-_PIP_COMMAND = re.compile(r"pip[0-9.]*")
-_SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_ENTRY_POINT = re.compile(
+_RESERVED_COMMAND = pattern(r"(?:python|pythonw|pypy)[0-9.]*t?|sh|bash|dash|env|sudo")
+_PIP_COMMAND = pattern(r"pip[0-9.]*")
+_SCRIPT_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_ENTRY_POINT = pattern(
     r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*(?P<attribute>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
     r"\s*(?:\[\s*[A-Za-z0-9._,\s-]*\])?"
 )

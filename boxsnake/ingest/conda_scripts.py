@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from boxsnake.pattern import pattern
 
-LINK_SCRIPT = re.compile(r"(?:bin/\.|Scripts/\.)[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
-ACTIVATION_SCRIPT = re.compile(r"etc/conda/(?:de)?activate\.d/[^/]+")
+LINK_SCRIPT = pattern(r"(?:bin/\.|Scripts/\.)[^/]+-(?:pre-link|post-link|pre-unlink)\.(?:sh|bat)")
+ACTIVATION_SCRIPT = pattern(r"etc/conda/(?:de)?activate\.d/[^/]+")

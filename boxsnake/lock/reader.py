@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from boxsnake.errors import LockError
+from boxsnake.pattern import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,12 +16,12 @@ T = TypeVar("T")
 LOCK_AGAIN = "Take the lock from version control again, or run `boxsnake lock`."
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9_])?|_[a-z0-9._-]+")
+COMMIT = pattern(r"[0-9a-f]{40}([0-9a-f]{24})?")
+NAME = pattern(r"[a-z0-9]([a-z0-9._-]*[a-z0-9_])?|_[a-z0-9._-]+")
 # What a file in a folder of ours may be called: no separators, not hidden, no control characters.
-WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl")
-CONDA_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!%~-]*\.(conda|tar\.bz2)")
-LOCATION = re.compile(r"(https?|file)://[^\s?]+|[^\s:?][^:?]*")
+WHEEL_NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl")
+CONDA_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9._+!%~-]*\.(conda|tar\.bz2)")
+LOCATION = pattern(r"(https?|file)://[^\s?]+|[^\s:?][^:?]*")
 """A URL that boxsnake can fetch from, without a query (where signatures and tokens are), or a relative path."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from boxsnake.lock.reader import SHA256, by_name
+from boxsnake.pattern import pattern
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 SystemKind = Literal["deb", "rpm"]
 
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_^-]*")
-_PATH = re.compile(r"(?!\.\.?/)[^/\s?#]+(/(?!\.\.?(/|$))[^/\s?#]+)*")
-_ARCHIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_URL = re.compile(r"(https?|file)://[^\s?#]+")
+_WORD = pattern(r"[A-Za-z0-9][A-Za-z0-9.+~:_^-]*")
+_PATH = pattern(r"(?!\.\.?/)[^/\s?#]+(/(?!\.\.?(/|$))[^/\s?#]+)*")
+_ARCHIVE = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_URL = pattern(r"(https?|file)://[^\s?#]+")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ Where this does not hold, the backend is asked.
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.disk import disk_faults
 from boxsnake.errors import IntegrityError
 from boxsnake.names import normal
+from boxsnake.pattern import pattern
 from boxsnake.project.source_tree import SourceFile, SourceTree, digest_of
 from boxsnake.project.wheel_archive import members_by_hash, rewrite
 from boxsnake.value import dataclass
@@ -39,7 +39,7 @@ _FORMAT = 1
 _KIND = "edited-wheel"
 _MODULE = ".py"
 _PROJECT_FILE = "pyproject.toml"
-_NAME = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(?:\[\s*\]\s*)?(?:[<>=!~].*)?")
+_NAME = pattern(r"\s*([A-Za-z0-9._-]+)\s*(?:\[\s*\]\s*)?(?:[<>=!~].*)?")
 # What says which files are taken, and nothing of what is in them.
 _CHOICE = frozenset({"artifacts", "exclude", "ignore-vcs", "include", "only-include", "packages", "sources"})
 _OTHER_FILES_OF_HATCH = frozenset({"hatch.toml", "hatch_build.py"})

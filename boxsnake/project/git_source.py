@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from boxsnake import child
 from boxsnake.errors import NetworkError, UnsolvableError
+from boxsnake.pattern import pattern
 
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_COMMIT = pattern(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEADLINE = 900.0
 _PERSONAL = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO")
 # No hooks and templates of the user's run while somebody else's files are laid out, and no terminal is asked.

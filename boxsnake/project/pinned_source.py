@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from boxsnake.errors import NetworkError
 from boxsnake.lock import Origin, OriginKind
 from boxsnake.names import normal
+from boxsnake.pattern import pattern
 from boxsnake.project import git_source, source_tree
 from boxsnake.value import dataclass
 
@@ -24,7 +24,7 @@ SOURCE_EPOCH = 1577836800
 """2020-01-01T00:00:00Z: the time of all files that a wheel is built of, in seconds since 1970."""
 
 # What a requirement begins with (PEP 508).
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_NAME = pattern(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 # Backends that take the version from the repository's history, which is no part of the folder's files.
 _READERS_OF_HISTORY = frozenset(
     {"dunamai", "flit-scm", "hatch-vcs", "pbr", "poetry-dynamic-versioning", "setuptools-git-versioning"}

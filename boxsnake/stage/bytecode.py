@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from boxsnake.disk import disk_faults
 from boxsnake.entries import Known
 from boxsnake.errors import PackError, ResourceError
 from boxsnake.lock import TargetLock
+from boxsnake.pattern import pattern
 from boxsnake.store import Store
 from boxsnake.value import dataclass
 
@@ -32,7 +32,7 @@ FORMAT = 4
 """To be raised whenever the same sources shall give other byte-code."""
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
 _NONE = "none"
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_VERSION = pattern(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True)

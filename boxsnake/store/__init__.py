@@ -36,6 +36,7 @@ from boxsnake.errors import IntegrityError, ResourceError
 from boxsnake.store.files import DIGEST, hash_file, identities, identity, is_plain_file, written
 from boxsnake.store.ground import Ground
 from boxsnake.store.writer import Blob, BlobWriter
+from boxsnake.user_folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,12 +79,7 @@ class Store:
         given = os.environ.get("BOXSNAKE_CACHE_DIR")
         if given:
             return Path(given).expanduser().absolute()
-        from platformdirs import user_cache_path
-
-        try:
-            usual = user_cache_path("boxsnake", appauthor=False)
-        except RuntimeError:  # neither the environment nor the list of users knows a home
-            return _temporary_root()
+        usual = cache_folder()
         there = nearest_folder(usual)
         # A home that does not exist is no home, even for root, who could make it.
         if usual.is_absolute() and there != Path("/") and os.access(there, os.W_OK | os.X_OK):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from boxsnake.disk import resource_error
+from boxsnake.pattern import pattern
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = pattern(r"sha256:[0-9a-f]{64}")
 """How digests are written."""
 
 
