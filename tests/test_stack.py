@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +20,18 @@ from typing import Any
 
 import pytest
 
+from boxsnake.boot_recipe import Check
 from boxsnake.engine import Engine, connect
-from boxsnake.errors import ManifestError, UsageError
+from boxsnake.errors import BootError, ManifestError, UsageError
 from boxsnake.export.facts import Deployment
+from boxsnake.hosts import image_id, load_hosts
 from boxsnake.manifest.decoding import decode
 from boxsnake.stack.plan import stack_of
-from boxsnake.stack.running import STACK_LABEL
+from boxsnake.stack.running import STACK_LABEL, Terms, remove, start
 from boxsnake.stack.secrets import secrets_of
 from boxsnake.stack.source import mounts
+from boxsnake.stack.value import Stack, Unit
+from boxsnake.store import Store
 from tests.test_examples import Application, copy_of
 
 pytestmark = pytest.mark.long
@@ -298,6 +304,31 @@ def test_what_does_not_become_ready_is_named_with_its_last_words(
     assert "idle: ended with 3" in done.stderr
     assert "cannot go on" in done.stderr
     assert engine.labelled(STACK_LABEL, _identity(application)) == ()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("request_", [None, Check(name="answers", http="/", port=8000)])
+def test_an_application_may_end_where_nobody_is_to_ask_it(request_: Check | None) -> None:
+    engine = connect()
+    name = f"ends-{uuid.uuid4().hex[:12]}"
+    image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12"])
+    unit = Unit(name=name, image=image, command=("true",), request=request_, ports=(8000,) if request_ else ())
+    said: list[str] = []
+    terms = Terms(
+        image=lambda: image,
+        secrets={},
+        python=(),
+        labels={STACK_LABEL: name},
+        ports={},
+        say=lambda _, text: said.append(text),
+        watch=lambda *_: None,
+    )
+    try:
+        with pytest.raises(BootError, match="ended with 0") if request_ else contextlib.nullcontext():
+            start(engine, Stack(name=name, id=name, environment="local", application=unit), terms)
+    finally:
+        remove(engine, name)
+    assert [text.partition(" after")[0] for text in said] == ([] if request_ else ["ended with 0"])
 
 
 @pytest.mark.channel

@@ -83,7 +83,8 @@ class Running:
         self.containers[unit.name] = container.id
         self._terms.watch(unit.name, container.id)
         is_application = unit is self.stack.application
-        listed = _wait(self.engine, unit, container.id, started, may_end=is_application)
+        # One that is to answer has not done its work when it ends.
+        listed = _wait(self.engine, unit, container.id, started, may_end=is_application and unit.request is None)
         self.ports[unit.name] = listed.ports
         if not is_application and listed.address and self.engine.is_podman:
             self._addresses[unit.name] = listed.address
