@@ -163,6 +163,11 @@ def test_help_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_command_line_can_be_imported_by_others() -> None:
+    script = "import gc; before = gc.get_threshold(); import boxsnake.cli.stack; assert gc.get_threshold() == before"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_every_module_can_be_imported() -> None:
     script = (
         "import importlib, pkgutil, sys, boxsnake\n"

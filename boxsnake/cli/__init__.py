@@ -6,20 +6,15 @@ A command's module is imported when the command runs, and its `command` taken: `
 from __future__ import annotations
 
 import atexit
-import gc
 import importlib
 import os
 import sys
 import threading
+from typing import NoReturn
 
-# Importing makes many objects that all stay: looking through them for garbage finds none, and takes its time.
-gc.set_threshold(200_000, *gc.get_threshold()[1:])
+import click
 
-from typing import NoReturn  # noqa: E402 - imports a lot as well
-
-import click  # noqa: E402 - the most of all
-
-from boxsnake import __version__  # noqa: E402 - after the others
+from boxsnake import __version__
 
 COMMANDS = {
     "init": "Write a manifest from what lies in a folder.",
