@@ -145,8 +145,7 @@ def sync_all(paths: Iterable[Path]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(sync, paths):
-            pass
+        list(pool.map(sync, paths))
 
 
 def publish_file(temporary: Path, final: Path) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 LOCK_AGAIN = "Take the lock from version control again, or run `boxsnake lock`."
 
-SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = pattern(r"[0-9a-f]{64}")
 COMMIT = pattern(r"[0-9a-f]{40}([0-9a-f]{24})?")
 NAME = pattern(r"[a-z0-9]([a-z0-9._-]*[a-z0-9_])?|_[a-z0-9._-]+")
 # What a file in a folder of ours may be called: no separators, not hidden, no control characters.

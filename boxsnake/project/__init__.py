@@ -269,7 +269,7 @@ def _known(facts: Mapping[str, Any], origin: Origin) -> BuiltWheel:
 
 
 def _begin(means: _Means) -> None:
-    """Begin with what can be done while other programs work."""
+    """Begin with what can be done while the wheel is made."""
     if means.meanwhile is not None:
         threading.Thread(target=means.meanwhile, name="meanwhile", daemon=True).start()
 
