@@ -18,7 +18,7 @@ from boxsnake.boot_recipe import ARTIFACT_HOST
 from boxsnake.boot_report.difference import changes
 from boxsnake.boot_report.document import from_json, to_json
 from boxsnake.boot_report.junit import to_junit
-from boxsnake.boot_report.value import Changes, Report
+from boxsnake.boot_report.value import Changes, Content, Layer, Report
 from boxsnake.cli.boot_tables import render_table
 from boxsnake.report_page import render
 from boxsnake.report_page.treemap import squarified
@@ -251,6 +251,17 @@ def test_a_treemap_fills_its_whole_in_proportion() -> None:
             apart_across = one.left + one.width <= other.left + 0.02 or other.left + other.width <= one.left + 0.02
             apart_down = one.top + one.height <= other.top + 0.02 or other.top + other.height <= one.top + 0.02
             assert apart_across or apart_down
+
+
+def test_what_is_too_small_to_be_seen_is_in_the_page_all_the_same() -> None:
+    made = artifact("image")
+    tiny = tuple(
+        Content(kind="", name=name, version="", size=size, layer="system") for name, size in (("a", 6), ("b", 0))
+    )
+    huge = Content(kind="", name="", version="", size=40_000_000_000, layer="base")
+    layers = (*made.layers, Layer(name="system", size=6))
+    made = dataclasses.replace(made, layers=layers, contents=(*made.contents, huge, *tiny))
+    assert "system" in Page(render(report(trial("image"), artifacts=(made,)))).text
 
 
 def test_every_format_is_in_the_matrix_of_a_large_report() -> None:

@@ -103,10 +103,11 @@ def _groups(artifact: Artifact) -> list[_Group]:
     names = [layer.name for layer in artifact.layers] if artifact.layers else list(_KINDS)
     found = []
     for name in dict.fromkeys(names):
-        own = [one for one in artifact.contents if (one.layer if artifact.layers else _kind(one)) == name]
+        within = [one for one in artifact.contents if (one.layer if artifact.layers else _kind(one)) == name]
+        own = [one for one in within if one.size]
         title = name if artifact.layers else _KINDS[name]
         found.append(_Group(title=title, contents=tuple(sorted(own, key=lambda one: (-one.size, one.kind, one.name)))))
-    return sorted((group for group in found if group.size), key=lambda group: -group.size)
+    return sorted((group for group in found if group.contents), key=lambda group: -group.size)
 
 
 def _map(artifact: Artifact, limits: Limits) -> ET.Element:
@@ -130,8 +131,7 @@ def _group(group: _Group, area: Area, room: int) -> ET.Element:
         cells.append((f"{len(rest)} smaller ones", "rest", sum(one.size for one in rest)))
         # The rest may well be larger than each of them.
         cells.sort(key=lambda cell: -cell[2])
-    ratio = _RATIO * area.width / area.height if area.height else 1
-    spots = squarified([size for _, _, size in cells], ratio=ratio)
+    spots = squarified([size for _, _, size in cells], ratio=_RATIO * area.width / area.height)
     inner = element("div", [_cell(cell, spot) for cell, spot in zip(cells, spots, strict=True)])
     heading = element("b", f"{group.title} {human_size(group.size)}")
     return element(
@@ -146,7 +146,8 @@ def _cell(cell: tuple[str, str, int], area: Area) -> ET.Element:
 
 
 def _at(area: Area) -> str:
-    return f"left:{area.left:g}%;top:{area.top:g}%;width:{area.width:g}%;height:{area.height:g}%"
+    sides = {"left": area.left, "top": area.top, "width": area.width, "height": area.height}
+    return ";".join(f"{name}:{round(percent, 2):g}%" for name, percent in sides.items())
 
 
 def _kind(content: Content) -> str:

@@ -55,8 +55,8 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 def _in_percent(left: float, top: float, width: float, height: float, *, ratio: float) -> Area:
     return Area(
-        left=round(100 * left / ratio, 2),
-        top=round(100 * top, 2),
-        width=round(100 * width / ratio, 2),
-        height=round(100 * height, 2),
+        left=100 * left / ratio,
+        top=100 * top,
+        width=100 * width / ratio,
+        height=100 * height,
     )
