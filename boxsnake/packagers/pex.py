@@ -43,6 +43,20 @@ if TYPE_CHECKING:
     from boxsnake.target import Target
 
 _DEADLINE = 1800.0
+# What pex does as a program. To learn what its own interpreter is, pex would start that once more and have pex itself
+# unpacked and compiled for it, which takes as long as all else; it can tell that itself, and keeps what it knows.
+_START = """\
+import gc, sys
+gc.disable()
+sys.argv[0] = "pex"
+from pex.bin.pex import main
+try:
+    from pex.interpreter import PythonIdentity, PythonInterpreter
+    PythonInterpreter(PythonIdentity.get())
+except (AttributeError, ImportError, TypeError):
+    pass  # a version of pex that calls it otherwise, and then does all of it
+main()
+"""
 _BOOTSTRAP = 1_150_000
 """What pex puts into each file to start it, about, in bytes."""
 _UNPACKED = Ratio(conda=0.0, wheels=2.0, code=1.0)
@@ -133,7 +147,7 @@ class Pex:
                     shutil.copyfile(path, house / name)
             lay_out(_included(plan), scratch / "include")
             made = out if plan.options.layout == "zipapp" else scratch / _name(plan)
-            argv = [sys.executable, "-I", "-m", "pex", *_arguments(plan, scratch, left), "-o", str(made)]
+            argv = [sys.executable, "-I", "-c", _START, *_arguments(plan, scratch, left), "-o", str(made)]
             # A private root: what earlier runs left in a shared one is not to be trusted.
             # The cache's usual place, as it is seen from home, is written into the file as where it looks first.
             cache = str(scratch / "home" / ".cache")
