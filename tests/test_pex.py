@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from boxsnake.packagers.pex import complete_platform
 from boxsnake.plan import Plan
 from boxsnake.store import Store
 from boxsnake.target import Platform, Target
+from tests.pex_runs import info_of, run
 from tests.wheel_boxes import MINOR, add_wheel, conda_package, demo_plan, pack, with_conda
 
 
@@ -32,36 +31,27 @@ def plan(store: Store, tmp_path: Path) -> Plan:
     return demo_plan(store, tmp_path / "wheels", "pex")
 
 
-def info_of(pex: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(pex) as archive:
-        found: dict[str, Any] = json.loads(archive.read("PEX-INFO"))
-    return found
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plan's file, packed once for all who only use it."""
+    folder = tmp_path_factory.mktemp("made")
+    store = Store(folder / "store")
+    return pack(store, demo_plan(store, folder / "wheels", "pex"), "pex", folder / "out")
 
 
-def run(pex: Path, *arguments: str, **env: str) -> str:
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PEX_ROOT": str(pex.parent / "root"), **env}
-    done = subprocess.run(
-        [str(pex), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_it_runs_and_holds_every_distribution(store: Store, plan: Plan, tmp_path: Path) -> None:
-    pex = pack(store, plan, "pex", tmp_path / "out")
-    assert pex.stat().st_mode & 0o777 == 0o755
-    assert pex.read_bytes().startswith(f"#!/usr/bin/env python{MINOR}\n".encode())
-    assert run(pex, "x") == "demo 42 x\n"
+def test_it_runs_and_holds_every_distribution(made: Path) -> None:
+    assert made.stat().st_mode & 0o777 == 0o755
+    assert made.read_bytes().startswith(f"#!/usr/bin/env python{MINOR}\n".encode())
+    assert run(made, "x") == "demo 42 x\n"
     script = "import importlib.metadata as m; print(sorted(f'{d.name} {d.version}' for d in m.distributions()))"
-    assert run(pex, "-c", script, PEX_INTERPRETER="1") == "['demo 1.0', 'helper 1.0']\n"
+    assert run(made, "-c", script, PEX_INTERPRETER="1") == "['demo 1.0', 'helper 1.0']\n"
 
 
-def test_its_cache_lies_where_caches_do_and_nowhere_else(store: Store, plan: Plan, tmp_path: Path) -> None:
-    pex = pack(store, plan, "pex", tmp_path / "out")
+def test_its_cache_lies_where_caches_do_and_nowhere_else(made: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(home)}
-    subprocess.run([str(pex)], env=environment, capture_output=True, check=True, timeout=60)
+    subprocess.run([str(made)], env=environment, capture_output=True, check=True, timeout=60)
     assert [path.relative_to(home).as_posix() for path in home.glob("*/*")] == [".cache/pex"]
 
 
@@ -71,8 +61,9 @@ def test_an_environment_without_a_command_is_an_interpreter(store: Store, plan: 
     assert run(pex, "-c", "import helper; print('here')") == "here\n"
 
 
-def test_one_plan_gives_one_file(store: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = pack(store, plan, "pex", tmp_path / "one").read_bytes()
+def test_one_plan_gives_one_file(
+    made: Path, plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {
         "TZ": "Asia/Tokyo",
         "PYTHONHASHSEED": "7",
@@ -86,16 +77,21 @@ def test_one_plan_gives_one_file(store: Store, plan: Plan, tmp_path: Path, monke
     monkeypatch.chdir("/")
     before = os.umask(0o077)
     try:
-        second = pack(Store(store.root), plan, "pex", tmp_path / "two, ünïcode")
+        second = pack(store, plan, "pex", tmp_path / "two, ünïcode")
     finally:
         os.umask(before)
-    assert first == second.read_bytes()
+    assert made.read_bytes() == second.read_bytes()
     assert second.stat().st_mode & 0o777 == 0o755
     assert not (tmp_path / "foreign").exists()
 
 
 @pytest.mark.parametrize(
-    ("platform", "minor"), [("linux-aarch64", "3.11"), ("linux-64", "3.13"), ("osx-arm64", "3.12")]
+    ("platform", "minor"),
+    [
+        ("linux-aarch64", "3.11"),
+        ("osx-arm64", "3.12"),
+        pytest.param("linux-64", "3.13", marks=pytest.mark.thorough),
+    ],
 )
 def test_it_is_made_for_the_target_and_not_for_this_machine(
     store: Store, tmp_path: Path, platform: Platform, minor: str

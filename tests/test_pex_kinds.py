@@ -16,7 +16,7 @@ from boxsnake.packagers import packagers
 from boxsnake.plan import Application, Part, Plan
 from boxsnake.store import Store
 from boxsnake.target import Target
-from tests.test_pex import info_of, run
+from tests.pex_runs import info_of, run
 from tests.thorough import thorough
 from tests.wheel_boxes import MINOR, add_wheel, demo_plan, pack
 
@@ -165,6 +165,14 @@ def core_of(store: Store, plan: Plan, folder: Path, **options: Any) -> Path:
     return pack(store, with_options(replace(plan, application=application), **options), "pex", folder / "core")
 
 
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A core, packed once for all of its plug-ins."""
+    folder = tmp_path_factory.mktemp("core")
+    store = Store(folder / "store")
+    return core_of(store, demo_plan(store, folder / "wheels", "pex"), folder)
+
+
 def plugin_of(store: Store, plan: Plan, folder: Path, core: Path, **options: Any) -> Plan:
     files = {
         "double.py": "import helper, extra\ndef run(n): return n * extra.FACTOR\n",
@@ -182,8 +190,8 @@ def plugin_of(store: Store, plan: Plan, folder: Path, core: Path, **options: Any
 
 
 @pytest.mark.parametrize("venv", [True, *thorough(False)])
-def test_a_plugin_is_found_by_its_core(store: Store, plan: Plan, tmp_path: Path, *, venv: bool) -> None:
-    core = core_of(store, plan, tmp_path, venv=venv)
+def test_a_plugin_is_found_by_its_core(store: Store, plan: Plan, core: Path, tmp_path: Path, *, venv: bool) -> None:
+    core = core if venv else core_of(store, plan, tmp_path, venv=venv)
     plugin_plan = plugin_of(store, plan, tmp_path, core, venv=venv)
     plugin = pack(store, plugin_plan, "pex", tmp_path / "plugin")
     info = info_of(plugin)
@@ -193,8 +201,7 @@ def test_a_plugin_is_found_by_its_core(store: Store, plan: Plan, tmp_path: Path,
     assert run(core, PEX_PATH=str(plugin)) == "double 84\ncore\n"
 
 
-def test_a_plugin_is_booted_with_its_core(store: Store, plan: Plan, tmp_path: Path) -> None:
-    core = core_of(store, plan, tmp_path)
+def test_a_plugin_is_booted_with_its_core(store: Store, plan: Plan, core: Path, tmp_path: Path) -> None:
     recipe = packagers()["pex"].boot(plugin_of(store, plan, tmp_path, core), tmp_path / "double-1.0.pex")
     assert recipe.copies[1] == (str(core), "/opt/double/core/core-1.0.pex")
     assert recipe.command == ("/opt/double/core/core-1.0.pex",)
@@ -202,8 +209,7 @@ def test_a_plugin_is_booted_with_its_core(store: Store, plan: Plan, tmp_path: Pa
     assert [name for name, _ in recipe.expects.distributions] == ["core", "double", "extra", "helper"]
 
 
-def test_a_plugin_and_its_core_must_agree(store: Store, plan: Plan, tmp_path: Path) -> None:
-    core = core_of(store, plan, tmp_path)
+def test_a_plugin_and_its_core_must_agree(store: Store, plan: Plan, core: Path, tmp_path: Path) -> None:
     plugin = plugin_of(store, plan, tmp_path, core)
     newer = add_wheel(store, tmp_path / "wheels", "helper", {"helper.py": ""}, version="2.0")
     wheels = (newer, *(wheel for wheel in plugin.lock.wheels if wheel.name != "helper"))
