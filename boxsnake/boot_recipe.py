@@ -74,7 +74,8 @@ class BootRecipe:
     `python`: argv prefix of the box's own interpreter; what follows it are the interpreter's own options.
     `scripts`: the folder of the console scripts after the install; None where there is none, and each entry point is
     called through `python`.
-    `command`: what starts the application, its program an absolute path.
+    `command`: what starts the application, its program an absolute path. `program`: that program, where an init or a
+    launcher comes before it.
     `writes`: path prefixes that installing and running may write. `remains`: path prefixes that may still differ
     from the clean host after the removal.
     `user`: the uid[:gid] as which everything but installing and removing runs; None is the harness's own unprivileged
@@ -105,6 +106,7 @@ class BootRecipe:
     environment: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     read_only: bool = True
+    program: str = ""
     commands: tuple[str, ...] = ()
     context: BuildContext | None = None
     again: tuple[tuple[str, ...], ...] = ()

@@ -118,6 +118,13 @@ def test_an_image_boots_as_it_is_started_in_production(engine: Engine, store: St
 
 
 @pytest.mark.engine
+def test_a_command_that_the_image_has_not_got_does_not_start(engine: Engine, store: Store, archive: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, scripts="/usr/bin", program="/usr/bin/gunicron")
+    report = boot(InEngine(engine), store, archive, recipe, [], format="image")
+    assert "cannot start /usr/bin/gunicron: No such file or directory" in str(report.failure)
+
+
+@pytest.mark.engine
 def test_an_image_goes_again_and_takes_no_names(engine: Engine, store: Store, archive: Path) -> None:
     former = hosts.image_id(engine, store, hosts.load_hosts()["debian-12-python"])
     engine.tag(former, TAG)

@@ -337,6 +337,7 @@ def test_the_bases_digest_is_an_input_and_no_path_of_this_machine_an_output(work
         ({"environment": {"A=B": "c"}}, {}, "is no name of an environment variable"),
         ({"environment": {"A": "b\0c"}}, {}, "^variable A: the control character"),
         ({"labels": {"a": "\x1b]0;x\x07"}}, {}, "^label a: the control character"),
+        ({"labels": {"": "a"}}, {}, "^label .*has no name"),
         ({}, {"summary": "x\0y"}, "control character"),
         ({}, {"command": ("hello", "\0")}, "^command .*: the control character"),
     ],

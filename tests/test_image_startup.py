@@ -104,7 +104,8 @@ def test_an_application_without_a_command_of_its_own_can_have_others() -> None:
 
 def test_commands_are_proven_by_the_boot_and_found_in_the_box() -> None:
     plan = plan_of(application={"commands": (("migrate", ("manage", "migrate")),)})
-    assert PACKAGER.boot(plan, Path("x")).commands == ("migrate",)
+    recipe = PACKAGER.boot(plan, Path("x"))
+    assert (recipe.commands, recipe.program) == (("migrate",), sys.executable)
     table = json.loads(said(plan)["Entrypoint"][3])
     assert table["commands"] == {"migrate": ["/opt/env/bin/manage", "migrate"]}
 

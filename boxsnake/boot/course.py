@@ -131,7 +131,7 @@ def use(
     Requests are all of one start of the application.
     """
     batch = Batch(box, steps.move)
-    scripts = batch.add(partial(proofs.scripts_job, box, facts), proofs.PROBE_SECONDS)
+    scripts = batch.add(partial(proofs.scripts_job, box, facts, with_program=True), proofs.PROBE_SECONDS)
     taken = [("entry points", _judging(partial(proofs.judge_scripts, box), scripts))]
     if commands:
         started = batch.add(partial(proofs.commands_job, box), proofs.PROBE_SECONDS)

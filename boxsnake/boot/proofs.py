@@ -5,9 +5,10 @@ All raise NotPassedError where the box does not hold what it should.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -91,22 +92,35 @@ def start_scripts(box: Box, facts: Mapping[str, Any]) -> str:
     return judge_scripts(box, probe(box, job, PROBE_SECONDS) if job else {})
 
 
-def scripts_job(box: Box, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What starts every console script; None where there is none."""
+def scripts_job(box: Box, facts: Mapping[str, Any], *, with_program: bool = False) -> dict[str, Any] | None:
+    """What starts every console script, and the application's program if that is another; None where there is none."""
     expects = box.recipe.expects
     passed_over = set(expects.rules.exempt)
     own = set(expects.console_scripts) - passed_over
     exempt = {name for name, module in facts["programs"] if {name, module.partition(".")[0]} & passed_over}
     names = sorted(own | {name for name, _ in facts["programs"]} - exempt)
-    if not names:
+    scripts = [(name, name in own) for name in names]
+    if with_program and (program := _program_beside(box, names)):
+        scripts.append((program, True))
+    if not scripts:
         return None
     return {
         "do": "scripts",
         "programs": box.recipe.scripts or "",
         "launcher": [*box.recipe.python, "-c", _LAUNCHER],
-        "scripts": [(name, name in own) for name in names],
+        "scripts": scripts,
         "seconds": _START_SECONDS,
     }
+
+
+def _program_beside(box: Box, names: Collection[str]) -> str:
+    """The program that starts the application, where that is none of these scripts of the box, nor its Python."""
+    recipe = box.recipe
+    program = recipe.program or next(iter(recipe.command), "")
+    if not recipe.expects.locked or not recipe.scripts or program in recipe.python:
+        return ""
+    passed_over = {program, posixpath.basename(program)} & set(recipe.expects.rules.exempt)
+    return "" if passed_over or program in {f"{recipe.scripts}/{name}" for name in names} else program
 
 
 def judge_scripts(box: Box, shown: Mapping[str, Any]) -> str:

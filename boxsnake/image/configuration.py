@@ -67,6 +67,8 @@ def check_texts(plan: Plan) -> None:
             step = "Correct `environment` in [app] or [boxes.image]."
             raise PackError(f"variable {name!r}", "is no name of an environment variable", step, name=name)
     labels = (*plan.options.labels.items(), *plan.labels, *_about(plan))
+    if "" in dict(labels):
+        raise PackError("label ''", "has no name", "Correct `labels` in [boxes.image].", name="")
     commands = (*started(plan), *commands_of(plan).values())
     texts = [
         *((f"variable {name}", (value,)) for name, value in variables),

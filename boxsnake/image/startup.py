@@ -49,20 +49,31 @@ def started(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     name, the first argument may be one of them.
     """
     options: ImageOptions = plan.options
-    words = plan.application.command
-    entrypoint = words[:1] if options.entrypoint is None else options.entrypoint
-    arguments = words[1:] if options.entrypoint is None else ()
-    command = arguments if options.command is None else options.command
-    if entrypoint:
-        entrypoint = _absolute(entrypoint, options.prefix)
-    else:
-        command = _absolute(command or ("python",), options.prefix)
+    entrypoint, command = _own_words(plan)
     commands = commands_of(plan)
     if commands:
         entrypoint = (*_interpreted(plan, _LAUNCHER), _table(commands, entrypoint))
     if options.init:
         entrypoint = (f"{options.prefix}/bin/{INIT}", "--", *entrypoint)
     return entrypoint, command
+
+
+def program_of(plan: Plan) -> str:
+    """The absolute path of the program that `started` comes to, behind an init and what looks for commands."""
+    entrypoint, command = _own_words(plan)
+    return (*entrypoint, *command)[0]
+
+
+def _own_words(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The program and its arguments, parted as entrypoint and command are."""
+    options: ImageOptions = plan.options
+    words = plan.application.command
+    entrypoint = words[:1] if options.entrypoint is None else options.entrypoint
+    arguments = words[1:] if options.entrypoint is None else ()
+    command = arguments if options.command is None else options.command
+    if entrypoint:
+        return _absolute(entrypoint, options.prefix), command
+    return (), _absolute(command or ("python",), options.prefix)
 
 
 def commands_of(plan: Plan) -> Mapping[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from boxsnake.hook_script import interpreter_of_hook
 from boxsnake.image.configuration import check_tags, check_texts, documents, platform_of, tags_of
 from boxsnake.image.contents import base_of, contents
 from boxsnake.image.layout import LaidOut
-from boxsnake.image.startup import check_startup, commands_of, started
+from boxsnake.image.startup import check_startup, commands_of, program_of, started
 from boxsnake.image.write import ARCHIVE, write_layout
 from boxsnake.layers.plan import DEFAULT_BUDGET, TrimRule
 from boxsnake.manifest import Section
@@ -156,6 +156,7 @@ class Image:
             expects=expected(plan, conda=True),
             environment=plan.application.environment,
             user=options.user,
+            program=program_of(plan),
             commands=tuple(commands_of(plan)),
         )
 
