@@ -355,6 +355,41 @@ def test_a_script_that_a_wheel_brings_twice_is_its_entry_point(workshop: Worksho
         assert "from web import main" in text(tree, "bin/web")
 
 
+def test_the_commands_of_a_wheel_run_what_their_entry_points_name(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    code = "class Tool:\n    @staticmethod\n    def main():\n        import sys\n"
+    code += "        print(sys.argv[1:])\n        return 7\n"
+    commands = "[console_scripts]\nweb = web.tool : Tool.main [extra, other]\n[gui_scripts]\nshow=web.tool:Tool.main\n"
+    workshop.wheel("web", {"web/__init__.py": "", "web/tool.py": code}, entry_points=commands)
+    with workshop.stage(store) as tree:
+        for name in ("web", "show"):
+            assert os.access(tree.root / "bin" / name, os.X_OK)
+            done = subprocess.run(
+                [sys.executable, tree.root / "bin" / name, "a"],
+                env={"PYTHONPATH": str(tree.root / SITE)},
+                capture_output=True,
+                text=True,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (7, "['a']\n", "")
+
+
+def test_who_has_installed_a_wheel_is_not_what_it_says_itself(workshop: Workshop, store: Store) -> None:
+    workshop.python()
+    workshop.wheel("web", {"web.py": "", "web-1.0.dist-info/INSTALLER": "somebody\n"})
+    with workshop.stage(store) as tree:
+        assert text(tree, f"{SITE}/web-1.0.dist-info/INSTALLER") == "boxsnake\n"
+
+
+@pytest.mark.parametrize("line", ["#!python", "#!python\nx = 1", "#!/bin/sh\nexit 0\n", ""])
+def test_only_the_line_of_a_script_that_asks_for_it_is_replaced(workshop: Workshop, store: Store, line: str) -> None:
+    workshop.python()
+    workshop.wheel("web", {"web.py": "", "web-1.0.data/scripts/tool": line})
+    with workshop.stage(store) as tree:
+        assert text(tree, "bin/tool") == line.replace("#!python\n", "#!python").replace(
+            "#!python", f"#!{tree.prefix}/bin/python\n"
+        )
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_what_a_wheel_holds_is_written_as_it_is(tmp_path: Path, packing: int, algorithm: str) -> None:

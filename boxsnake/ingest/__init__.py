@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
 
+from boxsnake.entry_points import is_target
 from boxsnake.errors import IntegrityError
 from boxsnake.pattern import pattern
 
@@ -42,10 +43,6 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 _RESERVED_COMMAND = pattern(r"(?:python|pythonw|pypy)[0-9.]*t?|sh|bash|dash|env|sudo")
 _PIP_COMMAND = pattern(r"pip[0-9.]*")
 _SCRIPT_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_ENTRY_POINT = pattern(
-    r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*(?P<attribute>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
-    r"\s*(?:\[\s*[A-Za-z0-9._,\s-]*\])?"
-)
 
 Kind = Literal["file", "folder", "link"]
 
@@ -246,5 +243,5 @@ def check_script_name(archive: str, name: str, package: str) -> None:
 def check_entry_point(archive: str, name: str, value: str, package: str) -> None:
     """Refuse an entry point that is anything else than a command's name and `module:attribute`."""
     check_script_name(archive, name, package)
-    if not _ENTRY_POINT.fullmatch(value.strip()):
+    if not is_target(value):
         raise unsafe(archive, name, f"is an entry point with the value {escaped(value)!r}, not module:attribute")

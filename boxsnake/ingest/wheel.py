@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from boxsnake.entry_points import COMMAND_GROUPS
 from boxsnake.ingest import CHECK_VERSION, escaped, unsafe
 from boxsnake.value import dataclass
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from boxsnake.store import Store
-
-COMMAND_GROUPS = ("console_scripts", "gui_scripts")
-"""The groups of entry points that become commands (the entry points specification)."""
 
 
 @dataclass(frozen=True, kw_only=True)

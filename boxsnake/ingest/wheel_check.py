@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import csv
 import hashlib
 import io
@@ -18,8 +17,9 @@ from packaging.tags import parse_tag
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from boxsnake.entry_points import COMMAND_GROUPS, commands
 from boxsnake.ingest import Listing, check_entry_point, check_script_name, escaped, unsafe
-from boxsnake.ingest.wheel import COMMAND_GROUPS, WheelFacts
+from boxsnake.ingest.wheel import WheelFacts
 from boxsnake.ingest.zip import file_type, permissions, reading, strict_zip
 
 if TYPE_CHECKING:
@@ -171,18 +171,12 @@ class _Wheel:
 
     def _entry_points(self, info: str, package: str) -> dict[str, tuple[tuple[str, str], ...]]:
         path = f"{info}/entry_points.txt"
-        found: dict[str, tuple[tuple[str, str], ...]] = dict.fromkeys(COMMAND_GROUPS, ())
         if path not in self._files:
-            return found
-        parser = configparser.RawConfigParser(delimiters=("=",), strict=True, default_section="")
-        parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case, as the format says
+            return dict.fromkeys(COMMAND_GROUPS, ())
         try:
-            parser.read_string(self._text(path))
-        except configparser.Error as error:
-            raise unsafe(self._archive, path, f"cannot be read ({escaped(error.message)})") from error
-        for group in COMMAND_GROUPS:
-            if parser.has_section(group):
-                found[group] = tuple(sorted(parser.items(group)))
+            found = commands(self._text(path))
+        except ValueError as error:
+            raise unsafe(self._archive, path, f"cannot be read ({escaped(str(error))})") from error
         for name, value in (*found["console_scripts"], *found["gui_scripts"]):
             check_entry_point(f"{self._archive}: {path}", name, value, package)
         return found

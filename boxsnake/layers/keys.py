@@ -12,7 +12,7 @@ from boxsnake.lock import TargetLock, Wheel
 from boxsnake.stage.bytecode import FORMAT as BYTECODE_FORMAT
 from boxsnake.stage.bytecode import expected_compiler
 
-_FORMAT = 6
+_FORMAT = 7
 """To be raised whenever the same packages shall give other bytes: the tree, its scrubbing or the tar changed."""
 
 

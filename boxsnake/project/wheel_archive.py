@@ -12,6 +12,7 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
+from boxsnake.entry_points import commands
 from boxsnake.errors import IntegrityError
 from boxsnake.value import dataclass
 
@@ -83,7 +84,7 @@ def _parse(text: bytes, entry_points: str) -> WheelMetadata:
         requires_dist=tuple(raw.get("requires_dist", ())),
         requires_python=raw.get("requires_python"),
         extras=tuple(canonicalize_name(extra) for extra in raw.get("provides_extra", ())),
-        console_scripts=console_scripts(entry_points),
+        console_scripts=tuple(name for name, _ in commands(entry_points)["console_scripts"]),
         summary=raw.get("summary", ""),
         license=raw.get("license_expression") or raw.get("license", "").partition("\n")[0],
         homepage=homepage(raw.get("project_urls", {})) or raw.get("home_page", ""),
@@ -110,7 +111,7 @@ def installed_members(wheel: Path, shown: str) -> dict[str, str]:
             _place(name.removeprefix(data)) if name.startswith(data) else f"site-packages/{name}": name
             for name in names
         }
-        return found | {f"bin/{name}": "" for name in _programs(text, "console_scripts", "gui_scripts")}
+        return found | {f"bin/{name}": "" for group in commands(text).values() for name, _ in group}
     except _BROKEN as error:
         raise _unreadable(shown, error) from error
 
@@ -140,23 +141,6 @@ def page(urls: dict[str, str], *wanted: str) -> str:
     """The first of the wanted pages among a project's URLs, by their well-known labels (PyPA's specification)."""
     labels = {"".join(c for c in label.lower() if c.isalnum()): url for label, url in urls.items()}
     return next((labels[label] for label in wanted if label in labels), "")
-
-
-def console_scripts(entry_points: str) -> tuple[str, ...]:
-    """The names of the console scripts that an `entry_points.txt` declares, sorted."""
-    return _programs(entry_points, "console_scripts")
-
-
-def _programs(entry_points: str, *groups: str) -> tuple[str, ...]:
-    import configparser
-
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case, as documented
-    try:
-        parser.read_string(entry_points)
-    except configparser.Error as error:
-        raise ValueError(str(error)) from None
-    return tuple(sorted({name for group in groups if parser.has_section(group) for name in parser[group]}))
 
 
 def members_by_hash(wheel: Path) -> dict[str, list[str]]:

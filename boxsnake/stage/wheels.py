@@ -1,41 +1,34 @@
-"""Wheels into a tree, by pypa's installer: the only module that knows that library.
+"""Wheels into a tree, as the binary distribution format has it (PEP 427, entry points, RECORD).
 
-It is not uv that does this, because a tree is linked for a prefix where it does not lie yet: here the interpreter line
-of scripts is a parameter, and no cache, direct_url.json or path of the build gets in that had to be taken out again.
+The ingest check has read what a wheel says of itself and compared its files with RECORD. What is left is little: each
+file goes where its scheme wants it, and each entry point that is a command gets its program. No installer does it, as
+a tree is linked for a prefix where it does not lie yet: here the interpreter line of programs is a parameter, and no
+cache, direct_url.json or path of the build gets in that had to be taken out again.
 RECORD is left to who knows the tree when it is whole (`boxsnake.stage.scrub`).
 """
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import os
 import posixpath
 import stat
 import struct
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
-from zipfile import ZIP_DEFLATED, ZipInfo
-
-from installer import install
-from installer.destinations import WheelDestination
-from installer.exceptions import InstallerError
-from installer.records import RecordEntry, parse_record_file
-from installer.scripts import Script
-from installer.sources import WheelContentElement, WheelFile
+from typing import BinaryIO
 
 from boxsnake.archive import gzip_error, inflated
 from boxsnake.entries import Known
+from boxsnake.entry_points import commands, program
 from boxsnake.errors import PackError
 from boxsnake.relocation import script_start
 from boxsnake.stage.owners import Owners, collision, holds, shown
 from boxsnake.value import dataclass
-
-if TYPE_CHECKING:
-    from installer.scripts import ScriptSection
-    from installer.utils import Scheme
 
 INSTALLER = "boxsnake"
 """What the file of that name in a dist-info says (PyPA's specification "Recording installed projects")."""
@@ -79,28 +72,51 @@ def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners
     Errors: PackError where a path has another owner, or the wheel cannot be installed.
     """
     try:
-        with _Wheel.open(wheel) as source, ThreadPoolExecutor(_THREADS, thread_name_prefix="wheel") as pool:
-            destination = _TreeDestination(root, layout, owners, owner, source.distribution, pool)
-            install(source, destination, {"INSTALLER": f"{INSTALLER}\n".encode()})
-            return Installed(scripts=destination.scripts, known=destination.known)
-    except (InstallerError, AssertionError, KeyError, ValueError, gzip_error()) as error:
+        with wheel.open("rb") as file, ThreadPoolExecutor(_THREADS, thread_name_prefix="wheel") as pool:
+            writing = _Writing(root, layout, owners, owner, pool)
+            _install(_Wheel(file, wheel.name), writing, layout)
+            return Installed(scripts=writing.scripts, known=writing.known)
+    except (zipfile.BadZipFile, KeyError, ValueError, gzip_error()) as error:
         cause = f"it cannot be installed: {str(error) or type(error).__name__}"
         raise PackError(wheel.name, cause, "Report it to the wheel's maintainer, or take another version.") from error
 
 
-class _Packed:
-    """A member of a wheel, which is read when it is written, by whatever thread does that."""
+def _install(wheel: _Wheel, writing: _Writing, layout: Layout) -> None:
+    # Before the files: of two programs of a name, that of the entry point is the better one.
+    for name, target in wheel.commands():
+        writing.write_command(f"bin/{name}", target)
+    for member in wheel.members():
+        place = posixpath.normpath(posixpath.join(layout.folder(member.scheme, wheel.distribution), member.path))
+        if place.startswith(("../", "/")) or place == "..":
+            raise ValueError(f"{member.path} leads out of the tree")
+        if member.scheme == "scripts":
+            writing.write_script(place, member)
+        else:
+            writing.write(place, member)
+    info = f"{layout.site_packages}/{wheel.info}"
+    writing.write_bytes(f"{info}/INSTALLER", f"{INSTALLER}\n".encode())
+    writing.finish()
+    writing.claim(f"{info}/RECORD")
 
-    def __init__(self, wheel: BinaryIO, item: ZipInfo, record: Sequence[str]) -> None:
+
+class _Member:
+    """A file of a wheel, which is read when it is written, by whatever thread does that."""
+
+    def __init__(self, wheel: BinaryIO, item: zipfile.ZipInfo, scheme: str, path: str, record: Sequence[str]) -> None:
         self._wheel = wheel
         self._item = item
         self._record = record
+        self.scheme = scheme
+        self.path = path
+        """Below the scheme's folder."""
         self.size = item.file_size
+        mode = item.external_attr >> 16
+        self.is_executable = bool(stat.S_ISREG(mode) and mode & 0o111)
 
     def chunks(self) -> Iterator[bytes]:
         """Its content. The wheel's own digest has been compared, so the sums in it need not be."""
         packed = self._packed()
-        return inflated(packed) if self._item.compress_type == ZIP_DEFLATED else packed
+        return inflated(packed) if self._item.compress_type == zipfile.ZIP_DEFLATED else packed
 
     def _packed(self) -> Iterator[bytes]:
         number = self._wheel.fileno()
@@ -122,108 +138,118 @@ class _Packed:
         return Known(size=int(size), sha256=sha256)
 
 
-class _Wheel(WheelFile):
-    def get_contents(self) -> Iterator[WheelContentElement]:
-        """Everything but byte-code, which is made here for all."""
-        lines = parse_record_file(self.read_dist_info("RECORD").splitlines())
-        records = {record[0]: record for record in lines}
-        wheel = cast("BinaryIO", self._zipfile.fp)
-        for item in self._zipfile.infolist():
-            if item.filename.endswith("/") or "__pycache__" in item.filename.split("/"):
+class _Wheel:
+    """A wheel that is read: what it declares, and its files."""
+
+    def __init__(self, file: BinaryIO, file_name: str) -> None:
+        self.distribution = file_name.partition("-")[0]
+        self._file = file
+        self._archive = zipfile.ZipFile(file)
+        self._names = self._archive.namelist()
+        (self.info,) = {top for name in self._names if (top := name.partition("/")[0]).endswith(".dist-info")}
+
+    def _text(self, name: str) -> str:
+        return self._archive.read(f"{self.info}/{name}").decode()
+
+    def commands(self) -> Iterator[tuple[str, str]]:
+        """The names and targets of entry points that are commands."""
+        if f"{self.info}/entry_points.txt" in self._names:
+            for group in commands(self._text("entry_points.txt")).values():
+                yield from group
+
+    def members(self) -> Iterator[_Member]:
+        """Its files, but for byte-code, which is made here for all, and for what an installer writes."""
+        records = {row[0]: row for row in csv.reader(io.StringIO(self._text("RECORD"))) if row}
+        data = f"{self.info.removesuffix('.dist-info')}.data/"
+        written = {f"{self.info}/RECORD", f"{self.info}/INSTALLER"}
+        for item in self._archive.infolist():
+            name = item.filename
+            if name.endswith("/") or name in written or "__pycache__" in name.split("/"):
                 continue
-            record = records.get(item.filename, (item.filename, "", ""))
-            mode = item.external_attr >> 16
-            is_executable = bool(mode and stat.S_ISREG(mode) and mode & 0o111)
-            # The library hands on what it gets, unread.
-            yield record, cast("BinaryIO", _Packed(wheel, item, record)), is_executable
+            scheme, path = "purelib", name
+            if name.startswith(data):
+                scheme, _, path = name.removeprefix(data).partition("/")
+            yield _Member(self._file, item, scheme, path, records.get(name, (name, "", "")))
 
 
-class _TreeDestination(WheelDestination):
-    """Writes below a root and claims what it writes."""
+class _Writing:
+    """Files of one owner, written below a root and claimed."""
 
-    def __init__(
-        self, root: Path, layout: Layout, owners: Owners, owner: str, distribution: str, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, root: Path, layout: Layout, owners: Owners, owner: str, pool: ThreadPoolExecutor) -> None:
         self._root = root
-        self._layout = layout
         self._owners = owners
         self._owner = owner
-        self._distribution = distribution
         self._folders: set[str] = set()
         self._line = _interpreter_line(layout)
         self.scripts: list[str] = []
         self.known: dict[str, Known] = {}
         self._pool = pool
-        self._waiting: list[tuple[str, _Packed, bool]] = []
+        self._waiting: list[tuple[str, _Member]] = []
         self._waiting_bytes = 0
         self._written: list[Future[None]] = []
 
-    def write_script(self, name: str, module: str, attr: str, section: ScriptSection) -> RecordEntry:
-        _, content = Script(name, module, attr, section).generate("", "posix")
-        self.scripts.append(f"bin/{name}")
-        self._write(f"bin/{name}", [self._line, content.partition(b"\n")[2]], executable=True)
-        return RecordEntry(name, None, None)
+    def write_command(self, place: str, target: str) -> None:
+        """The program of an entry point."""
+        self.scripts.append(place)
+        self.write_bytes(place, self._line + program(target).encode(), is_executable=True)
 
-    def write_file(
-        self,
-        scheme: Scheme,
-        path: str | os.PathLike[str],
-        stream: BinaryIO,
-        is_executable: bool,
-    ) -> RecordEntry:
-        place = posixpath.normpath(posixpath.join(self._layout.folder(scheme, self._distribution), str(path)))
-        if place.startswith(("../", "/")) or place == "..":
-            raise ValueError(f"{path} leads out of the tree")
-        packed = stream if isinstance(stream, _Packed) else None
-        if scheme != "scripts":
-            self._write(place, packed or _chunks(stream), executable=is_executable)
-        elif place not in self._owners or self._owner not in self._owners.of(place):
-            # An entry point of the same name has been written already, and is the better of the two.
-            content = BytesIO(b"".join(packed.chunks())) if packed else stream
-            self._write(place, self._with_interpreter(content, place), executable=True)
-        return RecordEntry(str(path), None, None)
+    def write_script(self, place: str, member: _Member) -> None:
+        """A script, with `#!python` replaced as the format asks, unless an entry point has written its name."""
+        if place in self._owners and self._owner in self._owners.of(place):
+            return
+        first, end, rest = b"".join(member.chunks()).partition(b"\n")
+        line = first + end
+        if first.startswith(b"#!python"):
+            self.scripts.append(place)
+            line = self._line
+        self.write_bytes(place, line + rest, is_executable=True)
 
-    def finalize_installation(
-        self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]
-    ) -> None:
-        del records
-        self._flush()
+    def write_bytes(self, place: str, content: bytes, *, is_executable: bool = False) -> None:
+        """A file that is made here."""
+        if self._is_mine(place, [content], is_executable=is_executable):
+            self._put(place, [content], is_executable)
+
+    def write(self, place: str, member: _Member) -> None:
+        """A file as it is, some time before the end."""
+        if not self._is_mine(place, member.chunks(), is_executable=member.is_executable):
+            return
+        if known := member.known:
+            self.known[place] = known
+        self._waiting.append((place, member))
+        self._waiting_bytes += member.size
+        if self._waiting_bytes > _TOGETHER:
+            self._written.append(self._pool.submit(self._put_all, self._waiting))
+            self._waiting, self._waiting_bytes = [], 0
+
+    def finish(self) -> None:
+        """Have everything written."""
+        self._put_all(self._waiting)
         for written in self._written:
             written.result()
-        self._owners.claim(f"{self._layout.folder(scheme, self._distribution)}/{record_file_path}", self._owner)
 
-    def _write(self, place: str, content: Iterable[bytes] | _Packed, *, executable: bool) -> None:
+    def claim(self, place: str) -> None:
+        """Have a path that somebody else will write."""
+        self._owners.claim(place, self._owner)
+
+    def _is_mine(self, place: str, content: Iterable[bytes], *, is_executable: bool) -> bool:
+        """Claim a path, which is then to be written unless another owner has the same file there already."""
         others = self._owners.of(place) if place in self._owners else ()
         if others and self._owner not in others:
-            chunks = content.chunks() if isinstance(content, _Packed) else content
-            if not holds(self._root / place, chunks, executable=executable):
+            if not holds(self._root / place, content, executable=is_executable):
                 raise collision(place, others[0], self._owner)
             self._owners.share(place, self._owner)
-            return
+            return False
         self._owners.claim(place, self._owner)
         try:
             self._make_folder(place.rpartition("/")[0])
         except (FileExistsError, NotADirectoryError) as error:
             raise self._obstructed(place) from error
-        if not isinstance(content, _Packed):
-            self._put(place, content, executable)
-            return
-        if known := content.known:
-            self.known[place] = known
-        self._waiting.append((place, content, executable))
-        self._waiting_bytes += content.size
-        if self._waiting_bytes > _TOGETHER:
-            self._flush()
+        return True
 
-    def _flush(self) -> None:
-        """Have what waits written: many small files at a time, as to ask for each would cost more than to write it."""
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-
-        def put() -> None:
-            for place, content, executable in waiting:
-                self._put(place, content.chunks(), executable)
-
-        self._written.append(self._pool.submit(put))
+    def _put_all(self, files: Sequence[tuple[str, _Member]]) -> None:
+        """Many small ones at a time, as to ask for each would cost more than to write it."""
+        for place, member in files:
+            self._put(place, member.chunks(), member.is_executable)
 
     def _put(self, place: str, content: Iterable[bytes], executable: bool) -> None:
         path = f"{self._root}/{place}"
@@ -251,23 +277,9 @@ class _TreeDestination(WheelDestination):
         step = "Take another version of it."
         return PackError(place, f"{shown(self._owner)} brings this path twice", step, path=place, owners=[self._owner])
 
-    def _with_interpreter(self, stream: BinaryIO, place: str) -> Iterator[bytes]:
-        """A script with `#!python` replaced, as the binary distribution format asks."""
-        first = stream.readline()
-        if first.startswith(b"#!python"):
-            self.scripts.append(place)
-            first = self._line
-        yield first
-        yield from _chunks(stream)
-
 
 def _interpreter_line(layout: Layout) -> bytes:
     """The first line of a script."""
     line = b"#!" + layout.interpreter.encode()
     prefix = line[2:].removesuffix(b"/bin/python")
     return (line if layout.relocatable else script_start(line, prefix, prefix)) + b"\n"
-
-
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK):
-        yield chunk
