@@ -6,7 +6,6 @@ Locks, artifacts and messages hold URLs without credentials; here they are found
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +112,8 @@ class Credentials:
 def _read_netrc(path: Path | None) -> dict[str, Login]:
     if path is None or not path.is_file():
         return {}
+    import netrc
+
     try:
         hosts = netrc.netrc(path).hosts
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import tarfile
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from boxsnake.bases.value import Base
 from boxsnake.store import Store
+
+if TYPE_CHECKING:
+    import tarfile
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -19,6 +21,9 @@ def read_files(store: Store, base: Base, wanted: Callable[[str], bool]) -> dict[
 
     `wanted` chooses by path. Upper layers hide what lies in lower ones, as the OCI image specification has it.
     """
+    import gzip
+    import tarfile
+
     found: dict[str, bytes] = {}
     for layer in base.layers:
         hidden: list[str] = []

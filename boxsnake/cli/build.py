@@ -108,7 +108,7 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     ]
     wanted += ["boxsnake.bases", "boxsnake.fetch", "boxsnake.binaries", "ctypes"]
     wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
-    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client", "encodings.idna"] if push else []
+    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client"] if push else []
     for name in wanted:
         importlib.import_module(name)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import http.client
 import select
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import quote, urlsplit
 
 from boxsnake.urls import USUAL_PORTS
@@ -149,19 +150,27 @@ class Wires:
 
     def _dialled(self, place: Place) -> http.client.HTTPConnection:
         scheme, host, port = place
-        if scheme == "https":
-            wire: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=self._connect, context=self._certificates()
-            )
-        else:
-            wire = http.client.HTTPConnection(host, port, timeout=self._connect)
+        wire = (http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection)(host, port)
         try:
-            wire.connect()
+            wire.sock = self._connected(place)
         except (OSError, UnicodeError) as error:
-            wire.close()
             raise WireError("connect", str(error), is_late=isinstance(error, TimeoutError)) from error
-        wire.sock.settimeout(self._stall)
         return wire
+
+    def _connected(self, place: Place) -> socket.socket:
+        scheme, host, port = place
+        # For a name that is text, the codec of international ones would be imported, though it has none such.
+        name = cast("str", host.encode("ascii")) if host.isascii() else host
+        found = socket.create_connection((name, port), self._connect)
+        try:
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if scheme == "https":
+                found = self._certificates().wrap_socket(found, server_hostname=host)
+            found.settimeout(self._stall)
+        except BaseException:
+            found.close()
+            raise
+        return found
 
 
 def _parsed(url: str) -> tuple[Place, str]:

@@ -7,9 +7,9 @@ underscore. The command line, the manifest's schema, the docs table and the cont
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from boxsnake.layers.plan import AS_THEY_ARE
@@ -18,7 +18,6 @@ from boxsnake.on_demand import OnDemand
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from boxsnake.bases import Base
     from boxsnake.boot_recipe import BootRecipe
@@ -163,7 +162,7 @@ class Packager(Protocol):
 @cache
 def packagers() -> Mapping[str, Packager]:
     """Every format by its name, in alphabetical order. A format's module is imported when it is asked for."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
     return OnDemand((name.replace("_", "-") for name in modules), _packager)
 
 

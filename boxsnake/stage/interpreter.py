@@ -15,7 +15,7 @@ from boxsnake.disk import disk_faults, remove_tree
 from boxsnake.errors import ResourceError
 from boxsnake.store import Store
 
-_FORMAT = 4
+_FORMAT = 5
 _CACHE = "interpreters"
 # What starting it and `boxsnake.stage.bytecode_child` import: the top level, a few packages, what is compiled of them.
 _PACKAGES = "__pycache__|collections|encodings|importlib|lib-dynload|re"
@@ -84,15 +84,15 @@ def unpack_interpreter(layer: Path, prefix: str, minor: str, root: Path) -> None
 
 def _listed(folder: Path) -> str:
     """The digest of a list of every file of a folder: its path, and what changes whenever its bytes do."""
-    found: list[list[str | int]] = []
+    found: list[str] = []
     top = str(folder)
     for parent, folders, names in os.walk(top):
         for name in (*names, *(name for name in folders if os.path.islink(f"{parent}/{name}"))):  # noqa: PTH114
             path = f"{parent}/{name}"
             there = os.lstat(path)
-            identity = (there.st_mode, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
-            found.append([path[len(top) :], *identity])
-    return hashlib.sha256(canonical_json(sorted(found))).hexdigest()
+            times = f"{there.st_mtime_ns} {there.st_ctime_ns}"
+            found.append(f"{path[len(top) :]}\0{there.st_mode} {there.st_ino} {there.st_size} {times}")
+    return hashlib.sha256("\0".join(sorted(found)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _is_whole(folder: Path, known: dict[str, Any] | None) -> bool:

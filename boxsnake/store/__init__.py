@@ -48,6 +48,10 @@ __all__ = ["Blob", "BlobWriter", "Store"]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CHUNK = 1 << 20
+# A selector's text around its result.
+_RESULT_OF = b'{"key":%b,"result":'
+_SUM = b',"sha256":"%b"}'
+_SUM_SIZE = len(_SUM % bytes(64))
 # How long after its last change a file may still change without its times showing it, in nanoseconds.
 _RACY = 1_000_000_000
 
@@ -271,22 +275,23 @@ class Store:
 
     def selected(self, kind: str, key: Mapping[str, object]) -> dict[str, Any] | None:
         """Look up the result recorded for these inputs; None where there is none, or it cannot be trusted."""
-        path = self._selector_path(kind, key)
+        inputs = canonical_json(key)
+        path = self._selector_path(kind, inputs)
         try:
-            document = json.loads(path.read_bytes())
-            result = document["result"]
-            if document["sha256"] != _selector_sum(kind, key, result) or not isinstance(result, dict):
-                return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            document = path.read_bytes()
+            text = document[len(_RESULT_OF % inputs) : -_SUM_SIZE]
+            result = json.loads(text) if document == _selector(kind, inputs, text) else None
+        except (OSError, ValueError, RecursionError):
             return None
         self._ground.mark_used(path)
-        return result
+        return result if isinstance(result, dict) else None
 
     def select(self, kind: str, key: Mapping[str, object], result: Mapping[str, object]) -> None:
         """Record the result for these inputs: plain JSON values both, without secrets and without times."""
         # No fsync: the checksum turns a file that a power cut has hurt into an absent one.
-        path = self._selector_path(kind, key)
-        document = canonical_json({"key": key, "result": result, "sha256": _selector_sum(kind, key, result)})
+        inputs = canonical_json(key)
+        path = self._selector_path(kind, inputs)
+        document = _selector(kind, inputs, canonical_json(result))
         self._ground.make_folder(path.parent)
         with self._ground.temporary() as temporary, disk_faults(path):
             temporary.write_bytes(document)
@@ -393,11 +398,11 @@ class Store:
         name = digest.removeprefix("sha256:")
         return self._ground.blobs / name[:2] / name
 
-    def _selector_path(self, kind: str, key: Mapping[str, object]) -> Path:
+    def _selector_path(self, kind: str, inputs: bytes) -> Path:
         if not _PLAIN_NAME.fullmatch(kind):
             msg = f"not a kind of selector: {kind!r}"
             raise ValueError(msg)
-        name = hashlib.sha256(canonical_json(key)).hexdigest()
+        name = hashlib.sha256(inputs).hexdigest()
         return self._ground.selectors / kind / name[:2] / f"{name}.json"
 
 
@@ -423,8 +428,10 @@ def _absent(digest: str, error: OSError) -> ResourceError:
     )
 
 
-def _selector_sum(kind: str, key: Mapping[str, object], result: object) -> str:
-    return hashlib.sha256(canonical_json([kind, key, result])).hexdigest()
+def _selector(kind: str, inputs: bytes, result: bytes) -> bytes:
+    """The text of a selector, of canonical JSON, which is put together and compared as it is."""
+    checksum = hashlib.sha256(b'["%b",%b,%b]' % (kind.encode(), inputs, result)).hexdigest().encode()
+    return _RESULT_OF % inputs + result + _SUM % checksum
 
 
 def _checksum_key(digest: str) -> dict[str, object]:
