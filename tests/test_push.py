@@ -9,7 +9,8 @@ import subprocess
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from boxsnake.fetch.exchange import Patience
 from boxsnake.image.layout import Layout
 from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import History, Runtime
-from boxsnake.reference import parse
+from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.registry import upload as uploading
+from boxsnake.registry.course import Course
 from boxsnake.registry.destinations import where_to
 from boxsnake.registry.logins import find_login
-from boxsnake.registry.push import Pushed, push, pushing
+from boxsnake.registry.push import Pushed, push, push_along
 from boxsnake.settings import RegistrySettings
 from boxsnake.store import Store
 from tests.registry_server import (
@@ -161,17 +163,68 @@ def test_blobs_go_ahead_of_a_tag_that_is_written_when_all_is_well(store: Store, 
     def is_on_its_way() -> bool:
         return proxy.count("PUT", "blobs/") > 0
 
-    with contextlib.suppress(PackError), pushing(store, registries, [layout], tags):
+    with pushing(store, registries, tags) as (course, _):
+        course.give([layout])
         wait_until(is_on_its_way)
-        raise PackError("it", "cannot be packed after all", "Try another.")
     assert (is_on_its_way(), proxy.count("PUT", "manifests/")) == (True, 0)
-    with pushing(store, registries, [layout], tags) as finish:
-        one, other = finish()
+    with pushing(store, registries, tags) as (course, result):
+        course.give([layout])
+        course.allow()
+        one, other = result.result()
     assert (one.there + one.uploaded, other.there, proxy.count("PUT", "manifests/")) == (2, 2, 2)
     proxy.fault = lambda request, _: (403, {}, b"") if request.method == "PUT" else None
     edited = artifact(tmp_path / "b.tar", rootfs(word="edited"))
-    with pushing(store, registries, [edited], tags) as finish, pytest.raises(NetworkError, match="may push to"):
-        finish()
+    with pushing(store, registries, tags) as (course, result):
+        course.give([edited])
+        course.allow()
+        with pytest.raises(NetworkError, match="may push to"):
+            result.result()
+
+
+@contextlib.contextmanager
+def pushing(
+    store: Store, registries: Registries, tags: Sequence[Reference]
+) -> Iterator[tuple[Course, Future[list[Pushed]]]]:
+    """A push that goes on beside the block."""
+    course = Course()
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(push_along, store, registries, tags, course)
+        try:
+            yield course, result
+        finally:
+            course.end()
+
+
+@pytest.mark.parametrize("change", ["edited", "unchanged", "lost"])
+def test_what_new_images_need_is_asked_for_before_they_are_there(
+    store: Store, tmp_path: Path, proxy: Proxy, change: str
+) -> None:
+    heavy = random_layer(1000)
+    registries = Registries(patience=HASTY)
+    tags = where_to(registries, [f"{proxy.address}/expected-{change}:1"])
+    layouts = {"unchanged": artifact(tmp_path / "a.tar", heavy, rootfs(word="one"))}
+    push(store, registries, [layouts["unchanged"]], tags)
+    layouts["edited"] = layouts["lost"] = artifact(tmp_path / "b.tar", heavy, rootfs(word="two"))
+    proxy.requests.clear()
+
+    def asked() -> tuple[int, int]:
+        return proxy.count("HEAD", "manifests/"), proxy.count("POST", "blobs/uploads/")
+
+    def lose(request: Request, _: int) -> tuple[int, dict[str, str], bytes] | None:
+        is_early = request.method == "PUT" and proxy.count("POST", "blobs/uploads/") < 4
+        return (404, {}, b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN"}]}') if is_early else None
+
+    with pushing(store, registries, tags) as (course, result):
+        course.expect()
+        wait_until(lambda: asked() == (1, 2))
+        assert asked() == (1, 2)
+        proxy.fault = lose if change == "lost" else None
+        course.give([layouts[change]])
+        course.allow()
+        (done,) = result.result()
+    assert (done.uploaded, done.there) == ((0, 3) if change == "unchanged" else (2, 1))
+    assert asked() == (1, 4 if change == "lost" else 2)
+    assert proxy.count("DELETE", "blobs/uploads/") == (2 if change == "unchanged" else 0)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

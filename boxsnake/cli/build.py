@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from boxsnake.boxes import Box, Workspace
     from boxsnake.cli.push import BuildPush
     from boxsnake.pack import Made
+    from boxsnake.registry.course import Course
 
 
 @click.command(
@@ -54,13 +55,14 @@ def command(
     with console.progress(), ExitStack() as until:
         workspace = chosen.open()
         made: list[Made] = []
-        ahead = partial(_prepare, workspace, load=load, push=push)
+        course = _course() if push else None
+        ahead = partial(_prepare, workspace, course, load=load)
         boxes = _boxes(workspace, chosen, ahead, spec=spec, since=since)
         from boxsnake.pack import pack  # not before it is needed: a wheel may have been built meanwhile
 
         _check_images({"--load": load, "--push": push, "--index": index}, workspace, boxes)
         width = max((len(box.name) for box in boxes), default=0)
-        pushing = _push(workspace, boxes, until) if push else None
+        pushing = _push(workspace, boxes, course, until) if course else None
         for box in boxes:
             result = pack(box, workspace.store, workspace.access, pushing.begin if pushing else None)
             _tell(console, result, width)
@@ -92,7 +94,13 @@ def _boxes(
     return _as_specs(workspace, chosen.targets) if spec else chosen.boxes(workspace, meanwhile)
 
 
-def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
+def _course() -> Course:
+    from boxsnake.registry.course import Course
+
+    return Course()
+
+
+def _prepare(workspace: Workspace, course: Course | None, *, load: bool) -> None:
     """Do what a changed application is packed with or after, while its wheel is built."""
     from boxsnake import child
 
@@ -108,9 +116,10 @@ def _prepare(workspace: Workspace, *, load: bool, push: bool) -> None:
     ]
     wanted += ["boxsnake.bases", "boxsnake.fetch", "boxsnake.binaries", "ctypes"]
     wanted += ["boxsnake.engine", "boxsnake.image.load"] if load else []
-    wanted += ["boxsnake.registry.push", "boxsnake.fetch.client"] if push else []
     for name in wanted:
         importlib.import_module(name)
+    if course is not None:
+        course.expect()
 
 
 def _look_at_layers(workspace: Workspace) -> None:
@@ -219,11 +228,11 @@ def _index(console: Console, workspace: Workspace, made: Sequence[Made]) -> list
     return [{"path": str(out), "digest": digest, "platforms": platforms}]
 
 
-def _push(workspace: Workspace, boxes: Sequence[Box], until: ExitStack) -> BuildPush:
+def _push(workspace: Workspace, boxes: Sequence[Box], course: Course, until: ExitStack) -> BuildPush:
     from boxsnake.cli.push import BuildPush
     from boxsnake.packagers.image import PACKAGER
 
-    return BuildPush(workspace, [box for box in boxes if box.packager.name == PACKAGER.name], until)
+    return BuildPush(workspace, [box for box in boxes if box.packager.name == PACKAGER.name], course, until)
 
 
 def _facts(made: Made) -> dict[str, Any]:

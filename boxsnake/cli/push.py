@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from boxsnake.image.layout import LaidOut
     from boxsnake.reference import Reference
     from boxsnake.registry import Registries
+    from boxsnake.registry.course import Course
     from boxsnake.registry.push import Pushed
 
 
@@ -31,36 +33,39 @@ def usual_registries() -> Registries:
 class BuildPush:
     """The push of the images that a build makes. The blobs of a single one go while it is still laid out."""
 
-    def __init__(self, workspace: Workspace, images: Sequence[Box], until: ExitStack) -> None:
+    def __init__(self, workspace: Workspace, images: Sequence[Box], course: Course, until: ExitStack) -> None:
         """What has begun ends with `until`, if nothing else has ended it."""
         self._store = workspace.store
         self._registries = workspace.access.registries
         self._images = images
-        self._until = until
-        self._finish: Callable[[], list[Pushed]] | None = None
+        self._course = course
+        pool = until.enter_context(ThreadPoolExecutor(1, thread_name_prefix="push"))
+        until.callback(course.end)
+        self._pushed = pool.submit(self._push)
+
+    def _push(self) -> list[Pushed]:
+        self._course.await_expectation()
+        from boxsnake.registry.push import push_along  # not before anything else that is needed earlier
+
+        return push_along(self._store, self._registries, self._places, self._course)
 
     def begin(self, image: LaidOut) -> None:
         """Send what is in the store. Of several images, what names them is known when all are there: not before."""
         from boxsnake.image.layout import StoredImages
-        from boxsnake.registry.push import pushing
 
         if len(self._images) == 1:
             # A blob that the store has lost is missed where it is read.
             name = str(self._images[0].path)
-            stored = StoredImages(name=name, images=(image,), store=self._store, bring=lambda _: None)
-            begun = pushing(self._store, self._registries, [stored], self._places)
-            self._finish = self._until.enter_context(begun)
+            self._course.give([StoredImages(name=name, images=(image,), store=self._store, bring=lambda _: None)])
 
     def finish(self, console: Console) -> list[Pushed]:
         """Write the tags, once all is made, and say so."""
         from boxsnake.image.layout import Layout
-        from boxsnake.registry.push import push
 
-        if self._finish is not None:
-            pushed = self._finish()
-        else:
-            layouts = [Layout(box.path) for box in self._images]
-            pushed = push(self._store, self._registries, layouts, self._places)
+        if not self._course.has_images:
+            self._course.give([Layout(box.path) for box in self._images])
+        self._course.allow()
+        pushed = self._pushed.result()
         tell_pushed(console, pushed)
         return pushed
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import field
+from functools import partial
 from typing import Any
 
 from boxsnake import oci
@@ -17,8 +17,9 @@ from boxsnake.reference import Reference, parse
 from boxsnake.registry import Registries
 from boxsnake.registry.abreast import abreast
 from boxsnake.registry.conversation import Registry
+from boxsnake.registry.course import Course
 from boxsnake.registry.repository import Repository
-from boxsnake.registry.upload import Outcome, Parcel, Upload
+from boxsnake.registry.upload import Outcome, Parcel, Upload, begin_upload, cancel_upload
 from boxsnake.store import Store
 from boxsnake.value import dataclass
 
@@ -43,90 +44,33 @@ _LACKING = frozenset({400, 404})
 """What registries answer to a manifest of blobs that they have not got."""
 
 
+_AHEAD = 2
+"""Blobs that are new after an edit: a layer and the configuration."""
+
+
 def push(store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference]) -> list[Pushed]:
     """Push the images of the layouts under each tag: one as it is, those of several platforms under an index.
 
     What was pushed where is remembered in the store, as other repositories of the same registry can take blobs from
     there. Errors: UsageError where two images are for one platform, NetworkError, IntegrityError, ResourceError.
     """
-    return _push(store, registries, layouts, tags, _Gate(is_open=True))
+    course = Course()
+    course.give(layouts)
+    course.allow()
+    return push_along(store, registries, tags, course)
 
 
-@contextmanager
-def pushing(
-    store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference]
-) -> Iterator[Callable[[], list[Pushed]]]:
-    """Send the blobs of images while the block runs, and what names them when it calls what it is given.
+def push_along(store: Store, registries: Registries, tags: Sequence[Reference], course: Course) -> list[Pushed]:
+    """Push images while they are made, as `push` does.
 
-    That does what `push` does, and fails as that does. Where it is not called, no tag is written; blobs that nothing
-    names are the registry's to remove.
+    Before they are there, a repository that has had earlier ones is asked for what new ones will need; their blobs go
+    as soon as they are there. No tag is written without a word: where none comes, blobs that nothing names are the
+    registry's to remove. Errors: those of `push`; CancelledError where the course ends.
     """
-    gate = _Gate(is_open=False)
-    with ThreadPoolExecutor(1) as pool:
-        pushed = pool.submit(_push, store, registries, layouts, tags, gate)
-
-        def finished() -> list[Pushed]:
-            gate.open()
-            return pushed.result()
-
-        try:
-            yield finished
-        finally:
-            gate.close()
-
-
-class _AbandonedError(Exception):
-    """What was sent shall not be named."""
-
-
-class _Gate:
-    """What names images waits here until it is known whether it shall."""
-
-    def __init__(self, *, is_open: bool) -> None:
-        self._changed = threading.Condition()
-        self._is_open = is_open
-        self._is_closed = False
-        self._registry: Registry | None = None
-
-    def meet(self, registry: Registry) -> None:
-        """Have requests to a registry end when the gate is closed."""
-        with self._changed:
-            self._registry = registry
-            if self._is_closed:
-                registry.stop.set()
-
-    def open(self) -> None:
-        """Let all through."""
-        with self._changed:
-            self._is_open = True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let nobody through who is not yet."""
-        with self._changed:
-            self._is_closed = True
-            if self._registry is not None:
-                self._registry.stop.set()
-            self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Go through. Raises _AbandonedError."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_open or self._is_closed)
-            if self._is_closed:
-                raise _AbandonedError
-
-
-def _push(
-    store: Store, registries: Registries, layouts: Sequence[Images], tags: Sequence[Reference], gate: _Gate
-) -> list[Pushed]:
-    images = _images(layouts)
-    top = _top([image for _, image in images])
     done = []
     for tag in tags:
-        with registries.connect(tag.registry) as registry:
-            gate.meet(registry)
-            done.append(_pushed(store, registry, images, top, tag, gate))
+        with registries.connect(tag.registry, course.stop) as registry:
+            done.append(_pushed(store, registry, tag, course))
     return done
 
 
@@ -149,14 +93,11 @@ def _top(images: Sequence[LaidOut]) -> oci.Document:
     return oci.platform_index([(image.manifest, image.platform, image.variant) for image in images])
 
 
-def _pushed(
-    store: Store,
-    registry: Registry,
-    images: Sequence[tuple[Images, LaidOut]],
-    top: oci.Document,
-    tag: Reference,
-    gate: _Gate,
-) -> Pushed:
+def _pushed(store: Store, registry: Registry, tag: Reference, course: Course) -> Pushed:
+    last = _last(store, registry, tag.repository)
+    ahead = _asked_ahead(Repository(registry, tag.repository, writes=True), last) if not course.has_images else _Ahead()
+    images = _images(course.images())
+    top = _top([image for _, image in images])
     blobs = {parcel.digest: parcel for layout, image in images for parcel in _parcels(layout, image)}
     origins = {
         digest: source
@@ -166,8 +107,7 @@ def _pushed(
     }
     sources = tuple(sorted({source for source in origins.values() if source}))
     repository = Repository(registry, tag.repository, writes=True, sources=sources)
-    sending = _Sending(store, repository, blobs, origins, gate)
-    last = _last(store, repository)
+    sending = _Sending(store, repository, blobs, origins, ahead, course)
     try:
         outcomes, digest = sending.run(images, top, tag, last)
     except NetworkError as error:
@@ -175,7 +115,8 @@ def _pushed(
             raise
         # It has the last manifest, and not all that it names.
         outcomes, digest = sending.run(images, top, tag, {})
-    store.select("registry-image", _place(repository), {"digest": digest, "blobs": sorted(blobs)})
+    _abandon(repository, ahead.places)
+    store.select("registry-image", _place(registry, tag.repository), {"digest": digest, "blobs": sorted(blobs)})
     return Pushed(
         reference=str(tag),
         digest=digest,
@@ -187,13 +128,45 @@ def _pushed(
     )
 
 
-def _place(repository: Repository) -> dict[str, str]:
-    return {"registry": repository.registry.name, "repository": repository.name}
+@dataclass(frozen=True, kw_only=True)
+class _Ahead:
+    """What is known of a repository before the images are: nothing, where it was not asked.
+
+    `has_last` is whether it has the last manifest, `places` are where blobs can be sent to.
+    """
+
+    has_last: bool | None = None
+    places: list[str] = field(default_factory=list)
 
 
-def _last(store: Store, repository: Repository) -> Mapping[str, Any]:
+def _asked_ahead(repository: Repository, last: Mapping[str, Any]) -> _Ahead:
+    if not last:
+        return _Ahead()
+    places: list[str] = []
+
+    def open_place() -> bool:
+        places.append(begin_upload(repository))
+        return True
+
+    has_last, *_ = abreast(
+        repository.registry, [lambda: repository.has_manifest(last["digest"]), *[open_place] * _AHEAD]
+    )
+    return _Ahead(has_last=has_last, places=places)
+
+
+def _abandon(repository: Repository, places: Sequence[str]) -> None:
+    """Leave nothing open that was not needed. What a registry does not take back, it removes after a while itself."""
+    with suppress(NetworkError):
+        abreast(repository.registry, [partial(cancel_upload, repository, place) for place in places])
+
+
+def _place(registry: Registry, repository: str) -> dict[str, str]:
+    return {"registry": registry.name, "repository": repository}
+
+
+def _last(store: Store, registry: Registry, repository: str) -> Mapping[str, Any]:
     """What was pushed there last: its digest, and those of its blobs."""
-    return store.selected("registry-image", _place(repository)) or {}
+    return store.selected("registry-image", _place(registry, repository)) or {}
 
 
 class _Sending:
@@ -205,13 +178,15 @@ class _Sending:
         repository: Repository,
         blobs: Mapping[str, Parcel],
         origins: Mapping[str, str | None],
-        gate: _Gate,
+        ahead: _Ahead,
+        course: Course,
     ) -> None:
         self._store = store
         self._repository = repository
         self._blobs = blobs
         self._origins = origins
-        self._gate = gate
+        self._ahead = ahead
+        self._course = course
         self.sent = 0
         """Bytes."""
 
@@ -225,7 +200,7 @@ class _Sending:
         """
         with track(f"pushing {tag}", sum(parcel.size for parcel in self._blobs.values())) as advance:
             outcomes = self._send(advance, last)
-        self._gate.wait()
+        self._course.await_word()
         for _, image in images:
             if image.manifest is not top:
                 self._put(image.manifest.digest, image.manifest)
@@ -247,7 +222,8 @@ class _Sending:
         is_there: list[bool] = []
 
         def look() -> Outcome:
-            is_there.append(self._repository.has_manifest(last["digest"]))
+            is_known = self._ahead.has_last is not None
+            is_there.append(bool(self._ahead.has_last) if is_known else self._repository.has_manifest(last["digest"]))
             return "there"
 
         _, *outcomes = abreast(self._repository.registry, [look, *others])
@@ -262,7 +238,14 @@ class _Sending:
             self.sent += amount
             advance(amount)
 
-        upload = Upload(self._repository, parcel, advanced, source=self._origins.get(parcel.digest), is_new=is_new)
+        upload = Upload(
+            self._repository,
+            parcel,
+            advanced,
+            source=self._origins.get(parcel.digest),
+            is_new=is_new,
+            places=self._ahead.places,
+        )
         return lambda: _remembered(self._store, self._repository, parcel, upload.run())
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from boxsnake.errors import IntegrityError, NetworkError
-from boxsnake.fetch.exchange import AgainError, StoppedError, joined
+from boxsnake.fetch.exchange import AgainError, Exchange, StoppedError, joined
 from boxsnake.fetch.wire import Answer
 from boxsnake.image.layout import Images
-from boxsnake.registry.conversation import Asked, Content
+from boxsnake.registry.conversation import Asked, Content, Registry
 from boxsnake.registry.repository import Repository
 from boxsnake.value import dataclass
 
@@ -43,11 +44,43 @@ class Parcel:
     size: int
 
 
+def begin_upload(repository: Repository) -> str:
+    """A place for a blob that is yet to come. Errors: NetworkError."""
+    name = f"upload to {repository}"
+    exchange = repository.registry.exchange(name, repository.scope)
+    url = repository.registry.url(repository.name, "blobs/uploads/")
+    asked = Asked(name=name, method="POST", url=url, scope=repository.scope, fine=(_ACCEPTED,), content=b"")
+    return exchange.attempts(
+        lambda: _place_of(repository.registry, exchange, repository.registry.attempt(exchange, asked))
+    )
+
+
+def cancel_upload(repository: Repository, place: str) -> None:
+    """Give a place back that was not needed. Errors: NetworkError."""
+    name = f"upload to {repository}"
+    asked = Asked(
+        name=name, method="DELETE", url=place, scope=repository.scope, fine=(_NO_CONTENT, _ACCEPTED, 200, 404)
+    )
+    repository.registry.ask(asked)
+
+
+def _place_of(registry: Registry, exchange: Exchange, answer: Answer) -> str:
+    """Where the registry wants the next bytes."""
+    location = answer.headers.get("Location")
+    with exchange.translated(answer.url):
+        target = urlsplit(joined(answer.url, location or ""))
+    here = urlsplit(registry.address)
+    if location and target.netloc == here.netloc:
+        # Behind a proxy that speaks TLS for it, a registry may take itself for unencrypted.
+        target = target._replace(scheme=here.scheme)
+    return exchange.redirect(answer.url, answer.status, urlunsplit(target) if location else None)
+
+
 class Upload:
     """One blob on its way.
 
     `source` is another repository of the same registry that may have it; one that `is_new` is sent without asking
-    whether it is there.
+    whether it is there. Of the `places`, which `begin_upload` gave, it takes one if it needs one.
     """
 
     def __init__(
@@ -58,6 +91,7 @@ class Upload:
         *,
         source: str | None = None,
         is_new: bool = False,
+        places: list[str] | None = None,
     ) -> None:
         self._repository = repository
         self._registry = repository.registry
@@ -65,6 +99,7 @@ class Upload:
         self._advance = advance
         self._source = source
         self._is_new = is_new
+        self._places = [] if places is None else places
         self._exchange = self._registry.exchange(f"blob {parcel.digest}", repository.scope)
         self._place: str | None = None
         self._offset = 0
@@ -102,6 +137,10 @@ class Upload:
         return "uploaded"
 
     def _begin(self) -> Outcome | None:
+        if not self._source:
+            with suppress(IndexError):  # other blobs take them as well
+                self._place = self._places.pop()
+                return None
         query = {"mount": self._parcel.digest, "from": self._source} if self._source else {}
         url = self._registry.url(self._repository.name, "blobs/uploads/")
         answer = self._ask("POST", f"{url}?{urlencode(query)}" if query else url, (_CREATED, _ACCEPTED), b"")
@@ -184,16 +223,8 @@ class Upload:
 
     def _move(self, answer: Answer, *, optional: bool = False) -> None:
         """Go on where the registry wants it."""
-        location = answer.headers.get("Location")
-        if optional and not location:
-            return
-        with self._exchange.translated(answer.url):
-            target = urlsplit(joined(answer.url, location or ""))
-        here = urlsplit(self._registry.address)
-        if location and target.netloc == here.netloc:
-            # Behind a proxy that speaks TLS for it, a registry may take itself for unencrypted.
-            target = target._replace(scheme=here.scheme)
-        self._place = self._exchange.redirect(answer.url, answer.status, urlunsplit(target) if location else None)
+        if not optional or answer.headers.get("Location"):
+            self._place = _place_of(self._registry, self._exchange, answer)
 
     # The bytes, each hashed once however often it is sent
 
