@@ -44,7 +44,7 @@ def emulated(folder: Path = _FOLDER) -> frozenset[str]:
 def _facts(entry: Path) -> dict[str, str]:
     """The lines of an entry (the kernel's Documentation/admin-guide/binfmt-misc.rst), each a word and what follows."""
     try:
-        lines = entry.read_text(encoding="ascii", errors="replace").splitlines()
+        lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # such as the files that are there to write to alone
         return {}
     return {word: rest for word, _, rest in (line.partition(" ") for line in lines)}

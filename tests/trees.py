@@ -233,6 +233,8 @@ class Workshop:
         """Stage everything made so far."""
         conda = {name: path for name, path in self.archives.items() if name.endswith(".conda")}
         wheels = {name: path for name, path in self.archives.items() if name.endswith(".whl")}
+        for path in wheels.values():
+            store.put_file(path)
         with stage(
             store,
             lock or self.lock(),

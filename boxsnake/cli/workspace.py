@@ -8,8 +8,7 @@ from boxsnake import settings
 from boxsnake.asked import Asked, asked_of, inputs
 from boxsnake.boxes import Workspace
 from boxsnake.errors import LockError
-from boxsnake.lock import Lock
-from boxsnake.lock.difference import stale
+from boxsnake.lock import Inputs, Lock
 from boxsnake.lock_file import path_of_lock, read
 from boxsnake.manifest_file import LoadedManifest, load
 from boxsnake.materials import Access
@@ -43,9 +42,17 @@ def fresh_lock(loaded: LoadedManifest, asked: Asked, store: Store) -> Lock:
     """The manifest's lock. Errors: LockError where it is missing, or where it was made for other requirements."""
     path = path_of_lock(loaded)
     lock = read(path)
-    changes = stale(lock, inputs(asked, store))
+    wanted = inputs(asked, store)
+    if lock.inputs != wanted:
+        _refuse_stale(path, lock, wanted, loaded.path.name)
+    return lock
+
+
+def _refuse_stale(path: Path, lock: Lock, wanted: Inputs, manifest: str) -> None:
+    from boxsnake.lock.difference import stale
+
+    changes = stale(lock, wanted)
     if changes:
         listing = "\n".join(f"  {change}" for change in changes)
-        cause = f"it does not fit {loaded.path.name} any more\n{listing}"
+        cause = f"it does not fit {manifest} any more\n{listing}"
         raise LockError(path.name, cause, "Run `boxsnake lock`.", changes=changes)
-    return lock

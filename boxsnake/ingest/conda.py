@@ -27,8 +27,9 @@ from packaging.utils import InvalidName, canonicalize_name
 
 from boxsnake.disk import disk_faults
 from boxsnake.errors import PolicyError
-from boxsnake.ingest import CHECK_VERSION, Listing, check_entry_point, escaped, unsafe
+from boxsnake.ingest import CHECK_VERSION, check_entry_point, escaped, unsafe
 from boxsnake.ingest.conda_scripts import ACTIVATION_SCRIPT, LINK_SCRIPT
+from boxsnake.ingest.listing import Listing
 from boxsnake.ingest.tar import TarMember, read_tar
 from boxsnake.ingest.zip import file_type, reading, strict_zip
 from boxsnake.value import dataclass

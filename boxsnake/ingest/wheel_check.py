@@ -18,7 +18,8 @@ from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from boxsnake.entry_points import COMMAND_GROUPS, commands
-from boxsnake.ingest import Listing, check_entry_point, check_script_name, escaped, unsafe
+from boxsnake.ingest import check_entry_point, check_script_name, escaped, unsafe
+from boxsnake.ingest.listing import Listing
 from boxsnake.ingest.wheel import WheelFacts
 from boxsnake.ingest.zip import file_type, permissions, reading, strict_zip
 

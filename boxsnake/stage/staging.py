@@ -13,6 +13,7 @@ from typing import Any
 from boxsnake.disk import disk_faults
 from boxsnake.entries import APPLICATION, Entry, Known, Patch, Tree, conda_owner, wheel_owner
 from boxsnake.errors import PackError
+from boxsnake.ingest.wheel import wheel_facts
 from boxsnake.layers.plan import Treatment
 from boxsnake.lock import CondaPackage, TargetLock, Wheel
 from boxsnake.progress import track
@@ -270,7 +271,9 @@ class _Staging:
             raise PackError(over[0][0].file_name, "the environment has no Python to install it for", step)
         for wheel, owner in over:
             path = wheels[wheel.file_name]
-            installed = install_wheel(path, owner, root=self._root, layout=self.layout, owners=self.owners)
+            facts = wheel_facts(self._store, wheel.sha256)
+            commands = (*facts.console_scripts, *facts.gui_scripts)
+            installed = install_wheel(path, commands, owner, root=self._root, layout=self.layout, owners=self.owners)
             self._candidates += [Patch(path=script, kind="script") for script in installed.scripts]
             self._written |= installed.known
 

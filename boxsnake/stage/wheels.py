@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 from boxsnake.archive import gzip_error, inflated
 from boxsnake.entries import Known
-from boxsnake.entry_points import commands, program
+from boxsnake.entry_points import program
 from boxsnake.errors import PackError
 from boxsnake.relocation import script_start
 from boxsnake.stage.owners import Owners, collision, holds, shown
@@ -66,14 +66,20 @@ class Installed:
     """The files that are as RECORD tells of them, which the ingest check has compared."""
 
 
-def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners: Owners) -> Installed:
+def install_wheel(
+    wheel: Path, commands: Sequence[tuple[str, str]], owner: str, *, root: Path, layout: Layout, owners: Owners
+) -> Installed:
     """Install one wheel, whose name on disk is its file name, into the tree at `root`; claims every path of it.
 
+    `commands` are the names and targets of its entry points that are commands.
     Errors: PackError where a path has another owner, or the wheel cannot be installed.
     """
     try:
         with wheel.open("rb") as file, ThreadPoolExecutor(_THREADS, thread_name_prefix="wheel") as pool:
             writing = _Writing(root, layout, owners, owner, pool)
+            # Before the files: of two programs of a name, that of the entry point is the better one.
+            for name, target in commands:
+                writing.write_command(f"bin/{name}", target)
             _install(_Wheel(file, wheel.name), writing, layout)
             return Installed(scripts=writing.scripts, known=writing.known)
     except (zipfile.BadZipFile, KeyError, ValueError, gzip_error()) as error:
@@ -82,9 +88,6 @@ def install_wheel(wheel: Path, owner: str, *, root: Path, layout: Layout, owners
 
 
 def _install(wheel: _Wheel, writing: _Writing, layout: Layout) -> None:
-    # Before the files: of two programs of a name, that of the entry point is the better one.
-    for name, target in wheel.commands():
-        writing.write_command(f"bin/{name}", target)
     for member in wheel.members():
         place = posixpath.normpath(posixpath.join(layout.folder(member.scheme, wheel.distribution), member.path))
         if place.startswith(("../", "/")) or place == "..":
@@ -139,27 +142,19 @@ class _Member:
 
 
 class _Wheel:
-    """A wheel that is read: what it declares, and its files."""
+    """A wheel whose files are read."""
 
     def __init__(self, file: BinaryIO, file_name: str) -> None:
         self.distribution = file_name.partition("-")[0]
         self._file = file
         self._archive = zipfile.ZipFile(file)
-        self._names = self._archive.namelist()
-        (self.info,) = {top for name in self._names if (top := name.partition("/")[0]).endswith(".dist-info")}
-
-    def _text(self, name: str) -> str:
-        return self._archive.read(f"{self.info}/{name}").decode()
-
-    def commands(self) -> Iterator[tuple[str, str]]:
-        """The names and targets of entry points that are commands."""
-        if f"{self.info}/entry_points.txt" in self._names:
-            for group in commands(self._text("entry_points.txt")).values():
-                yield from group
+        names = self._archive.namelist()
+        (self.info,) = {top for name in names if (top := name.partition("/")[0]).endswith(".dist-info")}
 
     def members(self) -> Iterator[_Member]:
         """Its files, but for byte-code, which is made here for all, and for what an installer writes."""
-        records = {row[0]: row for row in csv.reader(io.StringIO(self._text("RECORD"))) if row}
+        record = io.StringIO(self._archive.read(f"{self.info}/RECORD").decode())
+        records = {row[0]: row for row in csv.reader(record) if row}
         data = f"{self.info.removesuffix('.dist-info')}.data/"
         written = {f"{self.info}/RECORD", f"{self.info}/INSTALLER"}
         for item in self._archive.infolist():
