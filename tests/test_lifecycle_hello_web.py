@@ -1,8 +1,9 @@
-"""The whole life of examples/hello-web as each kind of package, from signed repositories.
+"""The life of examples/hello-web as each kind of package, from signed repositories.
 
-Archives and debs are for thorough runs: the same steps by dnf, dpkg and apt are gone with small trees
-(tests/test_rpm_lifecycle.py, tests/test_deb_lifecycle.py), with a user, a service and configuration
-(tests/test_system_lifecycle.py), and the example's deb is installed and removed in the boot matrix.
+A short one as an RPM of files is for every run; that whole, archives and debs are for thorough runs: the same steps by
+dnf, dpkg and apt are gone with small trees (tests/test_rpm_lifecycle.py, tests/test_deb_lifecycle.py), with a user, a
+service and configuration (tests/test_system_lifecycle.py), and the example's RPM and deb are installed and removed in
+the boot matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.lifecycle import HELLO_WEB, ROWS, VERSIONS, Host, Row, host, publish, signing_home, sources
-from tests.thorough import thorough
 
 pytestmark = [pytest.mark.channel, pytest.mark.engine, pytest.mark.index, pytest.mark.long]
 
@@ -37,27 +37,53 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def follow_the_docs(box: Host) -> None:
-    box.upgrade(APP, VERSIONS[2])
     box.follow(APP, "Going back")
     module = "/opt/hello-web/current/lib/python3.11/site-packages/flask/__init__.py"
     box.sh(f"rm /opt/hello-web/current/bin/hello-web; echo >>{module}")
     box.follow(APP, "Checking")
 
 
-@pytest.mark.parametrize("row", [FILES, *thorough(ARCHIVES, DEB)], ids=lambda row: row.name)
+def erase_while_it_serves(box: Host, config: list[str]) -> None:
+    """What others have made there stays."""
+    box.sh(f"mkdir {OWN}; echo kept >{OWN}/notes")
+    box.sh(f"setsid {AS_USER} hello-web --port 8001 >/dev/null 2>&1 </dev/null & echo $! >/tmp/server; sleep 1")
+    box.erase(APP)
+    box.sh("kill $(cat /tmp/server)")
+    assert box.sh(f"cat {STATE}/data {OWN}/notes") == "kept\nkept"
+    parents = [path.as_posix() for path in Path(OWN).parents if path.is_relative_to("/opt/hello-web")]
+    assert box.left() == sorted([*config, STATE, f"{STATE}/data", OWN, f"{OWN}/notes", *parents])
+
+
+def keep_data(box: Host) -> None:
+    box.sh(f"{AS_USER} sh -c 'echo kept >{STATE}/data'")
+
+
+def test_it_is_upgraded_gone_back_from_checked_and_erased(
+    tmp_path_factory: pytest.TempPathFactory, home: Path, tmp_path: Path
+) -> None:
+    two, three = VERSIONS[1:]
+    published = publish(FILES, sources(APP, tmp_path_factory.mktemp("hello-web"), (two, three)), tmp_path, home)
+    with host(FILES, published, APP) as box:
+        box.install(APP, two)
+        box.is_whole(APP, two)
+        keep_data(box)
+        box.upgrade(APP, three)
+        box.is_whole(APP, three)
+        follow_the_docs(box)
+        box.is_whole(APP, three)
+        box.works(APP)
+        erase_while_it_serves(box, [])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("row", [FILES, ARCHIVES, DEB], ids=lambda row: row.name)
 def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path: Path) -> None:
     one, two, three = VERSIONS
     config = CONFIG if row.format == "deb" else []  # dpkg leaves it to `purge`; to rpm, what nobody edited is its own
     with host(row, publish(row, versions, tmp_path, home), APP) as box:
-        if row.name == "rpm of files":
-            box.install(APP, two)
-            box.is_whole(APP, two)
-            follow_the_docs(box)
-            box.erase(APP)
-            assert box.left() == config
         box.install(APP, one)
         box.is_whole(APP, one)
-        box.sh(f"{AS_USER} sh -c 'echo kept >{STATE}/data'")
+        keep_data(box)
         box.reinstall(APP, one)
         box.is_whole(APP, one)
         box.upgrade(APP, two)
@@ -71,11 +97,4 @@ def test_a_whole_life(row: Row, versions: dict[str, Path], home: Path, tmp_path:
         box.upgrade(APP, three)
         box.is_whole(APP, three)
         box.works(APP)
-        # Erased while it serves. What others have made there stays.
-        box.sh(f"mkdir {OWN}; echo kept >{OWN}/notes")
-        box.sh(f"setsid {AS_USER} hello-web --port 8001 >/dev/null 2>&1 </dev/null & echo $! >/tmp/server; sleep 1")
-        box.erase(APP)
-        box.sh("kill $(cat /tmp/server)")
-        assert box.sh(f"cat {STATE}/data {OWN}/notes") == "kept\nkept"
-        parents = [path.as_posix() for path in Path(OWN).parents if path.is_relative_to("/opt/hello-web")]
-        assert box.left() == sorted([*config, STATE, f"{STATE}/data", OWN, f"{OWN}/notes", *parents])
+        erase_while_it_serves(box, config)
