@@ -15,14 +15,12 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
+
+# What not every installation needs is imported where it is used: it takes longer than all else.
 
 CHUNK = 1 << 20
 
@@ -33,12 +31,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: check.py present|quick|full SUPPORT PREFIX\n")
         return 2
     support, prefix = Path(arguments[1]), Path(arguments[2])
-    # What programs keep for their user is no part of an installation, and must not stay behind it.
-    with tempfile.TemporaryDirectory() as home:
-        for name in [name for name in os.environ if name.startswith("XDG_")]:
-            del os.environ[name]
-        os.environ["HOME"] = home
-        faults = all_faults(arguments[0], support, prefix)
+    faults = all_faults(arguments[0], support, prefix)
     shown = faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else [])
     sys.stdout.write("".join(f"{fault}\n" for fault in shown))
     return 1 if faults else 0
@@ -92,6 +85,10 @@ def digest_of(path: Path) -> str:
 
 def distribution_faults(expected: dict) -> Iterator[str]:
     """Distributions that are missing, or there in another version."""
+    if not expected["distributions"]:
+        return
+    from importlib import metadata
+
     found = {(normalised(one.metadata["Name"]), one.version) for one in metadata.distributions()}
     for name, version in expected["distributions"]:
         if (name, version) not in found:
@@ -109,6 +106,20 @@ def use_faults(expected: dict) -> Iterator[str]:
 
     A program that has done what a check wants was imported for that.
     """
+    if not expected["checks"] and not expected["programs"]:
+        return
+    import tempfile
+
+    # What programs keep for their user is no part of an installation, and must not stay behind it.
+    with tempfile.TemporaryDirectory() as home:
+        for name in [name for name in os.environ if name.startswith("XDG_")]:
+            del os.environ[name]
+        os.environ["HOME"] = home
+        yield from faults_at_home(expected)
+
+
+def faults_at_home(expected: dict) -> Iterator[str]:
+    """The same, by a user whose home is a new one."""
     found = [(check, command_fault(check)) for check in expected["checks"]]
     started = {check["run"][0] for check, fault in found if fault is None and check["exit_code"] == 0}
     yield from program_faults(expected, [name for name in expected["programs"] if name not in started])
@@ -121,6 +132,8 @@ def program_faults(expected: dict, names: list) -> Iterator[str]:
     """Those of the programs whose module or function cannot be imported."""
     if not names:
         return
+    from importlib import metadata
+
     points = {
         point.name: point
         for point in metadata.distribution(expected["application"]).entry_points
@@ -135,6 +148,10 @@ def program_faults(expected: dict, names: list) -> Iterator[str]:
 
 def command_fault(check: dict) -> str | None:
     """What is wrong with one check's command; None if nothing is."""
+    import shutil
+    import subprocess
+    import tempfile
+
     program, *arguments = check["run"]
     with tempfile.TemporaryDirectory() as folder:
         try:
