@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ def pytest_configure() -> None:
     os.environ.setdefault("BOXSNAKE_CONFIG", str(ROOT / "build" / "config.toml"))
     # A shell without job control starts what goes on in the background deaf to it, and so all of our children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Some thousand tests stay; looking through them for garbage again and again takes longer than most of them.
+    gc.set_threshold(100_000, *gc.get_threshold()[1:])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 MOMENTS = ("pre-install", "post-install", "pre-remove", "post-remove")
 VERSIONS = ("1.0", "2.0", "3.0")
+KILLS = ("pre-install", "check", "post-install")
 
 # Kills dpkg and all that it runs, as a power cut would.
 KILL = """\
@@ -175,6 +176,7 @@ def test_one_whole_version_is_in_use_all_the_time(box: HostBox) -> None:
     assert int(box.sh("wc -l </tmp/loop")) > 10
 
 
+@FILES_FIRST
 def test_earlier_versions_are_kept_and_put_into_use_again(box: HostBox) -> None:
     for version in VERSIONS:
         box.install(version)
@@ -207,6 +209,7 @@ def test_hooks_run_at_their_moments(box: HostBox) -> None:
     assert box.sh("ls /tmp") == "seen"
 
 
+@FILES_FIRST
 @pytest.mark.parametrize("cause", ["pre-install", "check"])
 def test_what_fails_before_the_switch_leaves_everything_as_it_was(box: HostBox, cause: str) -> None:
     box.install("1.0")
@@ -280,7 +283,15 @@ def test_a_failing_pre_remove_hook_stops_the_removal(box: HostBox) -> None:
     box.works("1.0")
 
 
-@pytest.mark.parametrize("moment", ["pre-install", "check", "post-install"])
+@pytest.mark.parametrize(
+    ("payload", "moment"),
+    [
+        *(("files", moment) for moment in KILLS),
+        ("archives", "check"),
+        *(pytest.param("archives", moment, marks=pytest.mark.thorough) for moment in KILLS if moment != "check"),
+    ],
+    indirect=["payload"],
+)
 def test_a_killed_upgrade_leaves_one_whole_version_in_use(box: HostBox, moment: str) -> None:
     box.install("3.0")
     fresh = box.sh(LIST)
