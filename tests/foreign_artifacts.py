@@ -138,8 +138,9 @@ class Workshop:
             tag = self.build(
                 version,
                 "FROM BASE\nCOPY wheels /wheels\n"
-                "RUN python3 -m venv /tmp/pip && python3 -m venv --without-pip /opt/tool && /tmp/pip/bin/pip --python "
-                f"/opt/tool install --quiet --no-index /wheels/tool-{version}-py3-none-any.whl && rm -r /tmp/pip\n"
+                "RUN python3 -m venv --without-pip /opt/tool && PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl) "
+                "/opt/tool/bin/python -m pip install --quiet --no-index "
+                f"/wheels/tool-{version}-py3-none-any.whl\n"
                 'ENTRYPOINT ["/opt/tool/bin/tool"]\n',
             )
             container = run("docker", "create", tag)

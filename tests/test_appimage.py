@@ -151,15 +151,15 @@ def test_what_depends_on_the_prefix_is_right_in_every_mode(home: Home, mode: str
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_signals_reach_the_application_and_no_mount_outlives_it(home: Home, mode: str, number: int) -> None:
+def test_signals_reach_the_application_and_no_mount_outlives_it(warm: Home, mode: str, number: int) -> None:
     sleeping = "import time; print('up', flush=True); time.sleep(600)"
-    started = home.start("-c", sleeping, BOXSNAKE_RUN="python", BOXSNAKE_MOUNT=mode)
+    started = warm.start("-c", sleeping, BOXSNAKE_RUN="python", BOXSNAKE_MOUNT=mode)
     assert started.stdout is not None
     assert started.stdout.readline() == "up\n"
     os.kill(started.pid, number)
     started.communicate(timeout=SECONDS)
     assert started.returncode == -number
-    await_unmounted(home.folder)
+    await_unmounted(warm.folder)
 
 
 @AS_ROOT
@@ -263,11 +263,13 @@ def test_options_that_appimage_users_know(warm: Home) -> None:
     assert "10 distributions, as they should be" in checked.stdout
 
 
-def test_the_selfcheck_names_what_was_removed(home: Home) -> None:
-    assert home.run("--version", BOXSNAKE_MOUNT="extract").returncode == 0
-    (found,) = home.state.glob("extracted/tree/lib/python3*/site-packages/flask-*.dist-info")
-    shutil.rmtree(found)
-    checked = home.run("--appimage-selfcheck", BOXSNAKE_MOUNT="extract")
+def test_the_selfcheck_names_what_was_removed(warm: Home, tmp_path: Path) -> None:
+    (found,) = warm.state.glob("extracted/tree/lib/python3*/site-packages/flask-*.dist-info")
+    away = shutil.move(found, tmp_path)
+    try:
+        checked = warm.run("--appimage-selfcheck", BOXSNAKE_MOUNT="extract")
+    finally:
+        shutil.move(away, found)
     assert checked.returncode == 1
     assert "flask" in checked.stdout
 
@@ -339,12 +341,13 @@ def test_without_mksquashfs_the_package_is_named(application: Application, tmp_p
     assert "squashfs-tools" in done.stderr
 
 
-def test_shellcheck_finds_nothing_in_its_scripts(image: Path, home: Home) -> None:
-    script, _, _ = image.read_bytes().partition(b"\0")
-    (home.folder / "stub").write_bytes(script)
-    assert home.run("--appimage-extract").returncode == 0
-    apprun = home.folder / "squashfs-root" / "AppRun"
-    done = subprocess.run(["shellcheck", "-s", "sh", home.folder / "stub", apprun], capture_output=True, text=True)
+def test_shellcheck_finds_nothing_in_its_scripts(warm: Home, tmp_path: Path) -> None:
+    script, _, _ = warm.image.read_bytes().partition(b"\0")
+    (tmp_path / "stub").write_bytes(script)
+    reading = ["unsquashfs", "-q", "-n", "-o", warm.run("--appimage-offset").stdout.strip(), "-d", tmp_path / "of-it"]
+    subprocess.run([*reading, warm.image, "AppRun"], check=True, capture_output=True)
+    scripts = [tmp_path / "stub", tmp_path / "of-it" / "AppRun"]
+    done = subprocess.run(["shellcheck", "-s", "sh", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,9 +70,8 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "small"
+def project_in(parent: Path) -> Path:
+    folder = parent / "small"
     folder.mkdir()
     for name, text in {
         "boxsnake.toml": MANIFEST,
@@ -81,6 +81,26 @@ def folder(tmp_path: Path) -> Path:
     }.items():
         (folder / name).write_text(text)
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return project_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def locked_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with its lock, and the store in which that was made."""
+    parent = tmp_path_factory.mktemp("locked")
+    assert boxsnake("lock", cwd=project_in(parent)).returncode == 0
+    return parent
+
+
+@pytest.fixture
+def locked(locked_once: Path, tmp_path: Path) -> Path:
+    """A project of one's own that is locked, beside a store of one's own."""
+    shutil.copytree(locked_once, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return tmp_path / "small"
 
 
 def boxsnake(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -135,22 +155,19 @@ def test_an_unknown_requirement(folder: Path) -> None:
     assert files_of(folder) == before
 
 
-def test_a_missing_engine_is_not_a_bad_box(folder: Path) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    assert boxsnake("build", "pex", cwd=folder).returncode == 0
-    done = boxsnake("boot", "pex", cwd=folder, DOCKER_HOST="unix:///nonexistent.sock")
+def test_a_missing_engine_is_not_a_bad_box(locked: Path) -> None:
+    assert boxsnake("build", "wheelhouse", cwd=locked).returncode == 0
+    done = boxsnake("boot", "wheelhouse", cwd=locked, DOCKER_HOST="unix:///nonexistent.sock")
     assert_one_error(done, 11, "/nonexistent.sock")
-    assert not (folder / "dist" / "boot.json").exists()
+    assert not (locked / "dist" / "boot.json").exists()
 
 
-def test_a_box_that_was_not_made(folder: Path) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    assert_one_error(boxsnake("boot", "pex", cwd=folder), 8, "boxsnake build pex")
+def test_a_box_that_was_not_made(locked: Path) -> None:
+    assert_one_error(boxsnake("boot", "pex", cwd=locked), 8, "boxsnake build pex")
 
 
-def test_an_unknown_format(folder: Path) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    assert_one_error(boxsnake("build", "flatpak", cwd=folder), 2, "flatpak", "wheelhouse")
+def test_an_unknown_format(locked: Path) -> None:
+    assert_one_error(boxsnake("build", "flatpak", cwd=locked), 2, "flatpak", "wheelhouse")
 
 
 def test_a_misspelt_command(folder: Path) -> None:
@@ -170,9 +187,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_leaves_no_half_made_box(folder: Path, small_disk: Path) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    done = boxsnake("build", "pex", "-o", str(small_disk / "dist"), cwd=folder)
+def test_a_full_disk_leaves_no_half_made_box(locked: Path, small_disk: Path) -> None:
+    done = boxsnake("build", "pex", "-o", str(small_disk / "dist"), cwd=locked)
     assert_one_error(done, 8, "space")
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
 
@@ -187,27 +203,26 @@ def test_a_full_store_says_so(folder: Path, small_disk: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_build_that_is_stopped_leaves_nothing_that_is_trusted(folder: Path, number: int, code: int) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    (folder / "small.py").write_text("def main():\n    print('another')\n")
+def test_a_build_that_is_stopped_leaves_nothing_that_is_trusted(locked: Path, number: int, code: int) -> None:
+    (locked / "small.py").write_text("def main():\n    print('another')\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "boxsnake", "build", "pex"],
-        cwd=folder,
-        env=os.environ | {"BOXSNAKE_CACHE_DIR": str(folder.parent / "store")},
+        cwd=locked,
+        env=os.environ | {"BOXSNAKE_CACHE_DIR": str(locked.parent / "store")},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    while not (folder / "dist").exists() and child.poll() is None:
+    while not (locked / "dist").exists() and child.poll() is None:
         time.sleep(0.01)
     child.send_signal(number)
     _, errors = child.communicate()
     assert child.returncode == code, errors
     assert "Traceback" not in errors
-    assert not list((folder / "dist").glob("*.pex"))
-    assert boxsnake("build", "pex", cwd=folder).returncode == 0
-    assert [path.name for path in (folder / "dist").iterdir()] == ["small-1.0.pex"]
-    assert boxsnake("cache", "verify", cwd=folder).returncode == 0
+    assert not list((locked / "dist").glob("*.pex"))
+    assert boxsnake("build", "pex", cwd=locked).returncode == 0
+    assert [path.name for path in (locked / "dist").iterdir()] == ["small-1.0.pex"]
+    assert boxsnake("cache", "verify", cwd=locked).returncode == 0
 
 
 def test_output_that_cannot_be_written() -> None:
@@ -219,17 +234,15 @@ def test_output_that_cannot_be_written() -> None:
 
 
 @pytest.mark.parametrize("text", ["today", "-5", "1e9", "²", "4294967296", "9" * 5000])
-def test_a_time_that_no_box_can_say(folder: Path, text: str) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    assert_one_error(boxsnake("build", "wheelhouse", cwd=folder, SOURCE_DATE_EPOCH=text), 2, "SOURCE_DATE_EPOCH")
+def test_a_time_that_no_box_can_say(locked: Path, text: str) -> None:
+    assert_one_error(boxsnake("build", "wheelhouse", cwd=locked, SOURCE_DATE_EPOCH=text), 2, "SOURCE_DATE_EPOCH")
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below"])
-def test_a_file_where_boxes_should_go(folder: Path, place: str) -> None:
-    (folder / "taken").write_text("mine")
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    assert_one_error(boxsnake("build", "wheelhouse", "-o", place, cwd=folder), 8, "taken", "out of the way")
-    assert (folder / "taken").read_text() == "mine"
+def test_a_file_where_boxes_should_go(locked: Path, place: str) -> None:
+    (locked / "taken").write_text("mine")
+    assert_one_error(boxsnake("build", "wheelhouse", "-o", place, cwd=locked), 8, "taken", "out of the way")
+    assert (locked / "taken").read_text() == "mine"
 
 
 def test_the_doctors_lines_are_plain_where_there_is_no_terminal(tmp_path: Path) -> None:
@@ -238,14 +251,13 @@ def test_the_doctors_lines_are_plain_where_there_is_no_terminal(tmp_path: Path) 
     assert done.stdout.startswith("ok     python ")
 
 
-def test_builds_at_the_same_time_make_the_same_boxes(folder: Path) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda _: boxsnake("build", "--json", cwd=folder), range(4)))
-    assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
+def test_builds_at_the_same_time_make_the_same_boxes(locked: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: boxsnake("build", "--json", cwd=locked), range(3)))
+    assert [one.returncode for one in done] == [0] * 3, [one.stderr for one in done]
     assert len({tuple(box["digest"] for box in json.loads(one.stdout)["boxes"]) for one in done}) == 1
     names = {"small-1.0.pex", "small-1.0.wheelhouse", "small-1.0.wheelhouse.tar"}
-    assert {path.name for path in (folder / "dist").iterdir()} == names
+    assert {path.name for path in (locked / "dist").iterdir()} == names
 
 
 @pytest.mark.parametrize("name", ["with blank ünï-çödé quo'te\"$x", "-dash\nline"])
@@ -266,10 +278,9 @@ def test_a_folder_of_any_name(folder: Path, name: str) -> None:
     ],
     ids=["newer", "edited", "merged"],
 )
-def test_a_lock_that_is_not_to_be_trusted(folder: Path, pattern: str, text: str, words: list[str]) -> None:
-    assert boxsnake("lock", cwd=folder).returncode == 0
-    lock = folder / "boxsnake.lock"
+def test_a_lock_that_is_not_to_be_trusted(locked: Path, pattern: str, text: str, words: list[str]) -> None:
+    lock = locked / "boxsnake.lock"
     assert pattern in lock.read_text()
     lock.write_text(lock.read_text().replace(pattern, text, 1))
-    assert_one_error(boxsnake("build", cwd=folder), 5, "boxsnake.lock", *words)
-    assert not (folder / "dist").exists()
+    assert_one_error(boxsnake("build", cwd=locked), 5, "boxsnake.lock", *words)
+    assert not (locked / "dist").exists()
