@@ -344,9 +344,17 @@ def test_without_mksquashfs_the_package_is_named(application: Application, tmp_p
 def test_shellcheck_finds_nothing_in_its_scripts(warm: Home, tmp_path: Path) -> None:
     script, _, _ = warm.image.read_bytes().partition(b"\0")
     (tmp_path / "stub").write_bytes(script)
-    reading = ["unsquashfs", "-q", "-n", "-o", warm.run("--appimage-offset").stdout.strip(), "-d", tmp_path / "of-it"]
+    reading = [
+        "unsquashfs",
+        "-q",
+        "-n",
+        "-o",
+        warm.run("--appimage-offset").stdout.strip(),
+        "-d",
+        str(tmp_path / "of-it"),
+    ]
     subprocess.run([*reading, warm.image, "AppRun"], check=True, capture_output=True)
-    scripts = [tmp_path / "stub", tmp_path / "of-it" / "AppRun"]
+    scripts = [str(tmp_path / "stub"), str(tmp_path / "of-it" / "AppRun")]
     done = subprocess.run(["shellcheck", "-s", "sh", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 

@@ -15,6 +15,7 @@ from boxsnake.os_packages import maintainer_scripts, scriptlets
 from boxsnake.os_packages.scriptlets import Placing, control, hook_function, scripts, text
 from boxsnake.os_packages.versioned_layout import Layout
 from boxsnake.plan import Hook
+from tests.thorough import thorough
 
 LAYOUT = Layout(name="app", version="1.0.0-1")
 ANYWHERE = Placing(root='"${RPM_INSTALL_PREFIX:-/opt}/app"', commands="/usr/bin", longest_prefix=255, names=("app",))
@@ -42,7 +43,7 @@ def test_every_scriptlet_is_sound_shell() -> None:
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
-@pytest.mark.parametrize("placing", [None, ANYWHERE], ids=["fixed", "anywhere"])
+@pytest.mark.parametrize("placing", [None, *thorough(ANYWHERE)], ids=["fixed", "anywhere"])
 def test_shellcheck_finds_nothing(placing: Placing | None) -> None:
     rendered = asdict(scripts(LAYOUT, app_version="1.0", needed=10_000, hooks=(), placing=placing))
     rendered["control"] = control(LAYOUT, app_version="1.0", placing=placing)
