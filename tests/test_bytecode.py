@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import ftplib
+import hashlib
 import importlib.util
 import marshal
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType
 
@@ -14,7 +17,7 @@ import pytest
 from boxsnake.errors import PackError
 from boxsnake.lock import TargetLock
 from boxsnake.stage import bytecode
-from boxsnake.stage.bytecode import Sources, compile_sources, expected_compiler
+from boxsnake.stage.bytecode import Compiler, Sources, compile_sources, expected_compiler
 from boxsnake.store import Store
 from boxsnake.target import Target
 
@@ -142,6 +145,52 @@ def test_kept_code_is_put_into_another_tree_without_compiling(
     assert compile_sources(store, second, [sources_of(second)], LOCK)[:2] == (added, ())
     for name in ("module", "other"):
         assert cached(second, name).read_bytes() == cached(first, name).read_bytes()
+
+
+def test_after_an_edit_what_was_not_edited_is_not_compiled(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    original = bytecode._compile
+
+    def noting(compiler: Compiler, root: Path, units: Sequence[Sequence[str]], folder: Path) -> dict[str, str]:
+        compiled.extend(Path(path).stem for unit in units for path in unit)
+        return original(compiler, root, units, folder)
+
+    monkeypatch.setattr(bytecode, "_compile", noting)
+    # Of all of the standard library, this one's byte-code depends the most on what else a process has compiled.
+    library = Path(ftplib.__file__).read_text()
+    modules = {f"m{n:02}": f"{SOURCE}NAME = {n}\n" for n in range(60)} | {"m30": library}
+
+    def build(folder: str, kept: Store, **sources: str) -> dict[str, bytes]:
+        compiled.clear()
+        root = tree(tmp_path / folder, **sources)
+        own = dataclasses.replace(
+            sources_of(root, hashlib.sha256(repr(sources).encode()).hexdigest()),
+            edited="package",
+            contents={
+                f"{SITE}/package/{name}.py": hashlib.sha256(sources[name].encode()).hexdigest() for name in sources
+            },
+        )
+        added, _, known = compile_sources(kept, root, [own], LOCK)
+        assert sorted(known) == sorted(path for path, _ in added)
+        found = {path: (root / path).read_bytes() for path in known}
+        assert {path: hashlib.sha256(content).hexdigest() for path, content in found.items()} == {
+            path: one.sha256 for path, one in known.items()
+        }
+        return found
+
+    build("first", store, **modules)
+    assert compiled == sorted(modules)
+    for folder, change in {"edited": {"m30": library + "\n# edited\n"}, "added": {"m305": library}}.items():
+        changed = modules | change
+        after = build(folder, store, **changed)
+        assert {*change} <= {*compiled}
+        assert len(compiled) < len(modules) / 2
+        assert build(f"{folder}-again", store, **changed) == after
+        assert compiled == []
+        assert build(f"{folder}-clean", Store(tmp_path / f"store-{folder}"), **changed) == after
+        assert compiled == sorted(changed)
 
 
 def test_another_package_is_not_taken_for_the_kept_one(store: Store, tmp_path: Path) -> None:

@@ -3,20 +3,30 @@
 All times in a box are one constant, which makes time-stamped `.pyc` files stale: each import would compile again. So
 they are unchecked-hash ones (PEP 552), which are valid as they are. Their bytes depend on the source, its path below
 the prefix and the Python alone, and are kept in the store by package.
+
+What is edited from build to build, the application, is compiled in small units, and at the next build only those in
+which a source has changed. A unit is always compiled as a whole, by a process that has compiled nothing else: some
+marshalled bytes depend on which objects there are (Python 3.13's still do, in one of 600 modules of its library), and a
+build after an edit shall give the bytes of any other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import field
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from boxsnake import child
+from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults
 from boxsnake.entries import Known
 from boxsnake.errors import PackError, ResourceError
@@ -28,10 +38,12 @@ from boxsnake.value import dataclass
 DEADLINE = 1800.0
 """Seconds that compiling one environment may take."""
 
-FORMAT = 4
+FORMAT = 5
 """To be raised whenever the same sources shall give other byte-code."""
 _UNIT = 100  # sources that one process compiles: enough of them that starting it costs little
+_SMALL_UNIT = 16  # on average, where most units stay as they are
 _NONE = "none"
+_KIND = "bytecode"
 _VERSION = pattern(r"\d+\.\d+\.\d+")
 
 
@@ -42,6 +54,10 @@ class Sources:
     owner: str
     digest: str
     paths: tuple[str, ...]
+    edited: str = ""
+    """The name of what is edited from build to build, if it is."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """Of that, the digests of sources by their paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,29 +110,36 @@ def compile_sources(
     missing: list[Sources] = []
     version = expected_compiler(lock)
     for one in sources:
-        files = _unpack(store, root, _key(one, version))
+        files = _unpack(store, root, store.selected(_KIND, _key(one, version)))
         if files is None:
             missing.append(one)
         else:
-            added += [(path, one.owner) for path in files]
-            known |= files
+            added += [(row.path, one.owner) for row in files]
+            known |= {row.path: row.known for row in files}
     if not missing:
         return added, (), known
     compiler, notes = (compiler, ()) if compiler else _choose(root, lock)
     if compiler is None:
         return added, notes, known
-    with store.scratch("bytecode") as folder:
-        compiled = _compile(compiler, root, missing, folder)
+    units = _units(missing)
+    compiled, whole = _taken_over(store, root, missing, compiler.version, {unit.key for unit in units})
+    if changed := [unit.paths for unit in units if unit.key not in whole]:
+        with store.scratch("bytecode") as folder:
+            compiled |= _compile(compiler, root, changed, folder)
     for one in missing:
-        paths = [compiled[path] for path in one.paths if path in compiled]
-        added += [(path, one.owner) for path in paths]
-        known |= _keep(store, root, _key(one, compiler.version), paths)
+        rows = _keep(store, root, one, compiler.version, compiled, units)
+        added += [(row.path, one.owner) for row in rows]
+        known |= {row.path: row.known for row in rows}
     return added, notes, known
 
 
 def _key(sources: Sources, version: str) -> dict[str, object]:
     # The paths as well: where a noarch package's files go is decided by the Python that it is linked for.
     return {"format": FORMAT, "python": version, "package": sources.digest, "paths": list(sources.paths)}
+
+
+def _key_of_last(sources: Sources, version: str) -> dict[str, object]:
+    return {"format": FORMAT, "python": version, "last": sources.edited}
 
 
 # Choosing a Python
@@ -165,11 +188,11 @@ def _probe(program: Path) -> Compiler | None:
 # Compiling
 
 
-def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder: Path) -> dict[str, str]:
+def _compile(compiler: Compiler, root: Path, units: Sequence[Sequence[str]], folder: Path) -> dict[str, str]:
     """Compile: the `.pyc` of each source that compiles, both as paths below the root."""
     job, result = folder / "job", folder / "result"
     words = [str(root), str(len(os.sched_getaffinity(0)))]
-    for unit in _units(sources):
+    for unit in units:
         words += [str(len(unit)), *unit]
     with disk_faults(folder):
         job.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
@@ -185,48 +208,111 @@ def _compile(compiler: Compiler, root: Path, sources: Iterable[Sources], folder:
     return dict(zip(told[::2], told[1::2], strict=True))
 
 
-def _units(sources: Iterable[Sources]) -> list[list[str]]:
-    """What is compiled by one process each. A source that two packages bring is compiled once: it is the same file."""
-    units: list[list[str]] = []
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    """What is compiled by one process. `key` tells all of it where another build may have the same, else it is ""."""
+
+    paths: tuple[str, ...]
+    key: str
+
+
+def _units(sources: Iterable[Sources]) -> list[_Unit]:
+    """Everything in units. A source that two packages bring is compiled once: it is the same file."""
+    units: list[_Unit] = []
     seen: set[str] = set()
     for one in sources:
         paths = [path for path in one.paths if path not in seen]
         seen.update(paths)
-        units += [paths[start : start + _UNIT] for start in range(0, len(paths), _UNIT)]
+        # Where a source is added to what is edited, or removed, one unit is another one, and not all that follow.
+        starts = (
+            [at for at, path in enumerate(paths) if _begins_unit(path)] if one.edited else range(0, len(paths), _UNIT)
+        )
+        bounds = sorted({0, *starts, len(paths)})
+        for start, end in itertools.pairwise(bounds):
+            unit = tuple(paths[start:end])
+            units.append(_Unit(paths=unit, key=_key_of_unit(one.contents, unit) if one.edited else ""))
     return units
 
 
-# Keeping: a line of JSON with the paths, sizes and digests of all files, then their bytes
+def _begins_unit(path: str) -> bool:
+    return zlib.crc32(os.fsencode(path)) % _SMALL_UNIT == 0
 
 
-def _keep(store: Store, root: Path, key: Mapping[str, object], paths: Sequence[str]) -> dict[str, Known]:
-    contents = {path: (root / path).read_bytes() for path in paths}
-    known = {
-        path: Known(size=len(content), sha256=hashlib.sha256(content).hexdigest()) for path, content in contents.items()
-    }
-    index = [[path, one.size, one.sha256] for path, one in known.items()]
+def _key_of_unit(contents: Mapping[str, str], paths: Iterable[str]) -> str:
+    told = [[path, contents.get(path)] for path in paths]
+    return hashlib.sha256(canonical_json(told)).hexdigest() if all(content for _, content in told) else ""
+
+
+# Keeping: a line of JSON that tells all files, then their bytes
+
+
+class _Row(NamedTuple):
+    """A kept file: its path, size and digest, the path of its source, and the unit that it was compiled in."""
+
+    path: str
+    size: int
+    sha256: str
+    source: str
+    unit: str
+
+    @property
+    def known(self) -> Known:
+        """What need not be read again."""
+        return Known(size=self.size, sha256=self.sha256)
+
+
+def _keep(
+    store: Store, root: Path, sources: Sources, version: str, compiled: Mapping[str, str], units: Iterable[_Unit]
+) -> list[_Row]:
+    unit_of = {path: unit.key for unit in units for path in unit.paths}
+    contents = {source: (root / compiled[source]).read_bytes() for source in sources.paths if source in compiled}
+    rows = [
+        _Row(compiled[source], len(content), hashlib.sha256(content).hexdigest(), source, unit_of.get(source, ""))
+        for source, content in contents.items()
+    ]
     with store.writer(origin="byte-code") as writer:
-        writer.write(json.dumps(index).encode() + b"\n")
+        writer.write(json.dumps(rows).encode() + b"\n")
         for content in contents.values():
             writer.write(content)
-    store.select("bytecode", key, {"digest": writer.blob.digest})
-    return known
+    store.select(_KIND, _key(sources, version), {"digest": writer.blob.digest})
+    if sources.edited:
+        store.select(_KIND, _key_of_last(sources, version), {"digest": writer.blob.digest})
+    return rows
 
 
-def _unpack(store: Store, root: Path, key: Mapping[str, object]) -> dict[str, Known] | None:
-    """Put the kept files of a package into the tree: what is known of each, None where none are kept."""
-    selected = store.selected("bytecode", key)
+def _taken_over(
+    store: Store, root: Path, sources: Iterable[Sources], version: str, wanted: Collection[str]
+) -> tuple[dict[str, str], set[str]]:
+    """Put byte-code of units that the last build had as well into the tree: sources with its paths, and the units."""
+    rows: list[_Row] = []
+    for one in sources:
+        if one.edited:
+            last = store.selected(_KIND, _key_of_last(one, version))
+            rows += _unpack(store, root, last, lambda row: bool(row.unit) and row.unit in wanted) or ()
+    return {row.source: row.path for row in rows}, {row.unit for row in rows}
+
+
+def _unpack(
+    store: Store,
+    root: Path,
+    selected: Mapping[str, Any] | None,
+    is_wanted: Callable[[_Row], bool] = lambda _: True,
+) -> list[_Row] | None:
+    """Put kept files into the tree: those that are wanted, None where none are kept."""
     kept = store.sound(str(selected["digest"])) if selected else None
     if kept is None:
         return None
-    known: dict[str, Known] = {}
+    rows: list[_Row] = []
     with disk_faults(root), kept.open("rb") as stream:
         folder = ""
-        for path, size, sha256 in json.loads(stream.readline()):
-            parent = path.rpartition("/")[0]
+        for row in (_Row(*values) for values in json.loads(stream.readline())):
+            content = stream.read(row.size)
+            if not is_wanted(row):
+                continue
+            parent = row.path.rpartition("/")[0]
             if parent != folder:
                 (root / parent).mkdir(exist_ok=True)
                 folder = parent
-            (root / path).write_bytes(stream.read(size))
-            known[path] = Known(size=size, sha256=sha256)
-    return known
+            (root / row.path).write_bytes(content)
+            rows.append(row)
+    return rows

@@ -303,6 +303,12 @@ class _Staging:
                 for owner in self.owners.of(path):
                     paths.setdefault(owner, []).append(path)
         sources = [Sources(owner=owner, digest=digests[owner], paths=tuple(paths[owner])) for owner in sorted(paths)]
+        if application:
+            written = {path: self._written[path].sha256 for path in paths.get(APPLICATION, ()) if path in self._written}
+            sources = [
+                replace(one, edited=application.name, contents=written) if one.owner == APPLICATION else one
+                for one in sources
+            ]
         added, notes, known = compile_sources(self._store, self._root, sources, self._lock, compiler)
         for path, owner in added:
             self.owners.share(path, owner)
