@@ -153,8 +153,8 @@ def test_after_an_edit_what_was_not_edited_is_not_compiled(
     compiled: list[str] = []
     original = bytecode._compile
 
-    def noting(compiler: Compiler, root: Path, units: Sequence[Sequence[str]], folder: Path) -> dict[str, str]:
-        compiled.extend(Path(path).stem for unit in units for path in unit)
+    def noting(compiler: Compiler, root: Path, units: Sequence[bytecode._Unit], folder: Path) -> dict[str, str]:
+        compiled.extend(Path(path).stem for unit in units for path in unit.paths)
         return original(compiler, root, units, folder)
 
     monkeypatch.setattr(bytecode, "_compile", noting)

@@ -29,7 +29,7 @@ from boxsnake.errors import IntegrityError
 from boxsnake.names import normal
 from boxsnake.pattern import pattern
 from boxsnake.project.source_tree import SourceFile, SourceTree, digest_of
-from boxsnake.project.wheel_archive import members_by_hash, rewrite
+from boxsnake.project.wheel_archive import exchange, members_by_hash
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def edited(store: Store, tree: SourceTree, below: str | None, python: str, out: 
     """Write the wheel of an edited tree into the folder: what was known of the one it was before; None without one."""
     sources = _plain(tree, below)
     known = store.selected(_KIND, _key(sources, python)) if sources else None
-    wheel = store.intact(f"sha256:{known['built']['sha256']}") if known else None
+    wheel = store.sound(f"sha256:{known['built']['sha256']}") if known else None
     if sources is None or known is None or wheel is None:
         return None
     with suppress(IntegrityError):
         exchanged = _exchanged(sources, known["modules"], wheel)
         if exchanged is not None:
-            rewrite(wheel, out / known["built"]["file_name"], exchanged)
+            exchange(wheel, out / known["built"]["file_name"], exchanged)
             return dict(known["built"])
     return None
 

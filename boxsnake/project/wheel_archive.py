@@ -148,10 +148,9 @@ def members_by_hash(wheel: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     try:
         with zipfile.ZipFile(wheel) as archive:
-            text = archive.read(f"{_dist_info(archive.namelist())}/RECORD").decode()
-        for name, told, _ in csv.reader(io.StringIO(text)):
-            if told:
-                found.setdefault(_hex(told), []).append(name)
+            for name, told, _ in _record(archive, _dist_info(archive.namelist())).values():
+                if told:
+                    found.setdefault(_hex(told), []).append(name)
     except _BROKEN as error:
         raise _unreadable(wheel.name, error) from error
     return found
@@ -163,23 +162,43 @@ def is_portable(file_name: str) -> bool:
     return [wanted in tag.split(".") for wanted, tag in zip(("py3", "none", "any"), tags, strict=False)] == [True] * 3
 
 
-def rewrite(wheel: Path, out: Path, exchanged: Mapping[str, bytes] | None = None) -> None:
+def rewrite(wheel: Path, out: Path) -> None:
     """Write the canonical form of a wheel: the same files give the same bytes, whoever packed them and when.
 
     Members lie in the order of their names, the metadata last and RECORD at the very end, at the first moment of the
     zip calendar and with modes 0644 or 0755. They are stored and not deflated: another zlib packs the same bytes
-    into others, and the digest of what is built here must hold on every machine. `exchanged` are members with another
-    content than they have in the wheel. Raises IntegrityError.
+    into others, and the digest of what is built here must hold on every machine. Raises IntegrityError.
     """
+    _write(wheel, out, {}, has_record=False)
+
+
+def exchange(wheel: Path, out: Path, exchanged: Mapping[str, bytes]) -> None:
+    """Write a wheel that is in its canonical form once more, with other contents of some members. IntegrityError."""
+    _write(wheel, out, exchanged, has_record=True)
+
+
+def _write(wheel: Path, out: Path, exchanged: Mapping[str, bytes], *, has_record: bool) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            _write(archive, out, exchanged or {})
+            folder = _dist_info(archive.namelist())
+            _write_members(archive, folder, out, exchanged, _record(archive, folder) if has_record else {})
     except _BROKEN as error:
         raise _unreadable(wheel.name, error) from error
 
 
-def _write(archive: zipfile.ZipFile, out: Path, exchanged: Mapping[str, bytes]) -> None:
-    folder = _dist_info(archive.namelist())
+def _record(archive: zipfile.ZipFile, folder: str) -> dict[str, tuple[str, str, str]]:
+    """The lines of RECORD by the members that they tell of."""
+    rows = csv.reader(io.StringIO(archive.read(f"{folder}/RECORD").decode()))
+    return {name: (name, told, size) for name, told, size in rows}
+
+
+def _write_members(
+    archive: zipfile.ZipFile,
+    folder: str,
+    out: Path,
+    exchanged: Mapping[str, bytes],
+    known: Mapping[str, tuple[str, str, str]],
+) -> None:
     record = f"{folder}/RECORD"
     # Signatures of the old RECORD say nothing about the new one.
     left_out = {record, f"{record}.jws", f"{record}.p7s"}
@@ -195,7 +214,8 @@ def _write(archive: zipfile.ZipFile, out: Path, exchanged: Mapping[str, bytes]) 
             content = archive.read(member) if content is None else content
             executable = member.create_system == _UNIX and bool(member.external_attr >> 16 & 0o111)
             _add(target, member.filename, content, executable=executable)
-            rows.append((member.filename, _record_hash(content), str(len(content))))
+            is_known = member.filename in known and member.filename not in exchanged
+            rows.append(known[member.filename] if is_known else _record_row(member.filename, content))
         table = io.StringIO()
         csv.writer(table, lineterminator="\n").writerows([*sorted(rows), (record, "", "")])
         _add(target, record, table.getvalue().encode())
@@ -208,8 +228,9 @@ def _add(target: zipfile.ZipFile, name: str, content: bytes, *, executable: bool
     target.writestr(info, content)
 
 
-def _record_hash(content: bytes) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+def _record_row(name: str, content: bytes) -> tuple[str, str, str]:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    return name, f"sha256={digest}", str(len(content))
 
 
 def _hex(told: str) -> str:

@@ -122,12 +122,16 @@ def compile_sources(
     if compiler is None:
         return added, notes, known
     units = _units(missing)
-    compiled, whole = _taken_over(store, root, missing, compiler.version, {unit.key for unit in units})
-    if changed := [unit.paths for unit in units if unit.key not in whole]:
+    taken = _taken_over(store, root, missing, compiler.version, {unit.key for unit in units})
+    compiled = {row.source: row.path for row in taken}
+    whole = {row.unit for row in taken}
+    if changed := [unit for unit in units if unit.key not in whole]:
         with store.scratch("bytecode") as folder:
             compiled |= _compile(compiler, root, changed, folder)
+    made = _rows(root, compiled, units, taken)
     for one in missing:
-        rows = _keep(store, root, one, compiler.version, compiled, units)
+        rows = [made[path] for path in one.paths if path in made]
+        _keep(store, root, one, compiler.version, rows)
         added += [(row.path, one.owner) for row in rows]
         known |= {row.path: row.known for row in rows}
     return added, notes, known
@@ -188,12 +192,12 @@ def _probe(program: Path) -> Compiler | None:
 # Compiling
 
 
-def _compile(compiler: Compiler, root: Path, units: Sequence[Sequence[str]], folder: Path) -> dict[str, str]:
+def _compile(compiler: Compiler, root: Path, units: Iterable[_Unit], folder: Path) -> dict[str, str]:
     """Compile: the `.pyc` of each source that compiles, both as paths below the root."""
     job, result = folder / "job", folder / "result"
     words = [str(root), str(len(os.sched_getaffinity(0)))]
     for unit in units:
-        words += [str(len(unit)), *unit]
+        words += [str(len(unit.paths)), *unit.paths]
     with disk_faults(folder):
         job.write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
     script = Path(__file__).with_name("bytecode_child.py").read_text(encoding="utf-8")
@@ -261,35 +265,37 @@ class _Row(NamedTuple):
         return Known(size=self.size, sha256=self.sha256)
 
 
-def _keep(
-    store: Store, root: Path, sources: Sources, version: str, compiled: Mapping[str, str], units: Iterable[_Unit]
-) -> list[_Row]:
+def _rows(root: Path, compiled: Mapping[str, str], units: Iterable[_Unit], taken: Iterable[_Row]) -> dict[str, _Row]:
+    """What is to be kept of each source that has byte-code; those that were taken over are known."""
     unit_of = {path: unit.key for unit in units for path in unit.paths}
-    contents = {source: (root / compiled[source]).read_bytes() for source in sources.paths if source in compiled}
-    rows = [
-        _Row(compiled[source], len(content), hashlib.sha256(content).hexdigest(), source, unit_of.get(source, ""))
-        for source, content in contents.items()
-    ]
+    rows = {row.source: row for row in taken}
+    for source in compiled.keys() - rows.keys():
+        content = (root / compiled[source]).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        rows[source] = _Row(compiled[source], len(content), digest, source, unit_of[source])
+    return rows
+
+
+def _keep(store: Store, root: Path, sources: Sources, version: str, rows: Sequence[_Row]) -> None:
     with store.writer(origin="byte-code") as writer:
         writer.write(json.dumps(rows).encode() + b"\n")
-        for content in contents.values():
-            writer.write(content)
+        for row in rows:
+            writer.write((root / row.path).read_bytes())
     store.select(_KIND, _key(sources, version), {"digest": writer.blob.digest})
     if sources.edited:
         store.select(_KIND, _key_of_last(sources, version), {"digest": writer.blob.digest})
-    return rows
 
 
 def _taken_over(
     store: Store, root: Path, sources: Iterable[Sources], version: str, wanted: Collection[str]
-) -> tuple[dict[str, str], set[str]]:
-    """Put byte-code of units that the last build had as well into the tree: sources with its paths, and the units."""
+) -> list[_Row]:
+    """Put byte-code of units that the last build had as well into the tree."""
     rows: list[_Row] = []
     for one in sources:
         if one.edited:
             last = store.selected(_KIND, _key_of_last(one, version))
             rows += _unpack(store, root, last, lambda row: bool(row.unit) and row.unit in wanted) or ()
-    return {row.source: row.path for row in rows}, {row.unit for row in rows}
+    return rows
 
 
 def _unpack(
