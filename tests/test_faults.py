@@ -240,7 +240,7 @@ def left_behind(world: World) -> list[str]:
     return [str(path) for path in (*found, *(world.store / "v1" / "tmp").glob("*"))]
 
 
-@pytest.mark.parametrize("kills", [5, *thorough(30)])
+@pytest.mark.parametrize("kills", [3, *thorough(30)])
 def test_a_kill_at_any_time_does_no_harm(world: World, kills: int) -> None:
     started = time.monotonic()
     world.done("lock")
@@ -276,7 +276,7 @@ def test_a_kill_at_any_time_does_no_harm(world: World, kills: int) -> None:
     assert left_behind(world) == []
 
 
-@pytest.mark.parametrize("count", [4, *thorough(8)])
+@pytest.mark.parametrize("count", [3, *thorough(8)])
 def test_many_builds_at_once_share_a_cold_store(world: World, count: int) -> None:
     world.done("lock")
     remove_tree(world.store)

@@ -367,7 +367,7 @@ def test_a_box_that_fails_is_kept_on_demand(store: Store, tmp_path: Path) -> Non
     _, detail = failure(report)
     words = detail.rpartition("kept: boxsnake ")[2].split()
     boxsnake = [sys.executable, "-m", "boxsnake"]
-    assert "python3 -m venv" in subprocess.check_output([*boxsnake, *words, "cat", "/box/install.sh"], text=True)
+    assert "/opt/tiny/pyvenv.cfg" in subprocess.check_output([*boxsnake, *words, "cat", "/box/install.sh"], text=True)
     assert subprocess.run([*boxsnake, *words, "sh", "-c", "exit 9"], check=False).returncode == 9
     subprocess.run([*boxsnake, "enter", "--remove", words[1]], check=True)
     assert not Path(words[1]).exists()
