@@ -80,8 +80,8 @@ class HostBox(DebHost):
 
     def reset(self) -> None:
         self.run("dpkg", "--purge", "--force-all", "app", "other")
-        self.run("umount", "/opt")
-        self.sh("rm -rf /opt/* /tmp/*; mkdir -p /opt")
+        self.empty_opt()
+        self.sh("rm -rf /tmp/*")
 
 
 def usual(listing: str) -> str:
@@ -132,6 +132,7 @@ def host(repository: Path) -> Iterator[HostBox]:
         HostBox.within(container) as box,
     ):
         container.copy(repository, "/repo")
+        box.hold_in_memory("/var/lib/dpkg")
         box.sh("echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick")
         box.sh("echo 'deb [trusted=yes] file:/repo ./' >/etc/apt/sources.list")
         yield box

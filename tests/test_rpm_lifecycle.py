@@ -74,8 +74,8 @@ class HostBox(RpmHost):
         self.run("mv", "/usr/bin/sh-away", "/usr/bin/sh")
         self.run("rpm", "-e", "--noscripts", "--nodeps", "--allmatches", "app")
         self.run("rpm", "-e", "--noscripts", "--nodeps", "--allmatches", "other")
-        self.run("umount", "/opt")
-        self.sh("rm -rf /opt/* /tmp/* /usr/bin/app* /repos")
+        self.empty_opt()
+        self.sh("rm -rf /tmp/* /usr/bin/app* /repos")
 
     def hooks(self) -> list[str]:
         return [line.replace("/opt/app/", "") for line in super().hooks()]
@@ -111,6 +111,7 @@ def host(repository: Path) -> Iterator[HostBox]:
         HostBox.within(container) as box,
     ):
         container.copy(repository, "/repo")
+        box.hold_in_memory("/var/lib/rpm")
         yield box
 
 

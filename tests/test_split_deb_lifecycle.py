@@ -58,7 +58,8 @@ class HostBox(DebHost):
 
     def reset(self) -> None:
         self.run("sh", "-c", "dpkg --purge --force-all $(dpkg-query -W -f '${Package} ' 'app*' 'other*' 'boxsnake-*')")
-        self.sh("rm -rf /opt/* /tmp/*; mkdir -p /opt")
+        self.empty_opt()
+        self.sh("rm -rf /tmp/*")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +88,11 @@ def host(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
     engine = connect()
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-python"])
     with (
-        engine.container(image, sleep=sleeper(), capabilities=INSTALLING) as container,
+        engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, "SYS_ADMIN")) as container,
         HostBox.within(container) as box,
     ):
         container.copy(folder, "/repo")
+        box.hold_in_memory("/var/lib/dpkg")
         box.sh("echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/quick")
         box.sh("echo 'deb [trusted=yes] file:/repo ./' >/etc/apt/sources.list; apt-get --quiet=2 update")
         yield box

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,13 @@ class HostBox(RpmHost):
 
     def ready(self) -> None:
         self.sh("mkdir /repos; printf '[r]\\nname=r\\nbaseurl=file:///repo\\ngpgcheck=0\\n' >/repos/r.repo")
+
+    def reset(self) -> None:
+        ours = "$(rpm -qa 'app*' 'other*' 'boxsnake-*')"
+        self.run("sh", "-c", f"rpm -e --noscripts --nodeps --allmatches {ours}")
+        # What dnf has done and said before is of no account either.
+        self.empty_opt()
+        self.sh("rm -rf /tmp/* /box /usr/bin/app* /var/lib/dnf/history* /var/log/dnf*")
 
     def said(self) -> str:
         """What scriptlets have said under dnf."""
@@ -85,26 +91,25 @@ def repository(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def new_box(repository: Path) -> Iterator[Callable[[], HostBox]]:
-    """Start another clean host; all are removed at the end of the test."""
+@pytest.fixture(scope="module")
+def host(repository: Path) -> Iterator[HostBox]:
+    """One host for all scenarios: each leaves it as it was, which is part of what is tested."""
     engine = connect()
     image = image_id(engine, Store(Store.default_root()), load_hosts()["debian-12-rpm"])
-    with contextlib.ExitStack() as stack:
-
-        def start() -> HostBox:
-            container = stack.enter_context(engine.container(image, sleep=sleeper(), capabilities=INSTALLING))
-            container.copy(repository, "/repo")
-            box = stack.enter_context(HostBox.within(container))
-            box.ready()
-            return box
-
-        yield start
+    with (
+        engine.container(image, sleep=sleeper(), capabilities=(*INSTALLING, "SYS_ADMIN")) as container,
+        HostBox.within(container) as box,
+    ):
+        container.copy(repository, "/repo")
+        box.hold_in_memory("/var/lib/rpm")
+        box.ready()
+        yield box
 
 
 @pytest.fixture
-def box(new_box: Callable[[], HostBox]) -> HostBox:
-    return new_box()
+def box(host: HostBox) -> HostBox:
+    host.reset()
+    return host
 
 
 def test_an_application_comes_changes_and_goes(box: HostBox) -> None:
