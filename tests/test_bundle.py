@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from boxsnake.boot_recipe import ARTIFACT_HOST
 from boxsnake.bundle import Artifact, Bundle, extras, verify_bundle, write_bundle
@@ -45,6 +44,8 @@ def bill(plan: Plan, *, conda: bool, host: str = "debian-12") -> dict[str, Any]:
     recipe = replace(recipe, host=host, expects=expected(plan, conda=conda))
     text = sbom(plan, recipe, format="some")
     assert text == sbom(plan, recipe, format="some")
+    from cyclonedx.validation.json import JsonStrictValidator  # which takes seconds; see tests/test_ci.py
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.decode()) is None
     found: dict[str, Any] = json.loads(text)
     return found

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jsonschema
 import pytest
 import yaml
 
@@ -116,6 +115,8 @@ def _check(words: list[str]) -> None:
 
 @pytest.mark.parametrize("server", sorted(SCHEMAS))
 def test_it_is_valid_by_the_vendors_schema(folder: Path, server: str) -> None:
+    import jsonschema  # which takes seconds, and all processes of a run import this file
+
     place = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / SCHEMAS[server]
     validator = jsonschema.Draft7Validator(json.loads(place.read_text(encoding="utf-8")))
     document = yaml.safe_load(written(folder, server))

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -88,11 +87,15 @@ def test_texts_are_texts_to_readers_of_either_yaml() -> None:
 
 @pytest.mark.parametrize("wanted", [WHOLE, BARE], ids=["whole", "bare"])
 def test_kubernetes_takes_the_documents(wanted: Deployment) -> None:
+    import kubernetes_validate  # which takes seconds; see tests/test_ci.py
+
     for document in yaml.safe_load_all(yaml_text(kubernetes(wanted), about="x")):
         kubernetes_validate.validate(document, "1.31", strict=True)
 
 
 def test_the_validator_tells_what_is_wrong() -> None:
+    import kubernetes_validate  # which takes seconds; see tests/test_ci.py
+
     (found,) = of_kind(kubernetes(BARE), "Deployment")
     found["spec"]["replicas"] = "two"
     with pytest.raises(kubernetes_validate.ValidationError):
