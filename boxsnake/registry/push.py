@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from boxsnake import oci
-from boxsnake.errors import NetworkError, UsageError
+from boxsnake.errors import BoxsnakeError, NetworkError, UsageError
 from boxsnake.image.layout import Images, LaidOut
 from boxsnake.image.own import BASE_NAME
 from boxsnake.progress import Advance, track
@@ -156,7 +156,7 @@ def _asked_ahead(repository: Repository, last: Mapping[str, Any]) -> _Ahead:
 
 def _abandon(repository: Repository, places: Sequence[str]) -> None:
     """Leave nothing open that was not needed. What a registry does not take back, it removes after a while itself."""
-    with suppress(NetworkError):
+    with suppress(BoxsnakeError):
         abreast(repository.registry, [partial(cancel_upload, repository, place) for place in places])
 
 
