@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import sys
+import sysconfig
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -87,19 +89,24 @@ def edit(folder: Path) -> None:
         stream.write(f"# {uuid4()}\n")
 
 
+def build(application: Path, *more: str) -> dict[str, Any]:
+    """Our image: what is told of it."""
+    (made,) = json.loads(boxsnake("build", "image", "--json", *more, cwd=application))["boxes"]
+    return dict(made)
+
+
+def docker_build(context: Path, *more: str, target: str = "installed") -> None:
+    """The peer's."""
+    words = ("build", "--quiet", "--target", target, "--tag", f"{TAG}:peer", *more, ".")
+    run(DOCKER, *words, cwd=context, environment=BUILDKIT)
+
+
 def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
     """All figures."""
     store = Path(boxsnake("cache", "dir", cwd=application).strip())
     figures: dict[str, Any] = {}
 
-    def ours(*more: str) -> dict[str, Any]:
-        (made,) = json.loads(boxsnake("build", "image", "--json", *more, cwd=application))["boxes"]
-        return dict(made)
-
-    def theirs(*more: str, target: str = "installed") -> str:
-        words = ("build", "--quiet", "--target", target, "--tag", f"{TAG}:peer", *more, ".")
-        return run(DOCKER, *words, cwd=context, environment=BUILDKIT)
-
+    ours, theirs = partial(build, application), partial(docker_build, context)
     ours("--load")
     theirs()
     packing = []
@@ -152,6 +159,41 @@ def measure(application: Path, context: Path, scratch: Path) -> dict[str, Any]:
     return figures
 
 
+def add_modules(folder: Path) -> None:
+    """Make it an application of many modules, by a copy of the standard library."""
+    others = (
+        "site-packages",
+        "test",
+        "tests",
+        "idlelib",
+        "lib2to3",
+        "ensurepip",
+        "lib-dynload",
+        "config-*",
+        "__pycache__",
+    )
+    ignored = shutil.ignore_patterns(*others, "*.so", "*.a")
+    shutil.copytree(sysconfig.get_path("stdlib"), folder / "src" / "report" / "library", ignore=ignored)
+
+
+def many_modules(application: Path, context: Path) -> list[float]:
+    """An edit of an application of many modules: our image, and the peer's in its engine."""
+    for folder in (application, context):
+        add_modules(folder)
+
+    def ours() -> None:
+        edit(application)
+        build(application)
+
+    def theirs() -> None:
+        edit(context)
+        docker_build(context)
+
+    ours()
+    theirs()
+    return list(side_by_side(ours, theirs))
+
+
 def floor(application: Path, scratch: Path) -> float:
     """`tar | igzip | sha256sum` over the environment's tree: what no tool can do without."""
     tree = scratch / "tree"
@@ -202,6 +244,7 @@ def main(application: Path, scratch: Path) -> None:
     boxsnake("lock", cwd=application)
     context = prepare(application, scratch)
     figures = measure(application, context, scratch) | {"sharing": sharing(scratch)}
+    figures["many modules"] = many_modules(application, context)
     run(DOCKER, "rmi", "--force", f"{TAG}:peer", cwd=scratch)
     sys.stdout.write("\n" + json.dumps(figures) + "\n")
 
