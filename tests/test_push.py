@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tarfile
@@ -21,7 +22,7 @@ from boxsnake.archive import file_member, write_tar
 from boxsnake.bases import base_image
 from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, NetworkError, PackError, ResourceError, UsageError
-from boxsnake.fetch.exchange import Patience
+from boxsnake.fetch.exchange import Patience, StoppedError
 from boxsnake.image.layout import Layout
 from boxsnake.layers.plan import LayerBlob
 from boxsnake.oci import History, Runtime
@@ -225,6 +226,21 @@ def test_what_new_images_need_is_asked_for_before_they_are_there(
     assert (done.uploaded, done.there) == ((0, 3) if change == "unchanged" else (2, 1))
     assert asked() == (1, 4 if change == "lost" else 2)
     assert proxy.count("DELETE", "blobs/uploads/") == (2 if change == "unchanged" else 0)
+
+
+def test_a_push_that_is_ended_does_not_wait_for_an_answer(store: Store, tmp_path: Path) -> None:
+    registries = Registries(patience=Patience(connect=30.0, stall=600.0, attempts=2))
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(silent.accept)
+        tags = where_to(registries, [f"127.0.0.1:{silent.getsockname()[1]}/ended:1"])
+        with pushing(store, registries, tags) as (course, result):
+            course.give([artifact(tmp_path / "a.tar", rootfs(word="one"))])
+            connection, _ = accepted.result(30)
+            connection.recv(1)
+            course.end()
+            with pytest.raises(StoppedError):
+                result.result(30)
+        connection.close()
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -111,6 +111,10 @@ class Client:
             ) from error
         return self._stack.enter_context(client)
 
+    def hang_up(self) -> None:
+        """End the requests that `ask` waits for, where there is no proxy: they raise WireError."""
+        self._wires.hang_up()
+
     @contextmanager
     def stream(
         self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | Iterable[bytes] | None = None

@@ -95,6 +95,8 @@ class Wires:
         self._certificates = certificates
         self._headers = headers
         self._idle: dict[Place, list[http.client.HTTPConnection]] = {}
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._is_over = False
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -104,6 +106,13 @@ class Wires:
                 for wire in wires:
                     wire.close()
             self._idle.clear()
+
+    def hang_up(self) -> None:
+        """End all requests that wait for a server, and those that come: they raise WireError."""
+        with self._lock:
+            self._is_over = True
+            for wire in self._busy:
+                _cut(wire)
 
     def ask(
         self,
@@ -119,22 +128,32 @@ class Wires:
         Raises WireError, and what `content` does.
         """
         place, target = _parsed(url)
-        wire = self._wire(place)
-        try:
+        with self._busy_wire(place) as wire:
             response = _asked(wire, method, target, {**self._headers, **headers}, content)
             with _broken(), response:
                 body = _read(response, limit)
-                is_over = response.isclosed() and not response.will_close
-                answer = Answer(url=url, status=response.status, headers=Headers(response.headers), body=body)
+                if not response.isclosed() or response.will_close:
+                    wire.close()
+                return Answer(url=url, status=response.status, headers=Headers(response.headers), body=body)
+
+    @contextmanager
+    def _busy_wire(self, place: Place) -> Iterator[http.client.HTTPConnection]:
+        """A connection for one request; the next one has it where it is left open."""
+        wire = self._wire(place)
+        with self._lock:
+            self._busy.add(wire)
+            if self._is_over:
+                _cut(wire)
+        try:
+            yield wire
         except BaseException:
             wire.close()
             raise
-        if is_over and wire.sock is not None:
+        finally:
             with self._lock:
-                self._idle.setdefault(place, []).append(wire)
-        else:
-            wire.close()
-        return answer
+                self._busy.discard(wire)
+                if wire.sock is not None:
+                    self._idle.setdefault(place, []).append(wire)
 
     def _wire(self, place: Place) -> http.client.HTTPConnection:
         while True:
@@ -171,6 +190,14 @@ class Wires:
             found.close()
             raise
         return found
+
+
+def _cut(wire: http.client.HTTPConnection) -> None:
+    """End what waits at a connection. To close it would not wake who reads from it."""
+    sock = wire.sock  # None once the library has closed it
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _parsed(url: str) -> tuple[Place, str]:

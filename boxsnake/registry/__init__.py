@@ -55,22 +55,18 @@ class Registries:
         return [there, reference]
 
     @contextmanager
-    def connect(self, registry: str, stop: threading.Event | None = None) -> Iterator[Registry]:
-        """Open a conversation with one of them, for many threads; it ends with the block, and when `stop` is set.
-
-        Errors: ResourceError.
-        """
+    def connect(self, registry: str) -> Iterator[Registry]:
+        """Open a conversation with one of them, for many threads. Errors: ResourceError."""
         from boxsnake.fetch.client import http_client
         from boxsnake.fetch.exchange import Patience
         from boxsnake.registry.conversation import Registry, scheme
 
         chosen = self.settings.get(registry, RegistrySettings())
         patience = self.patience or Patience()
-        stop = stop or threading.Event()
+        stop = threading.Event()
         is_plain = scheme(registry, chosen) == "http"
         with http_client(_CONNECTIONS, patience, authority=chosen.ca, is_plain=is_plain) as client:
             try:
                 yield Registry(registry, chosen, client, credentials=self.credentials, patience=patience, stop=stop)
-            except BaseException:
+            finally:
                 stop.set()
-                raise

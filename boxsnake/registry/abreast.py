@@ -20,6 +20,6 @@ def abreast(registry: Registry, work: Iterable[Callable[[], _Result]]) -> list[_
         try:
             return [one.result() for one in started]
         except BaseException:
-            registry.stop.set()
+            registry.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

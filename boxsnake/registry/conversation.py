@@ -101,6 +101,11 @@ class Registry:
         self._is_somebody = False
         self._lock = threading.Lock()
 
+    def end(self) -> None:
+        """End what is under way: it is not waited for any more."""
+        self.stop.set()
+        self.client.hang_up()
+
     def url(self, repository: str, path: str) -> str:
         """Where something of a repository is."""
         return f"{self.address}/v2/{repository}/{path}"

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from boxsnake.image.layout import Images
 
@@ -16,8 +16,9 @@ class Course:
     """Three moments, in this order: new images will come; they are there; they shall be named. Or it ends before."""
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
-        """Set when it ends: requests to the registry end with it."""
+        self._lock = threading.Lock()
+        self._has_ended = False
+        self._at_end: list[Callable[[], None]] = []
         self._is_expecting = threading.Event()
         self._images: Future[Sequence[Images]] = Future()
         self._word: Future[None] = Future()
@@ -39,12 +40,23 @@ class Course:
 
     def end(self) -> None:
         """Whatever has not been said is not to come any more."""
-        self.stop.set()
+        with self._lock:
+            self._has_ended = True
         self._images.cancel()
         self._word.cancel()
         self.expect()
+        for act in self._at_end:
+            act()
 
-    # Of who pushes them; after the end, these raise concurrent.futures.CancelledError
+    # Of who pushes them; after the end, to wait raises concurrent.futures.CancelledError
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Have this done at the end, or at once if that is over."""
+        with self._lock:
+            if not self._has_ended:
+                self._at_end.append(act)
+                return
+        act()
 
     def await_expectation(self) -> None:
         """Wait until there is anything to be done."""

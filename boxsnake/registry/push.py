@@ -43,7 +43,6 @@ _SMALL = 1 << 16
 _LACKING = frozenset({400, 404})
 """What registries answer to a manifest of blobs that they have not got."""
 
-
 _AHEAD = 2
 """Blobs that are new after an edit: a layer and the configuration."""
 
@@ -69,7 +68,8 @@ def push_along(store: Store, registries: Registries, tags: Sequence[Reference], 
     """
     done = []
     for tag in tags:
-        with registries.connect(tag.registry, course.stop) as registry:
+        with registries.connect(tag.registry) as registry:
+            course.at_end(registry.end)
             done.append(_pushed(store, registry, tag, course))
     return done
 
