@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -216,14 +216,12 @@ class _Through(http.server.BaseHTTPRequestHandler):
             return 502, {}, f"the registry itself: {error!r}".encode()
 
     def answer(self, request: Request) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.registry, timeout=_PATIENCE)
-        # The registry names itself as this proxy was named, so that it goes on through it.
-        connection.request(request.method, request.path, body=request.body, headers=request.headers)
-        answer = connection.getresponse()
-        headers = {name: value for name, value in answer.getheaders() if name not in ("Date", "Transfer-Encoding")}
-        data = answer.read()
-        connection.close()
-        return answer.status, headers, data
+        with closing(http.client.HTTPConnection(self.registry, timeout=_PATIENCE)) as connection:
+            # The registry names itself as this proxy was named, so that it goes on through it.
+            connection.request(request.method, request.path, body=request.body, headers=request.headers)
+            answer = connection.getresponse()
+            headers = {name: value for name, value in answer.getheaders() if name not in ("Date", "Transfer-Encoding")}
+            return answer.status, headers, answer.read()
 
     def half(self, request: Request) -> None:
         with socket.create_connection(("127.0.0.1", int(self.registry.rpartition(":")[2])), timeout=_PATIENCE) as there:

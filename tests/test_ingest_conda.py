@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from boxsnake import ingest
 from boxsnake.errors import BoxsnakeError, IntegrityError, PolicyError
 from boxsnake.ingest import conda as ingest_conda
+from boxsnake.ingest import listing
 from boxsnake.ingest.conda import check, conda_facts
 from boxsnake.store import Store
 from tests.archives import INDEX, STEM, Tar, info_tar, make_conda, make_tar_bz2, zip_conda
@@ -394,12 +394,12 @@ def test_bzip2_files_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_bombs(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "RATIO_COUNTS_FROM", 1 << 20)
+    monkeypatch.setattr(listing, "RATIO_COUNTS_FROM", 1 << 20)
     bomb = make(tmp_path, Tar().file("zeros", bytes(3 << 20)))
     assert "decompression bomb" in refused(bomb)
-    monkeypatch.setattr(ingest, "MOST_BYTES", 1 << 20)
-    assert "unpacks to more than" in refused(bomb)
-    monkeypatch.setattr(ingest, "MOST_MEMBERS", 2)
+    monkeypatch.setattr(listing, "MOST_BYTES", 1 << 20)
+    assert "unpacks to more than 1048576 bytes" in refused(bomb)
+    monkeypatch.setattr(listing, "MOST_MEMBERS", 2)
     assert "more than 2 members" in refused(make(tmp_path, Tar().file("a").file("b").file("c")))
 
 
