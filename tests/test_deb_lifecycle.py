@@ -50,7 +50,7 @@ CHECK = """\
 LIST = """\
 {
     find /opt/app /usr/bin -path '*app*' ! -type d ! -path /opt/app/current ! -path '/opt/app/install/[a-z]*' \
-        -printf '%p %M %u %g %s %l %Ts ' -exec sh -c 'if [ -L "$1" ]; then echo; else sha256sum <"$1"; fi' sh {} ';'
+        -printf '%p %M %u %g %s %l %Ts \\n' -type f -exec sha256sum {} + | sed 's/^\\([0-9a-f]*\\)  \\(.*\\)/\\2 \\1/'
     find /opt/app -type d -printf '%p %M %u %g\\n'
 } | grep -v -e 'app-ctl ' | sort
 readlink /opt/app/current

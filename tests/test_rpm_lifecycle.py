@@ -44,7 +44,7 @@ done
 {
     find /opt/app /usr/bin -path '*app*' ! -type d ! -path '/opt/app/current' ! -path '/opt/app/install/ctl' \
         ! -path /opt/app/install/state ! -path /opt/app/install/kept \
-        -printf '%p %M %u %g %s %l %Ts ' -exec sh -c 'if [ -L "$1" ]; then echo; else sha256sum <"$1"; fi' sh {} ';'
+        -printf '%p %M %u %g %s %l %Ts \\n' -type f -exec sha256sum {} + | sed 's/^\\([0-9a-f]*\\)  \\(.*\\)/\\2 \\1/'
     find /opt/app -type d -printf '%p %M %u %g\\n'
 } | sort | grep -Ev "^/opt/app/(install/)?($kept)[/ ]"
 readlink /opt/app/current /opt/app/install/ctl
@@ -52,7 +52,7 @@ cat /opt/app/install/state
 """
 
 # A version's own tree, however it came to be.
-TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts ' -exec sha256sum {{}} ';' -o -printf '%p %m %l\\n' | sort"
+TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts\\n' -exec sha256sum {{}} + -o -printf '%p %m %l\\n' | sort"
 
 
 class HostBox(RpmHost):

@@ -29,7 +29,7 @@ echo "{moment} $BOXSNAKE_ACTION $BOXSNAKE_VERSION ${{BOXSNAKE_OLD_VERSION:-none}
 HOOKS = tuple(Hook(moment=one, file_name=f"{one}.sh", content=HOOK.format(moment=one).encode()) for one in MOMENTS)
 
 # A version's tree: all that it holds, and how many names each file has.
-TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts ' -exec sha256sum {{}} ';' -o -printf '%p %m %l\\n' | sort"
+TREE = "cd /opt/app/{} && find . -type f -printf '%p %m %Ts\\n' -exec sha256sum {{}} + -o -printf '%p %m %l\\n' | sort"
 
 
 class HostBox(RpmHost):
