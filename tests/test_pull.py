@@ -366,6 +366,7 @@ def test_an_unencrypted_registry_elsewhere_is_only_asked_where_the_settings_say_
         address("localhost:5000", ca=Path("/nonexistent"))
 
 
-def test_a_base_that_is_no_reference_is_named(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Not An Image", "engine:", "engine:../info"])
+def test_a_base_that_is_no_reference_is_named(store: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(PackError, match="is no reference"):
-        base_image(store, "Not An Image", bases={}, root=tmp_path, wanted=AMD64)
+        base_image(store, name, bases={}, root=tmp_path, wanted=AMD64)

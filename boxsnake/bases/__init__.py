@@ -87,7 +87,7 @@ def _read(
     if meant.startswith(("/", "./", "../")):
         return _from_path(store, root / meant, wanted)
     if meant.startswith(ENGINE):
-        return _from_engine(store, meant.removeprefix(ENGINE), offline=offline)
+        return _from_engine(store, str(parsed(meant.removeprefix(ENGINE))), offline=offline)
     reference = parsed(meant)
     held = reference.pinned(digest) if digest else reference
     there = registries.meant(held)
