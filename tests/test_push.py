@@ -48,7 +48,7 @@ from tests.registry_server import (
     token_server,
 )
 from tests.small_world import World, small_world
-from tests.test_bases import rootfs, sha256
+from tests.test_bases import AMD64, rootfs, sha256
 
 HASTY = Patience(connect=2.0, stall=5.0, attempts=3, pause=0.001, longest_wait=1.0)
 BUSYBOX = Path("/bin/busybox")
@@ -298,6 +298,29 @@ def test_images_of_several_platforms_go_under_one_index(store: Store, tmp_path: 
     assert found.manifest == arm.images[0].manifest.digest
     with pytest.raises(UsageError, match="both hold an image for linux/amd64"):
         pushed(store, upstream, "both:2", amd, artifact(tmp_path / "other.tar", rootfs(word="x")))
+
+
+def test_a_silent_registry_is_given_up_after_two_tries(store: Store, tmp_path: Path) -> None:
+    registries = Registries(patience=Patience(stall=0.1, attempts=5, pause=0.001))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reference = f"127.0.0.1:{silent.getsockname()[1]}/any:1"
+        with pytest.raises(NetworkError, match="no bytes for"):
+            base_image(store, reference, bases={}, root=tmp_path, wanted=AMD64, registries=registries)
+        silent.settimeout(0.1)
+        callers = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                callers.append(silent.accept()[0])
+    for caller in callers:
+        caller.close()
+    assert len(callers) == 2
+
+
+def test_a_repository_that_has_gone_is_told(store: Store, tmp_path: Path, proxy: Proxy) -> None:
+    pushed(store, proxy.address, "gone:1", artifact(tmp_path / "a.tar", rootfs(word="before")))
+    proxy.fault = lambda request, _: (404, {}, b"") if request.method in {"HEAD", "POST"} else None
+    with pytest.raises(NetworkError, match="the registry has no"):
+        pushed(store, proxy.address, "gone:1", artifact(tmp_path / "b.tar", rootfs(word="after")))
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ LATER = "Try again later, or use a mirror."
 _UNAUTHORIZED, _PROXY_LOGIN, _TOO_MANY = 401, 407, 429
 _RETRIED = frozenset({408, 425, _TOO_MANY, 500, 502, 503, 504})
 _CONNECT_ATTEMPTS = 3
+_SILENT_ATTEMPTS = 2
+"""Each has waited long: a server that twice says nothing at all will not the third time."""
 _BROKEN = {"answer": "the answer broke off or is no HTTP", "broken": "the connection broke off"}
 # An attempt that brought this much was worth while: the count of attempts begins anew.
 _PROGRESS = 1 << 20
@@ -115,7 +117,8 @@ class Exchange:
                 if progress() - before >= _PROGRESS:
                     tries = 1
                 pause = again.wait if again.wait is not None else self._pause(tries)
-                allowed = min(self.patience.attempts, again.attempts or self.patience.attempts)
+                few = again.attempts if progress() == before else None
+                allowed = min(self.patience.attempts, few or self.patience.attempts)
                 if tries >= allowed or time.monotonic() + pause > self.deadline:
                     raise again.error from again.__cause__
                 _log.info("%s: %s; trying again in %.1f s", again.error.thing, again.error.cause, pause)
@@ -219,7 +222,8 @@ class Exchange:
             step = hint if self.toward == "to" else f"{hint} With --offline only what is in the cache is used."
             return AgainError(self.fault(url, _unreachable(url, error), step), attempts=_CONNECT_ATTEMPTS)
         if error.kind == "silence":
-            return AgainError(self.fault(url, f"no bytes for {self.patience.stall:.0f} s", hint))
+            silent = self.fault(url, f"no bytes for {self.patience.stall:.0f} s", hint)
+            return AgainError(silent, attempts=_SILENT_ATTEMPTS)
         return AgainError(self.fault(url, _BROKEN[error.kind], hint))
 
 

@@ -111,7 +111,7 @@ def _pushed(store: Store, registry: Registry, tag: Reference, course: Course) ->
     try:
         outcomes, digest = sending.run(images, top, tag, last)
     except NetworkError as error:
-        if not last or error.data.get("status") not in _LACKING:
+        if not last or registry.stop.is_set() or error.data.get("status") not in _LACKING:
             raise
         # It has the last manifest, and not all that it names.
         outcomes, digest = sending.run(images, top, tag, {})
