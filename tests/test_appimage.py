@@ -341,6 +341,18 @@ def test_without_mksquashfs_the_package_is_named(application: Application, tmp_p
     assert "squashfs-tools" in done.stderr
 
 
+def test_a_program_that_is_not_in_it_is_refused(small: Application, tmp_path: Path) -> None:
+    manifest = small.folder / "boxsnake.toml"
+    given = manifest.read_text()
+    if not (small.folder / "boxsnake.lock").exists():
+        small.ask("lock")
+    manifest.write_text(given.replace('command = ["hello-web"', 'command = ["hello-wen"'))
+    done = small.run("build", "appimage", "--output", str(tmp_path))
+    manifest.write_text(given)
+    assert (done.returncode, "app.command: hello-wen: is no program of the environment" in done.stderr) == (9, True)
+    assert not list(tmp_path.rglob("*.AppImage"))
+
+
 def test_shellcheck_finds_nothing_in_its_scripts(warm: Home, tmp_path: Path) -> None:
     script, _, _ = warm.image.read_bytes().partition(b"\0")
     (tmp_path / "stub").write_bytes(script)

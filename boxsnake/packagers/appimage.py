@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from boxsnake import inventory
 from boxsnake.boot_recipe import BootRecipe
+from boxsnake.errors import PackError
 from boxsnake.forecast import PLAIN, SMALL_GZIP, ZSTD, Ratio, packed
 from boxsnake.manifest import Section
 from boxsnake.manifest.text import Limits
@@ -31,6 +32,7 @@ from boxsnake.userspace.mounted import KERNELS, out_name, tool_version, write_mo
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
+    from boxsnake.entries import Tree
     from boxsnake.forecast import Forecast
     from boxsnake.packagers import Materials
     from boxsnake.plan import Plan
@@ -90,6 +92,7 @@ class AppImage:
         kind = plan.options.kind
         prefix = None if kind == "run" else plan.options.prefix or f"/opt/{plan.application.name}"
         with materials.tree(prefix) as tree, materials.scratch() as scratch:
+            _check_program(plan, tree)
             if kind != "run":
                 write_mounted(plan, tree, out, scratch, kind=kind)
                 return tree.notes
@@ -121,6 +124,14 @@ class AppImage:
             command=recipe.command if plan.application.command else (),
             writes=(folder, *USERSPACE_CACHES),
         )
+
+
+def _check_program(plan: Plan, tree: Tree) -> None:
+    """Errors: PackError where what the file starts is not in it."""
+    program = next(iter(plan.application.command), "/")
+    if not program.startswith("/") and f"bin/{program}" not in {entry.path for entry in tree.entries}:
+        step = "Correct `command` in [app], or require what brings it."
+        raise PackError(f"app.command: {program}", "is no program of the environment", step, program=program)
 
 
 PACKAGER = AppImage()
