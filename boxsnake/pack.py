@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from boxsnake.beside import beside, sweep
 from boxsnake.boot_recipe import BootRules
 from boxsnake.boxes import Box
+from boxsnake.canonical import canonical_json
 from boxsnake.disk import disk_faults, publish_file, publish_tree
 from boxsnake.errors import PackError
 from boxsnake.image.base_name import FORMATS, MINIMAL
@@ -56,6 +57,25 @@ def unchanged(box: Box, materials: StoreMaterials) -> Made | None:
     return _unchanged(box, materials.store, _key(box, materials))
 
 
+def is_outdated(box: Box, materials: StoreMaterials) -> bool:
+    """Whether the artifact that lies there was made here out of other inputs than packing it now would take.
+
+    Of one that came from elsewhere nothing is known, and what another boxsnake has made may be as good as ever. Errors:
+    those of finding a base.
+    """
+    made = materials.store.selected("made", _made(box, _digest_of(box.path, materials.store)))
+    return made is not None and made["inputs"] != _digest_of_inputs(_key(box, materials))
+
+
+def _made(box: Box, digest: str) -> dict[str, str]:
+    return {"path": str(box.path), "digest": digest}
+
+
+def _digest_of_inputs(key: Mapping[str, Any]) -> str:
+    inputs = {name: value for name, value in key.items() if name != "code"}
+    return hashlib.sha256(canonical_json(inputs)).hexdigest()
+
+
 def _unchanged(box: Box, store: Store, key: Mapping[str, Any]) -> Made | None:
     started = time.monotonic()
     receipt = store.selected("artifact", key)
@@ -77,6 +97,7 @@ def _pack(box: Box, materials: StoreMaterials) -> Made:
         return replace(found, seconds=time.monotonic() - started)
     notes, digest = _make(box, materials)
     store.select("artifact", key, {"digest": digest, "notes": list(notes)})
+    store.select("made", _made(box, digest), {"inputs": _digest_of_inputs(key)})
     size = _size_of(box.path)
     elapsed = time.monotonic() - started
     return Made(box=box, size=size, digest=digest, seconds=elapsed, unchanged=False, notes=notes)

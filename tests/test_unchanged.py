@@ -17,7 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from boxsnake.asked import asked_of
+from boxsnake.checks_files import read_checks
 from boxsnake.cli import boxsnake
+from boxsnake.cli.subjects import own_subjects
+from boxsnake.cli.workspace import open_workspace
 from boxsnake.errors import BoxsnakeError, LockError, ManifestError
 from boxsnake.manifest_file import load
 from boxsnake.settings import Settings
@@ -116,6 +119,26 @@ def test_an_edit_is_seen(world: World, edit: Callable[[World], object]) -> None:
     edit(world)
     assert not build()["unchanged"]
     assert build()["unchanged"]
+
+
+def test_an_artifact_that_is_older_than_what_it_is_made_of_is_known(world: World) -> None:
+    def is_outdated() -> bool:
+        (subject,), _ = own_subjects(open_workspace(None), ["image"], [], read_checks(()), offline=True)
+        return subject.is_outdated
+
+    def edit() -> None:
+        with (world.app / "backend.py").open("a") as source:
+            source.write("# edited\n")
+
+    build()
+    assert not is_outdated()
+    edit()
+    assert is_outdated()
+    build()
+    assert not is_outdated()
+    edit()
+    shutil.rmtree(world.store / "v1" / "selectors" / "made")  # as if it came from elsewhere
+    assert not is_outdated()
 
 
 def test_a_build_with_nothing_to_do_imports_nothing_heavy(

@@ -112,6 +112,9 @@ def command(
             folder, store = workspace.output, workspace.store
             chosen, more = own_subjects(workspace, named.own, targets, said, offline=offline)
             others += more
+            for subject in (one for one in chosen if one.is_outdated):
+                how = f"`boxsnake build {subject.kind}` makes it of what is there now"
+                console.say(f"note: {path_from_here(subject.path)} is older than what it is made of; {how}.")
         earlier = earlier_of(folder, against)
         runs = runtime_of(runtime, store)
         if others or named.images:

@@ -42,6 +42,8 @@ class Subject:
     obstacle: str = ""
     application: str = ""
     """Its name and version."""
+    is_outdated: bool = False
+    """Whether it is known to be made of what has changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,9 @@ def own_subjects(
 
 
 def _of_box(box: Box, workspace: Workspace, said: Said, *, offline: bool) -> Subject:
+    from boxsnake import pack
     from boxsnake.checks_files import with_rules
+    from boxsnake.errors import BoxsnakeError
     from boxsnake.materials import StoreMaterials
 
     access = dataclasses.replace(workspace.access, offline=workspace.access.offline or offline)
@@ -133,6 +137,15 @@ def _of_box(box: Box, workspace: Workspace, said: Said, *, offline: bool) -> Sub
             raise UsageError(str(path), f"is no {box.packager.name} by its name", step)
         return box.packager.boot(box.plan, path)
 
+    def is_outdated() -> bool:
+        # What a base is that is not at hand is not asked for: no more would be learnt than that.
+        with (
+            contextlib.suppress(BoxsnakeError),
+            StoreMaterials(workspace.store, box.plan, dataclasses.replace(access, offline=True)) as materials,
+        ):
+            return pack.is_outdated(box, materials)
+        return False
+
     recipe, target = box.packager.boot(box.plan, box.path), box.plan.target
     expects = dataclasses.replace(recipe.expects, rules=with_rules(recipe.expects.rules, said.rules))
     platform = target.oci_platform
@@ -150,6 +163,7 @@ def _of_box(box: Box, workspace: Workspace, said: Said, *, offline: bool) -> Sub
         glibc=target.glibc,
         python=box.plan.lock.python_minor,
         application=f"{box.plan.application.name} {box.plan.application.version}",
+        is_outdated=is_outdated(),
         obstacle="" if platform else f"there are no containers of {target.platform}",
     )
 
