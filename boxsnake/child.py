@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +84,8 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], deadline: flo
     interrupted, and given that many seconds to undo what it has done to the system, such as mounts. Raises
     ResourceError where it cannot be started, and where it failed because the disk was full.
     """
-    with tempfile.TemporaryFile(dir=env.get("TMPDIR")) as output:
+    # In memory: on a disk that is full a program could not even say so.
+    with os.fdopen(os.memfd_create("output"), "w+b") as output:
         child: subprocess.Popen[bytes] | None = None
         ended = False
         code = 0

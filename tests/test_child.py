@@ -73,6 +73,17 @@ def test_a_full_disk_is_this_machines_fault(tmp_path: Path, words: str) -> None:
     assert run(tmp_path, f"print({words!r})").code == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_program_can_say_that_the_disk_is_full_which_its_temporary_files_are_on(tmp_path: Path) -> None:
+    env = child.environment(tmp_path)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4096", "tmpfs", env["TMPDIR"]], check=True)
+    try:
+        with pytest.raises(ResourceError, match="no space left on the disk"):
+            child.run(["dd", "if=/dev/zero", f"of={env['TMPDIR']}/x"], cwd=tmp_path, env=env, deadline=30.0)
+    finally:
+        subprocess.run(["umount", env["TMPDIR"]], check=True)
+
+
 def test_a_program_that_does_not_start_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="cannot be started"):
         child.run([str(tmp_path / "absent")], cwd=tmp_path, env={}, deadline=1.0)
