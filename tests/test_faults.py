@@ -317,6 +317,13 @@ def test_a_signal_leaves_no_program_running(world: World, number: signal.Signals
     assert left_behind(world) == []
 
 
+def test_who_interrupts_its_start_sees_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    command = [sys.executable, "-m", "boxsnake", "build"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 # Surroundings
 
 SHELL = ("sh", "-c")
