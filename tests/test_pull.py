@@ -199,7 +199,10 @@ def broken_images(upstream: str) -> dict[str, tuple[Any, str]]:
             "configuration is",
         ),
         "other layers": (image(upstream, "broken", layer, plain_layers=(UPPER,)), "has other bytes"),
-        "too few": (image(upstream, "broken", layer, plain_layers=(LOWER, UPPER)), "do not fit together"),
+        "too few": (
+            image(upstream, "broken", layer, plain_layers=(LOWER, UPPER)),
+            "together .layers: 1, in its configuration: 2",
+        ),
         "no tar": (
             fine | {"layers": [cut]},
             "unpacked",

@@ -176,7 +176,10 @@ def _image_base(
 
 def assembled(name: str, digest: str, config: Mapping[str, Any], layers: Sequence[LayerBlob]) -> Base:
     """A base from an image's configuration and its layers. Errors: IntegrityError where they are not its layers."""
-    for layer, diff_id in zip(layers, config["rootfs"]["diff_ids"], strict=True):
+    diff_ids = config["rootfs"]["diff_ids"]
+    if len(diff_ids) != len(layers):
+        raise ValueError(f"layers: {len(layers)}, in its configuration: {len(diff_ids)}")
+    for layer, diff_id in zip(layers, diff_ids, strict=True):
         if layer.diff_id != diff_id:
             step = "Save or copy the image again from where it came."
             raise IntegrityError(f"base image {name}", f"layer {diff_id} has other bytes", step, digest=diff_id)
