@@ -370,6 +370,7 @@ def test_a_registry_without_chunks_gets_blobs_in_one_piece(
 @pytest.mark.parametrize(
     ("status", "headers", "message", "step"),
     [
+        (400, {}, "refuses the request", "Run it again"),
         (401, {}, "asks for a login", "docker login 127.0.0.1"),
         (403, {}, "may push to 127.0.0.1:.*/any", "Log in as somebody"),
         (404, {}, "has no 127.0.0.1:.*/any", "Make the repository"),
@@ -406,6 +407,10 @@ def test_a_registry_that_lies_about_a_digest_is_told(store: Store, tmp_path: Pat
     proxy.fault = lambda request, _: lie if "/manifests/" in request.path else None
     with pytest.raises(IntegrityError, match="another digest"):
         pushed(store, proxy.address, "lies:1", layout)
+    proxy.fault = lambda request, _: lie if request.method == "PUT" else None
+    with pytest.raises(IntegrityError, match="another digest"):
+        pushed(store, proxy.address, "lies-of-blobs:1", layout)
+    assert not any("lies-of-blobs/manifests" in request.path for request in proxy.requests if request.method == "PUT")
 
 
 def test_what_answers_to_everything_is_no_registry(store: Store, tmp_path: Path, proxy: Proxy) -> None:

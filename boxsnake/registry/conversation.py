@@ -36,7 +36,7 @@ from boxsnake.value import dataclass
 if TYPE_CHECKING:
     from boxsnake.fetch.client import Client
 
-_UNAUTHORIZED = 401
+_BAD_REQUEST, _UNAUTHORIZED = 400, 401
 _KEEPS_METHOD = frozenset({307, 308})
 _LARGEST_TOKEN = 1 << 20
 _MOST_WORDS = 300
@@ -136,7 +136,12 @@ class Registry:
             return answer
         # A token may be nobody's: it is given out for what everybody may do.
         sent_login = used is not None and self._is_somebody
-        raise exchange.refusal(answer.url, answer.status, answer.headers, sent_login=sent_login, words=_words(answer))
+        words = _words(answer)
+        if answer.status == _BAD_REQUEST and words:
+            # It speaks as registries do: it is no other service, nor one that wants TLS.
+            cause = f"the registry refuses the request (400): {words}"
+            raise exchange.fault(answer.url, cause, "Run it again; if this returns, ask who runs it.", status=400)
+        raise exchange.refusal(answer.url, answer.status, answer.headers, sent_login=sent_login, words=words)
 
     def authorization(self, scope: Scope) -> str | None:
         """The header that the registry has last wanted for this."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from boxsnake import oci
 from boxsnake.credentials import Credentials
 from boxsnake.errors import IntegrityError, NetworkError
+from boxsnake.fetch.wire import Answer
 from boxsnake.registry.conversation import Asked, Registry, Scope
 from boxsnake.store import Store
 from boxsnake.value import dataclass
@@ -137,10 +138,15 @@ class Repository:
             headers={"Content-Type": media_type},
             content=content,
         )
-        told = self.registry.ask(asked).headers.get(_DIGEST_HEADER) or digest
-        if told != digest:
-            raise _other_bytes(f"{self}:{version}", digest, told)
+        check_told(self.registry.ask(asked), f"{self}:{version}", digest)
         return digest
+
+
+def check_told(answer: Answer, name: str, digest: str) -> None:
+    """Compare what a registry calls that which it was sent, if it says so. Errors: IntegrityError."""
+    told = answer.headers.get(_DIGEST_HEADER) or digest
+    if told != digest:
+        raise _other_bytes(name, digest, told)
 
 
 def _other_bytes(name: str, expected: str, found: str) -> IntegrityError:

@@ -18,7 +18,7 @@ from boxsnake.fetch.exchange import AgainError, Exchange, StoppedError, joined
 from boxsnake.fetch.wire import Answer
 from boxsnake.image.layout import Images
 from boxsnake.registry.conversation import Asked, Content, Registry
-from boxsnake.registry.repository import Repository
+from boxsnake.registry.repository import Repository, check_told
 from boxsnake.value import dataclass
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ class Upload:
         if not self._whole:
             self._check()
         try:
-            self._ask("PUT", url, (_CREATED, _NO_CONTENT), (lambda: self._bytes(0, size)) if size else b"", headers)
+            content = (lambda: self._bytes(0, size)) if size else b""
+            answer = self._ask("PUT", url, (_CREATED, _NO_CONTENT), content, headers)
         except NetworkError as error:
             self._check()
             if error.data.get("status") == _BAD and "DIGEST" in error.cause:
@@ -198,6 +199,7 @@ class Upload:
                 raise IntegrityError(self._exchange.name, cause, step, digest=self._parcel.digest) from error
             raise
         self._check()
+        check_told(answer, self._exchange.name, self._parcel.digest)
         if self._whole:
             self._advance(size)
 
