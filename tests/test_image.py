@@ -275,6 +275,13 @@ def test_an_image_on_nothing_has_our_layers_alone(workshop: Workshop) -> None:
     assert len(packed.manifest["layers"]) == 3
 
 
+def test_system_packages_that_the_base_cannot_have_are_told(workshop: Workshop) -> None:
+    plan = dataclasses.replace(plan_of(workshop, options(base="scratch")), requires_deb=("nginx", "libssl3"))
+    store = Store(workshop.folder.parent / "store")
+    notes = PACKAGER.pack(plan, workshop.materials(store, plan.lock), workshop.folder / "told.tar")
+    assert notes[-1].startswith("requires.deb (nginx, libssl3) is not in the image")
+
+
 def test_folders_and_configuration_are_a_layer_of_the_images_user(workshop: Workshop) -> None:
     system = System(
         user="hello",

@@ -55,7 +55,7 @@ def contents(plan: Plan, materials: Materials) -> Contents:
 
 
 def hints(plan: Plan, layers: Sequence[LayerBlob]) -> list[str]:
-    """What the user may want to know of the image's size: what trimming has saved, and what else could be."""
+    """What the user may want to know: what trimming has saved, what else could be, and what the base cannot bring."""
     saved: dict[str, int] = {}
     for layer in layers:
         for rule, size in layer.trimmed:
@@ -65,7 +65,19 @@ def hints(plan: Plan, layers: Sequence[LayerBlob]) -> list[str]:
     if mkl:
         way = 'require "nomkl", or "libblas=*=*openblas" where the channel is conda-forge, for OpenBLAS instead'
         found.append(f"MKL weighs {_mb(mkl)} as archives: {way}")
-    return found
+    return [*found, *_not_brought(plan)]
+
+
+def _not_brought(plan: Plan) -> list[str]:
+    """What a base's distribution should bring, where the base is of none that was asked for it."""
+    if plan.lock.system is not None:
+        return []
+    asked = {"requires.deb": plan.requires_deb, "requires.rpm": plan.requires_rpm}
+    return [
+        f"{key} ({', '.join(lines)}) is not in the image: its base has no such package manager"
+        for key, lines in asked.items()
+        if lines
+    ]
 
 
 def _mb(size: int) -> str:
